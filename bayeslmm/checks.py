@@ -1,0 +1,93 @@
+"""InputError, the one exception for what a user can mend, and the checks that raise it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+
+class InputError(ValueError):
+    """What a user can mend: names the file, what was found, what was expected and what to do."""
+
+
+class InputWarning(UserWarning):
+    """What can be computed but may not mean what the user thinks."""
+
+
+def examples(items: Iterable[object], *, most: int = 3) -> str:
+    """Write the first few of many items: ``a, b, c and 7 more``."""
+    items = list(items)
+    shown = ", ".join(str(item) for item in items[:most])
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+
+
+def check_readable(path: str | Path) -> Path:
+    """Return the path of an existing file.
+
+    Raises:
+        InputError: if there is no file of this name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, a file is needed: check the name")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: check the name and the folder")
+    return path
+
+
+def check_unique(ids: Sequence[str], *, where: str | Path) -> None:
+    """Refuse ids that stand more than once.
+
+    Raises:
+        InputError: naming the repeated ids.
+    """
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{where}: each id must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
+            "remove the extra rows, or make IID unique (people are matched by IID alone)"
+        )
+
+
+def check_square(K: ndarray, *, where: str | Path) -> None:
+    """Refuse a kinship matrix that is not square, finite and symmetric (PSD is seen at decomposition).
+
+    Raises:
+        InputError: naming the first offending element.
+    """
+    if K.ndim != 2 or K.shape[0] != K.shape[1]:
+        raise InputError(f"{where}: a kinship matrix must be square, but it has shape {K.shape}")
+    check_finite(K, name="the kinship matrix", where=where)
+    n = len(K)
+    # Blocks of rows: the comparison must not cost a second n x n matrix.
+    for start in range(0, n, 512):
+        block = slice(start, min(start + 512, n))
+        gap = np.abs(K[block] - K[:, block].T)
+        if gap.max(initial=0.0) > 1e-6 * max(1.0, np.abs(K[block]).max()):
+            i, j = np.unravel_index(np.argmax(gap), gap.shape)
+            i = int(i) + start
+            raise InputError(
+                f"{where}: a kinship matrix must be symmetric, but row {i + 1} column {j + 1} is {K[i, j]:.6g} "
+                f"and row {j + 1} column {i + 1} is {K[j, i]:.6g}"
+            )
+
+
+def check_finite(array: Float[ndarray, "..."], *, name: str, where: str | Path) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises:
+        InputError: with the count and the position of the first.
+    """
+    if np.isfinite(array.sum()):  # cheap, and a sum of finite numbers that overflows is looked at below
+        return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) + 1 for i in np.argwhere(bad)[0])
+        value = array[tuple(i - 1 for i in first)]
+        raise InputError(
+            f"{where}: {name} must hold finite numbers only, but {int(bad.sum())} of {array.size} are not, "
+            f"first {value} at position {first}"
+        )

@@ -1,0 +1,161 @@
+"""The command line. Imports what a command needs when it runs: ``--help`` must not wait for JAX."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from bayeslmm.checks import InputError, InputWarning
+
+DIAGNOSTICS_FAILED = 3
+INPUT_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, 2 for an input error (one line on stderr), 3 for draws that failed their checks."""
+    options = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = _show_warning
+        try:
+            return options.run(options)
+        except InputError as error:
+            print(f"bayeslmm: error: {' '.join(str(error).split())}", file=sys.stderr)
+            return INPUT_ERROR
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
+    kind = "warning" if issubclass(category, InputWarning) else category.__name__
+    print(f"bayeslmm: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _run_grm(options: argparse.Namespace) -> int:
+    from bayeslmm.kinship import genomic_kinship
+    from bayeslmm.kinship_files import write_grm
+    from bayeslmm.summary import markers_line
+
+    kinship = genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
+    paths = write_grm(kinship, options.out)
+    print(markers_line(kinship.details))
+    print(f"wrote {', '.join(map(str, paths))}: {len(kinship.ids):,} people, mean diagonal {kinship.mean_diagonal:.4f}")
+    return 0
+
+
+def _run_h2(options: argparse.Namespace) -> int:
+    from bayeslmm.h2_command import run
+
+    return DIAGNOSTICS_FAILED if run(options) else 0
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    data = _demo_data()
+    command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
+    command += ["--out", str(options.out)]
+    print(f"bayeslmm {' '.join(command)}")
+    return main(command)
+
+
+def _demo_data() -> Path:
+    """Return the folder of the mouse data: in the repository, from which it runs or from which it is installed."""
+    for root in (Path.cwd(), Path(__file__).resolve().parents[1]):
+        if (folder := root / "validation" / "data" / "mouse_hs1940").is_dir():
+            return folder
+    raise InputError(
+        "the demo's mouse data (validation/data/mouse_hs1940) come with the source repository, not with the installed "
+        "package: run the demo in a clone of it"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bayeslmm", description="Bayesian linear mixed models for genetics: heritability with honest uncertainty."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    grm = commands.add_parser("grm", help="kinship matrix from genotypes", formatter_class=_Formatter)
+    grm.add_argument("--bfile", required=True, metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    _add_marker_options(grm)
+    grm.add_argument("--out", required=True, metavar="X", help="write X.grm.bin, X.grm.N.bin, X.grm.id (GCTA's format)")
+    grm.set_defaults(run=_run_grm)
+
+    h2 = commands.add_parser("h2", help="heritability of traits", formatter_class=_Formatter)
+    _add_kinship_options(h2)
+    _add_table_options(h2)
+    _add_sampler_options(h2)
+    h2.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    h2.set_defaults(run=_run_h2)
+
+    demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
+    demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
+    demo.set_defaults(run=_run_demo)
+    return parser
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, but not the empty ones."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, ()) or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _add_marker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scale",
+        choices=("hwe", "sample", "vanraden"),
+        default="hwe",
+        help="how markers are standardised: by sqrt(2 f (1 - f)), by the sample sd, or VanRaden's method 1",
+    )
+    parser.add_argument("--maf", type=float, default=0.01, metavar="F", help="least minor allele frequency")
+    parser.add_argument("--geno", type=float, default=0.05, metavar="F", help="largest missing rate of a marker")
+
+
+def _add_kinship_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("kinship (one of the first four)")
+    source = group.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bfile", metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.id")
+    source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
+    source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
+    group.add_argument("--fam", metavar="F", help="ids of a --kinship without them, such as GEMMA's .cXX.txt")
+    _add_marker_options(group)  # pyright: ignore[reportArgumentType]
+    group.add_argument("--centre", action="store_true", help="centre K on the people analysed (J K J, as GEMMA does)")
+    group.add_argument("--normalise", action="store_true", help="divide K of the people analysed by its mean diagonal")
+    group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("traits and covariates")
+    group.add_argument("--pheno", required=True, metavar="F", help="table with a header, one column of it IID")
+    group.add_argument("--trait", required=True, nargs="+", metavar="NAME", help="columns of --pheno to analyse")
+    group.add_argument("--covar", metavar="F", help="table of covariates, like --pheno")
+    group.add_argument(
+        "--covariates", nargs="+", metavar="NAME", help="columns to use: of --covar (all by default), else of --pheno"
+    )
+    group.add_argument(
+        "--categorical", nargs="+", default=(), metavar="NAME", help="covariates whose numbers are codes"
+    )
+    group.add_argument(
+        "--pcs", type=int, default=0, metavar="K", help="how many leading principal components of K to use"
+    )
+    group.add_argument("--no-intercept", action="store_true", help="do not add a column of ones")
+    group.add_argument("--missing", nargs="+", default=(), metavar="CODE", help="further missing codes, such as -9")
+
+
+def _add_sampler_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("methods")
+    group.add_argument(
+        "--methods", nargs="+", default=["reml", "exact", "nuts"], choices=("reml", "ml", "exact", "nuts"), help="which"
+    )
+    group.add_argument(
+        "--se", choices=("average", "expected", "observed"), default="average", help="information for standard errors"
+    )
+    group.add_argument(
+        "--prior-h2", nargs=2, type=float, default=[1.0, 1.0], metavar=("A", "B"), help="Beta(A, B) prior of h2"
+    )
+    group.add_argument("--chains", type=int, default=4, metavar="N", help="NUTS chains")
+    group.add_argument("--draws", type=int, default=1000, metavar="N", help="kept draws of each chain")
+    group.add_argument("--warmup", type=int, default=1000, metavar="N", help="adaptation steps of each chain")
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")

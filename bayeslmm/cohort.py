@@ -1,0 +1,266 @@
+"""Who is analysed: kinship, traits and covariates aligned by id, with every drop counted."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+from numpy import ndarray
+
+from bayeslmm.checks import InputError, InputWarning, examples
+from bayeslmm.design import INTERCEPT, check_full_rank, treatment_coding
+from bayeslmm.kinship import Kinship, centre
+from bayeslmm.tables import Table
+
+
+@dataclass(frozen=True)
+class Drop:
+    """People who are not analysed, and why."""
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.reason} ({', '.join(self.examples)}{', ...' if self.count > 3 else ''})"
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Traits and covariates as the tables hold them, checked, before they meet a kinship matrix.
+
+    Attributes:
+        source: the phenotype file, for messages.
+        ids: IID of each row of the phenotype table.
+        traits: trait names.
+        Y: trait values, NaN where missing, shape (rows, t).
+        covariates: name -> values of a column (float, NaN where missing, or str with "" where missing).
+        absent: rows that the covariate table does not have, shape (rows,).
+        intercept: whether a column of ones is added.
+    """
+
+    source: Path
+    ids: tuple[str, ...]
+    traits: tuple[str, ...]
+    Y: Float64[ndarray, "rows t"]
+    covariates: dict[str, ndarray]
+    absent: Bool[ndarray, " rows"]
+    intercept: bool = True
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One set of people with everything known about them: complete, aligned, checked.
+
+    Attributes:
+        ids: IID of each individual, in the order of the kinship matrix.
+        traits: names of the columns of Y.
+        covariates: names of the columns of X, the intercept first.
+        K: kinship of these people, shape (n, n).
+        Y: traits, shape (n, t), no missing value.
+        X: covariates, shape (n, c), of full column rank.
+        dropped: who was left out, and why.
+        source: where K and Y come from, for messages.
+    """
+
+    ids: tuple[str, ...]
+    traits: tuple[str, ...]
+    covariates: tuple[str, ...]
+    K: Float64[ndarray, "n n"]
+    Y: Float64[ndarray, "n t"]
+    X: Float64[ndarray, "n c"]
+    dropped: tuple[Drop, ...] = ()
+    source: str = "cohort"
+
+    def __post_init__(self) -> None:
+        n, c = self.X.shape
+        if n < c + 2:
+            raise InputError(
+                f"{self.source}: {n} people are left for {c} covariates ({examples(self.covariates)}), but at least "
+                f"{c + 2} are needed: use fewer covariates, or look at who was dropped: "
+                f"{'; '.join(map(str, self.dropped)) or 'nobody'}"
+            )
+        for name, y in zip(self.traits, self.Y.T, strict=True):
+            if np.ptp(y) == 0:
+                raise InputError(f"{self.source}: trait {name!r} is {y[0]:g} for all {n} people: it has no variation")
+        check_full_rank(self.X, self.covariates, where=self.source)
+        for name, y in zip(self.traits, self.Y.T, strict=True):
+            left = y - self.X @ np.linalg.lstsq(self.X, y, rcond=None)[0]
+            if np.linalg.norm(left) < 1e-10 * np.linalg.norm(y):
+                raise InputError(f"{self.source}: trait {name!r} is a combination of the covariates: nothing is left")
+
+    def with_covariates(self, names: Sequence[str], columns: Float[ndarray, "n k"]) -> "Cohort":
+        """Return the cohort with further columns of X, such as principal components of K.
+
+        Raises:
+            InputError: if the new columns are collinear with the old ones.
+        """
+        return replace(self, covariates=(*self.covariates, *names), X=np.column_stack([self.X, columns]))
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Coordinates of the named dimensions of a posterior."""
+        return {"trait": list(self.traits), "covariate": list(self.covariates)}
+
+
+def measure(
+    phenotypes: Table,
+    traits: Sequence[str],
+    *,
+    covariate_table: Table | None = None,
+    covariates: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    intercept: bool = True,
+) -> Measurements:
+    """Take traits and covariates out of tables, as numbers or categories.
+
+    Args:
+        phenotypes: table with the traits.
+        traits: which columns to analyse.
+        covariate_table: table with the covariates; without it, ``covariates`` are columns of ``phenotypes``.
+        covariates: which columns to use; by default all of ``covariate_table``.
+        categorical: covariates whose numbers are codes of categories; text is categorical anyway.
+        intercept: add a column of ones.
+
+    Raises:
+        InputError: unknown columns, or a trait that is not numeric.
+    """
+    if not traits or len(set(traits)) < len(traits):
+        raise InputError(f"one or more different traits are needed, but {list(traits)} was given")
+    Y = np.column_stack([phenotypes.numbers(name) for name in traits])
+    table = covariate_table or phenotypes
+    chosen = list(covariates) if covariates is not None else covariate_table.names() if covariate_table else []
+    if unused := sorted(set(categorical) - set(chosen)):
+        raise InputError(f"{table.path}: --categorical names {examples(unused)}, not among the covariates {chosen}")
+    if both := sorted(set(traits) & set(chosen)) if table is phenotypes else []:
+        raise InputError(f"{table.path}: {examples(both)} cannot be a trait and a covariate at once")
+    for name, of in [(name, phenotypes) for name in traits] + [(name, table) for name in chosen]:
+        if of.missing_code_suspected(name):
+            warnings.warn(
+                f"{of.path}: -9 in column {name!r} looks like a missing code but is taken as a value: "
+                "give --missing -9 if it is one",
+                InputWarning,
+                stacklevel=2,
+            )
+    row_of = {name: i for i, name in enumerate(table.ids)}
+    rows = np.array([row_of.get(name, -1) for name in phenotypes.ids])
+    columns: dict[str, ndarray] = {}
+    for name in chosen:
+        if table.is_numeric(name) and name not in categorical:
+            columns[name] = np.where(rows < 0, np.nan, table.numbers(name)[rows])
+        else:
+            text = np.where(table.is_missing(name), "", table.text(name).astype(str))
+            columns[name] = np.where(rows < 0, "", text[rows])
+    return Measurements(phenotypes.path, phenotypes.ids, tuple(traits), Y, columns, rows < 0, intercept)
+
+
+def align(
+    kinship: Kinship, measurements: Measurements, *, centred: bool = False, normalised: bool = False
+) -> Iterator[Cohort]:
+    """Yield one cohort for each distinct set of people: traits measured on the same people share one.
+
+    Args:
+        kinship: of everybody.
+        measurements: traits and covariates.
+        centred: replace K of the people analysed by J K J.
+        normalised: divide K (after centring) by its mean diagonal.
+
+    Raises:
+        InputError: if no id matches, or nobody is left.
+    """
+    row_of = {name: i for i, name in enumerate(measurements.ids)}
+    in_k = np.array([i for i, name in enumerate(kinship.ids) if name in row_of], dtype=int)
+    if in_k.size == 0:
+        raise InputError(
+            f"no IID of {measurements.source} (such as {examples(measurements.ids)}) is in {kinship.source} "
+            f"(such as {examples(kinship.ids)}): people are matched by IID, check that both files use the same ids"
+        )
+    rows = np.array([row_of[kinship.ids[i]] for i in in_k])
+    unmeasured = [name for name in kinship.ids if name not in row_of]
+    known = set(kinship.ids)
+    unrelated = [name for name in measurements.ids if name not in known]
+    always = [
+        *_drop(f"in {kinship.source} but not in {measurements.source}", unmeasured),
+        *_drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
+    ]
+    sets: dict[bytes, list[int]] = {}
+    for j in range(len(measurements.traits)):
+        sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
+    for columns in sets.values():
+        yield _cohort(kinship, measurements, columns, in_k, rows, always, centred, normalised)
+
+
+def _cohort(
+    kinship: Kinship,
+    measurements: Measurements,
+    columns: list[int],
+    in_k: ndarray,
+    rows: ndarray,
+    always: list[Drop],
+    centred: bool,
+    normalised: bool,
+) -> Cohort:
+    traits = tuple(measurements.traits[j] for j in columns)
+    keep = np.ones(len(rows), dtype=bool)
+    dropped = list(always)
+    reasons = {
+        f"without a value of {', '.join(traits)}": np.isnan(measurements.Y[rows, columns[0]]),
+        "without a row in the covariate file": measurements.absent[rows],
+    }
+    for name, column in measurements.covariates.items():
+        reasons[f"without a value of the covariate {name}"] = _is_missing(column[rows])
+    for reason, lacking in reasons.items():
+        dropped += _drop(reason, [measurements.ids[i] for i in rows[keep & lacking]])
+        keep &= ~lacking
+    if not keep.any():
+        raise InputError(f"{measurements.source}: nobody is left to analyse: {'; '.join(map(str, dropped))}")
+    rows, in_k = rows[keep], in_k[keep]
+    names, blocks = _design({name: column[rows] for name, column in measurements.covariates.items()})
+    if measurements.intercept:
+        names, blocks = [INTERCEPT, *names], [np.ones((len(rows), 1)), *blocks]
+    K = kinship.take(in_k)
+    if centred:
+        K = centre(K)
+    mean_diagonal = np.trace(K) / len(K)
+    if normalised:
+        K /= mean_diagonal
+    elif abs(mean_diagonal - 1) > 0.1:
+        warnings.warn(
+            f"{kinship.source}: the mean diagonal of K is {mean_diagonal:.3g}, not near 1, so h2 = sigma2_u / "
+            "(sigma2_u + sigma2_e) is not the share of variance explained: read pve for that, or use --normalise",
+            InputWarning,
+            stacklevel=2,
+        )
+    return Cohort(
+        ids=tuple(kinship.ids[i] for i in in_k),
+        traits=traits,
+        covariates=tuple(names),
+        K=K,
+        Y=measurements.Y[np.ix_(rows, columns)],
+        X=np.column_stack(blocks) if blocks else np.empty((len(rows), 0)),
+        dropped=tuple(dropped),
+        source=f"{measurements.source} with {kinship.source}",
+    )
+
+
+def _design(covariates: dict[str, ndarray]) -> tuple[list[str], list[ndarray]]:
+    names: list[str] = []
+    blocks: list[ndarray] = []
+    for name, column in covariates.items():
+        if column.dtype.kind == "U":
+            coded, block = treatment_coding(name, column)
+        else:
+            coded, block = [name], column[:, None]
+        names += coded
+        blocks.append(block)
+    return names, blocks
+
+
+def _is_missing(column: ndarray) -> Bool[ndarray, " rows"]:
+    return column == "" if column.dtype.kind == "U" else np.isnan(column)
+
+
+def _drop(reason: str, ids: Sequence[str]) -> list[Drop]:
+    return [Drop(reason, len(ids), tuple(ids[:3]))] if ids else []

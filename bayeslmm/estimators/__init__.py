@@ -1,0 +1,1 @@
+"""Deterministic estimators of the variance components, one file each."""

@@ -1,0 +1,45 @@
+"""What an estimator returns."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+Boundary = Literal["h2 = 0", "h2 = 1"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Point estimates of one trait.
+
+    Attributes:
+        method: "reml" or "ml".
+        sigma2_u, sigma2_e: variance components, in squared units of the trait.
+        h2, pve: heritability, and variance explained among the people analysed.
+        loglik: the (restricted) log-likelihood at the estimate, in the convention of `likelihood`.
+        loglik_null: the same at h2 = 0.
+        beta: fixed effects by generalised least squares, shape (c,).
+        se_beta: their standard errors at these variances, shape (c,).
+        n, c: individuals and covariates.
+        boundary: which end of the parameter space the estimate sits on, None inside. "h2 = 1" stands for the end
+            of the search, delta = 1e-5: with a singular K the likelihood may grow without bound beyond it.
+    """
+
+    method: Literal["reml", "ml"]
+    sigma2_u: float
+    sigma2_e: float
+    h2: float
+    pve: float
+    loglik: float
+    loglik_null: float
+    beta: Float[ndarray, " c"]
+    se_beta: Float[ndarray, " c"]
+    n: int
+    c: int
+    boundary: Boundary | None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.sigma2_u, self.sigma2_e, self.loglik]).all():
+            raise FloatingPointError(f"the {self.method} search ended on numbers that are not finite: {self}")

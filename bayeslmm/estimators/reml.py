@@ -1,0 +1,24 @@
+"""Restricted maximum likelihood."""
+
+from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.estimators.variance_ratio import maximise
+from bayeslmm.likelihood import log_reml
+from bayeslmm.precision import in_float64
+from bayeslmm.spectrum import RotatedData
+
+
+@in_float64
+def reml(data: RotatedData) -> Estimate:
+    """Estimate the variance components of one trait by restricted maximum likelihood.
+
+    Args:
+        data: one trait (Y of shape (n, 1)) in the eigenbasis of K.
+
+    Raises:
+        InputError: if Y has more than one column.
+
+    Source: Patterson and Thompson (1971), doi:10.1093/biomet/58.3.545; one-dimensional search as in
+    Kang et al. (2008), doi:10.1534/genetics.107.080101.
+    """
+    n, c = data.X.shape
+    return maximise(log_reml, n - c, data, method="reml")

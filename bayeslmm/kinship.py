@@ -1,0 +1,101 @@
+"""The kinship matrix K with the ids of its rows, from genotypes, a pedigree or files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+from scipy.linalg.blas import ssyrk
+
+from bayeslmm.checks import InputError, check_square, check_unique
+from bayeslmm.genotypes import Genotypes, MarkerBlocks, Scale, open_genotypes
+from bayeslmm.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Kinship:
+    """A kinship matrix and whom its rows belong to.
+
+    Attributes:
+        ids: IID of each row.
+        K: symmetric, shape (n, n), on the scale of its source.
+        source: where it comes from, for messages.
+        details: how it was made (scale, filters, marker counts), for the record of the run.
+    """
+
+    ids: tuple[str, ...]
+    K: Float64[ndarray, "n n"]
+    source: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.K):
+            raise InputError(f"{self.source}: {len(self.ids)} ids were given for a K of {len(self.K)} rows")
+        check_unique(self.ids, where=self.source)
+        check_square(self.K, where=self.source)
+
+    @property
+    def mean_diagonal(self) -> float:
+        """Mean diagonal of K."""
+        return float(np.diag(self.K).mean())
+
+    def take(self, rows: Sequence[int] | ndarray) -> Float64[ndarray, "m m"]:
+        """Return K of some of the individuals, shape (m, m), a copy."""
+        return self.K[np.ix_(rows, rows)]
+
+
+def genomic_kinship(
+    bfile: str | Path | Genotypes, *, scale: Scale = "hwe", maf: float = 0.01, geno: float = 0.05
+) -> Kinship:
+    """Compute K = W W' / p from PLINK 1 genotypes, streaming the markers.
+
+    Memory is O(n^2 + n * block), whatever p. Products run in float32 within a block of markers and are added up
+    in float64 across blocks.
+
+    Args:
+        bfile: path without ``.bed``, or genotypes already opened.
+        scale: "hwe" divides each marker by sqrt(2 f (1 - f)), "sample" by its sample sd, "vanraden" divides the
+            sum over markers by sum 2 f (1 - f). All have a mean diagonal near 1 in an outbred population.
+        maf: keep markers whose minor allele frequency is at least this.
+        geno: keep markers whose missing rate is at most this.
+
+    Raises:
+        InputError: unreadable files, no marker left, or people without genotypes.
+
+    Source: Yang et al. (2011), doi:10.1016/j.ajhg.2010.11.011, equation 3; VanRaden (2008),
+    doi:10.3168/jds.2007-0980, method 1.
+    """
+    genotypes = bfile if isinstance(bfile, Genotypes) else open_genotypes(bfile)
+    n = len(genotypes.ids)
+    blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
+    total = np.zeros((n, n), order="F")
+    product = np.zeros((n, n), dtype=np.float32, order="F")
+    with progress_bar("kinship", total=genotypes.n_markers, unit="marker") as bar:
+        for W in blocks:
+            product = ssyrk(1.0, W, lower=1, beta=0.0, c=product, overwrite_c=1)
+            total += product
+            bar.update(blocks.counts.read - bar.n)
+    blocks.check_used()
+    del product
+    total /= blocks.weight
+    _mirror_lower(total)
+    details = {"scale": scale, "maf": maf, "geno": geno, "markers": asdict(blocks.counts)}
+    return Kinship(genotypes.ids, total, str(genotypes.bed), details)
+
+
+def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:
+    """Return J K J with J = I - 11'/n: K centred on the people who are analysed (as GEMMA does)."""
+    mean = K.mean(axis=0)
+    return K - mean - mean[:, None] + mean.mean()
+
+
+def _mirror_lower(K: ndarray) -> None:
+    """Copy the lower triangle onto the upper one, in place, by blocks (no n x n index array)."""
+    for start in range(0, len(K), 512):
+        stop = min(start + 512, len(K))
+        corner = K[start:stop, start:stop]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        K[start:stop, stop:] = K[stop:, start:stop].T

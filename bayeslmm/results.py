@@ -1,0 +1,137 @@
+"""Results as tables: one row per trait, method and parameter; and GCTA's .hsq."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2, norm
+from xarray import DataTree
+
+from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.exact import ExactPosterior
+from bayeslmm.files import replacing
+from bayeslmm.information import Kind, Parameter, fisher, profile_interval, standard_errors
+from bayeslmm.spectrum import RotatedData
+
+COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
+VARIANCES: tuple[Parameter, ...] = ("sigma2_u", "sigma2_e", "h2", "pve")
+_WALD = float(norm.ppf(0.975))
+_OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
+
+
+def to_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with all the columns; NA where a column has no meaning."""
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"note": str, "trait": str})
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as tab-separated text with 10 digits, NA for what is missing."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep="NA", float_format="%.10g")
+
+
+def estimate_rows(
+    estimate: Estimate, data: RotatedData, *, trait: str, covariates: Sequence[str], se_kind: Kind
+) -> list[dict[str, Any]]:
+    """Return the rows of REML or ML: Wald intervals inside the parameter space, profile intervals on its boundary."""
+    common = {"trait": trait, "method": estimate.method, "note": ""}
+    rows: list[dict[str, Any]] = []
+    se = {} if estimate.boundary else standard_errors(estimate, data, kind=se_kind)
+    for name in VARIANCES:
+        value = float(getattr(estimate, name))
+        if estimate.boundary:
+            lower, upper = profile_interval(estimate, data, name)
+            row = {"lower": lower, "upper": upper, "interval": "profile95", "note": _boundary_note(estimate)}
+        else:
+            row = _wald(value, se[name]) | {"se_kind": se_kind}
+            if value < _WALD * se[name] or (name in ("h2", "pve") and value + _WALD * se[name] > 1):
+                row["note"] = _OUTSIDE
+        rows.append(common | {"parameter": name, "estimate": value} | row)
+    rows.append(common | {"parameter": "loglik", "estimate": estimate.loglik})
+    for name, beta, se_beta in zip(covariates, estimate.beta, estimate.se_beta, strict=True):
+        rows.append(common | {"parameter": f"beta[{name}]", "estimate": beta, "se_kind": "gls"} | _wald(beta, se_beta))
+    return rows
+
+
+def exact_rows(posterior: ExactPosterior, *, trait: str, covariates: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of the oracle: means, standard deviations and equal-tailed intervals."""
+    common = {"trait": trait, "method": "exact", "se_kind": "sd", "interval": "eti95", "note": ""}
+    rows: list[dict[str, Any]] = []
+    for name in VARIANCES:
+        marginal = getattr(posterior, name)
+        lower, upper = marginal.interval()
+        rows.append(
+            common | {"parameter": name, "estimate": marginal.mean, "se": marginal.sd, "lower": lower, "upper": upper}
+        )
+    for j, name in enumerate(covariates):
+        lower, upper = posterior.beta_interval(j)
+        values = {"estimate": posterior.beta[j], "se": posterior.se_beta[j], "lower": lower, "upper": upper}
+        rows.append(common | {"parameter": f"beta[{name}]"} | values)
+    return rows
+
+
+def nuts_rows(posterior: DataTree, *, trait: str, covariates: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of the draws: means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
+    common = {"trait": trait, "method": "nuts", "se_kind": "sd", "interval": "eti95", "note": ""}
+    draws = {name: posterior["posterior"][name].sel(trait=trait) for name in VARIANCES}
+    beta = posterior["posterior"]["beta"].sel(trait=trait)
+    draws |= {f"beta[{name}]": beta.sel(covariate=name) for name in covariates}
+    rows: list[dict[str, Any]] = []
+    for name, values in draws.items():
+        array = values.to_numpy()
+        lower, upper = np.quantile(array, [0.025, 0.975])
+        row = {"parameter": name, "estimate": array.mean(), "se": array.std(ddof=1), "lower": lower, "upper": upper}
+        row |= {
+            "ess_bulk": float(arviz_stats.ess(array, method="bulk")),
+            "r_hat": float(arviz_stats.rhat(array)) if len(array) > 1 else np.nan,
+        }
+        rows.append(common | row)
+    return rows
+
+
+def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
+    """Write a REML estimate as GCTA's ``.hsq``, in GCTA's convention of the log-likelihood (no constants).
+
+    Average-information standard errors, as GCTA's; NA on the boundary. The p-value is GCTA's: the 50:50 mixture
+    of a point mass at 0 and chi2_1.
+
+    Source: Yang et al. (2011), doi:10.1016/j.ajhg.2010.11.011.
+    """
+    constant = (estimate.n - estimate.c) / 2 * np.log(2 * np.pi) - np.linalg.slogdet(data.X.T @ data.X)[1] / 2
+    statistic = max(2 * (estimate.loglik - estimate.loglik_null), 0.0)
+    se: dict[str, str] = {}
+    if not estimate.boundary:
+        errors = standard_errors(estimate, data, kind="average")
+        se_total = float(np.sqrt(np.linalg.inv(fisher(estimate, data, kind="average")).sum()))
+        numbers = {"V(G)": errors["sigma2_u"], "V(e)": errors["sigma2_e"], "Vp": se_total, "V(G)/Vp": errors["h2"]}
+        se = {name: f"{value:.6f}" for name, value in numbers.items()}
+    estimates = {
+        "V(G)": estimate.sigma2_u,
+        "V(e)": estimate.sigma2_e,
+        "Vp": estimate.sigma2_u + estimate.sigma2_e,
+        "V(G)/Vp": estimate.h2,
+    }
+    lines = ["Source\tVariance\tSE"]
+    lines += [f"{name}\t{value:.6f}\t{se.get(name, 'NA')}" for name, value in estimates.items()]
+    lines += [
+        f"logL\t{estimate.loglik + constant:.3f}",
+        f"logL0\t{estimate.loglik_null + constant:.3f}",
+        f"LRT\t{statistic:.3f}",
+        "df\t1",
+        f"Pval\t{chi2.sf(statistic, 1) / 2 if statistic > 0 else 0.5:.4e}",
+        f"n\t{estimate.n}",
+    ]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+def _wald(estimate: float, se: float) -> dict[str, Any]:
+    return {"se": se, "lower": estimate - _WALD * se, "upper": estimate + _WALD * se, "interval": "wald95"}
+
+
+def _boundary_note(estimate: Estimate) -> str:
+    end = " (where the search ends, sigma2_e = 1e-5 sigma2_u)" if estimate.boundary == "h2 = 1" else ""
+    return f"boundary: {estimate.boundary}{end}, no standard error exists"

@@ -1,0 +1,190 @@
+"""A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out. Knows no program."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from types import FunctionType
+from typing import Any, Protocol, cast
+
+import arviz_base
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
+from numpyro.infer import MCMC, NUTS
+from numpyro.infer.util import constrain_fn, initialize_model, potential_energy, unconstrain_fn
+from xarray import DataTree
+
+from bayeslmm.checks import InputError
+from bayeslmm.precision import in_float64
+from bayeslmm.priors import describe
+from bayeslmm.progress import on_terminal
+from bayeslmm.spectrum import RotatedData
+
+_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
+_SAMPLE_STATS = {
+    "diverging": "diverging",
+    "energy": "energy",
+    "num_steps": "n_steps",
+    "accept_prob": "acceptance_rate",
+}
+_DATA_DIMS = {"y": ["eigenvector", "trait"], "s": ["eigenvector"], "X": ["eigenvector", "covariate"]}
+CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
+
+
+class Program(Protocol):
+    """A module (or any object) that holds a NumPyro program, as the files of `bayeslmm.models` do.
+
+    Attributes:
+        DIMS: the dimensions of each site, for ArviZ.
+        model: called as ``model(data)`` or ``model(data, prior)``; its observed site is named "y".
+        start: called as ``start(data)`` for the values of the sites from which the chains start.
+    """
+
+    @property
+    def DIMS(self) -> Mapping[str, Sequence[str]]:  # noqa: N802 (a constant of a module)
+        """Names of the dimensions of each site."""
+        ...
+
+    @property
+    def model(self) -> Callable[..., None]:
+        """The program."""
+        ...
+
+    @property
+    def start(self) -> Callable[[RotatedData], Mapping[str, ArrayLike]]:
+        """Returns starting values in the support of each site."""
+        ...
+
+
+@in_float64
+def sample(
+    program: Program | Callable[..., None],
+    data: RotatedData,
+    *,
+    seed: int,
+    prior: Any = None,
+    chains: int = 4,
+    draws: int = 1000,
+    warmup: int = 1000,
+    target_accept: float = 0.8,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> DataTree:
+    """Draw from the posterior of a program with NUTS.
+
+    The chains start from the Laplace approximation at ``program.start`` (REML, for ours): each at its own draw of
+    it, with its covariance as the first mass matrix. They adapt a dense mass matrix and run side by side in float64.
+    The same seed gives the same draws on the same machine.
+
+    Args:
+        program: a module of `bayeslmm.models`, an object like one, or a bare model function (its chains start at
+            random and its dimensions get numbers for names).
+        data: one cohort in the eigenbasis.
+        seed: of all random numbers.
+        prior: passed to the model as its second argument; by default the model's own.
+        chains: how many, run side by side.
+        draws: kept draws per chain.
+        warmup: adaptation steps per chain.
+        target_accept: raise it towards 1 if there are divergences.
+        coords: names of traits and covariates, such as `Cohort.coords`.
+        attrs: kept with the result, beside versions, seed, priors, k_scale, n and the convention.
+
+    Returns:
+        DataTree with groups posterior, sample_stats, observed_data (y) and constant_data (s, X).
+
+    Raises:
+        InputError: if a number of chains or draws is not positive.
+
+    Source: Hoffman and Gelman (2014), JMLR 15:1593; Phan et al. (2019), arXiv:1912.11554.
+    """
+    for name, value in (("chains", chains), ("draws", draws), ("warmup", warmup)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, but {value} was given")
+    model, dims, start = _parts(program, data)
+    arguments = (data,) if prior is None else (data, prior)
+    key_start, key_run = jax.random.split(jax.random.key(seed))
+    # The potential, not the model: NumPyro would run the model op by op to find what is known here.
+    potential = jax.jit(lambda z: potential_energy(model, arguments, {}, z))
+    centre, unravel = ravel_pytree(_unconstrained_start(model, arguments, start, key_start))
+    covariance = _laplace_covariance(lambda flat: potential(unravel(flat)), centre)
+    mcmc = MCMC(
+        NUTS(
+            potential_fn=potential,
+            dense_mass=True,
+            inverse_mass_matrix=covariance,
+            target_accept_prob=target_accept,
+        ),
+        num_warmup=warmup,
+        num_samples=draws,
+        num_chains=chains,
+        chain_method="vectorized",
+        progress_bar=on_terminal(),
+    )
+    scattered = jax.random.multivariate_normal(key_start, centre, covariance, (chains,))
+    mcmc.run(key_run, init_params=jax.vmap(unravel)(scattered), extra_fields=tuple(_SAMPLE_STATS))
+    constrain = jax.jit(jax.vmap(jax.vmap(lambda z: constrain_fn(model, arguments, {}, z, return_deterministic=True))))
+    tree = arviz_base.from_dict(
+        {
+            "posterior": jax.device_get(constrain(mcmc.get_samples(group_by_chain=True))),
+            "sample_stats": _sample_stats(mcmc),
+            "observed_data": {"y": np.asarray(data.Y)},
+            "constant_data": {"s": np.asarray(data.s), "X": np.asarray(data.X)},
+        },
+        coords=dict(coords or {}),
+        dims={**_DATA_DIMS, **dims},
+    )
+    tree.attrs |= {
+        **{f"version_{name}": version(name) for name in _PACKAGES},
+        "model": f"{model.__module__}.{model.__name__}",
+        "seed": seed,
+        "prior": json.dumps(_described(prior)),
+        "n": len(data.s),
+        "k_scale": float(data.k_scale),
+        "convention": CONVENTION,
+    }
+    tree.attrs |= dict(attrs or {})
+    return tree
+
+
+def _parts(
+    program: Program | Callable[..., None], data: RotatedData
+) -> tuple[Callable[..., None], Mapping[str, Sequence[str]], Mapping[str, ArrayLike] | None]:
+    if isinstance(program, FunctionType):
+        return program, {}, None
+    program = cast(Program, program)
+    return program.model, program.DIMS, program.start(data)
+
+
+def _unconstrained_start(
+    model: Callable[..., None], arguments: tuple[Any, ...], start: Mapping[str, ArrayLike] | None, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Return the point from which the chains start, on the real line."""
+    if start is None:
+        return initialize_model(key, model, model_args=arguments).param_info.z
+    values = {name: jnp.asarray(value) for name, value in start.items()}
+    return jax.jit(lambda values: unconstrain_fn(model, arguments, {}, values))(values)
+
+
+def _laplace_covariance(potential: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
+    """Return the inverse Hessian of the potential, shape (d, d): the first guess of the posterior covariance.
+
+    Away from a mode the Hessian need not be positive definite: its eigenvalues are taken by absolute value
+    (Betancourt 2013, arXiv:1212.4693), and directions that it leaves flat get a variance of 10.
+    """
+    curvature, directions = jnp.linalg.eigh(jax.jit(jax.hessian(potential))(at))
+    return (directions / jnp.maximum(jnp.abs(curvature), 0.1)) @ directions.T
+
+
+def _sample_stats(mcmc: MCMC) -> dict[str, np.ndarray]:
+    fields = jax.device_get(mcmc.get_extra_fields(group_by_chain=True))
+    stats = {name: fields[field] for field, name in _SAMPLE_STATS.items()}
+    return stats | {"tree_depth": np.log2(stats["n_steps"]).astype(int) + 1}
+
+
+def _described(prior: Any) -> dict[str, str] | str:
+    if prior is None:
+        return "the program's default"
+    fields = getattr(prior, "_asdict", dict)()
+    return {name: describe(value) for name, value in fields.items()} or str(prior)

@@ -1,0 +1,150 @@
+"""The eigenbasis of K, in which observations are independent: the only O(n^3) of the package."""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float, Float64
+from numpy import ndarray
+
+from bayeslmm.checks import InputError, check_finite, check_readable, examples
+from bayeslmm.files import replacing
+
+_FLOAT32_EPS = float(np.finfo(np.float32).eps)
+
+
+class RotatedData(NamedTuple):
+    """What all inference takes: one cohort in the eigenbasis of its K. It never sees K again.
+
+    Attributes:
+        s: eigenvalues of K, ascending, shape (n,).
+        Y: U'Y, shape (n, t).
+        X: U'X, shape (n, c), of full column rank.
+        k_scale: mean diagonal of J K J, which turns sigma2_u into variance among these people (see `pve`).
+    """
+
+    s: Float[ndarray, " n"]
+    Y: Float[ndarray, "n t"]
+    X: Float[ndarray, "n c"]
+    k_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """K = U diag(s) U'.
+
+    Attributes:
+        s: eigenvalues, ascending, none negative, shape (n,).
+        U: eigenvectors in columns, shape (n, n).
+    """
+
+    s: Float64[ndarray, " n"]
+    U: Float64[ndarray, "n n"]
+
+    @property
+    def mean_diagonal(self) -> float:
+        """Mean diagonal of K."""
+        return float(self.s.mean())
+
+    @property
+    def k_scale(self) -> float:
+        """Mean diagonal of J K J: of K after centring on these people, whether or not K itself was centred."""
+        along_ones = self.U.sum(axis=0)
+        n = len(self.s)
+        return self.mean_diagonal - float(self.s @ along_ones**2) / n**2
+
+    def rotate(self, Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> RotatedData:
+        """Return U'Y and U'X with the eigenvalues.
+
+        Raises:
+            InputError: if Y or X have another number of rows, or hold NaN.
+        """
+        for name, array in (("Y", Y), ("X", X)):
+            if array.ndim != 2 or len(array) != len(self.s):
+                raise InputError(
+                    f"{name} must have shape ({len(self.s)}, columns) like K, but it has {array.shape}: one trait is "
+                    "a column, y[:, None]"
+                )
+            check_finite(array, name=name, where="rotate")
+        return RotatedData(self.s, self.U.T @ Y, self.U.T @ X, self.k_scale)
+
+    def principal_components(self, k: int) -> Float64[ndarray, "n k"]:
+        """Return the k leading eigenvectors of K, leading first, shape (n, k), each of length 1.
+
+        Raises:
+            InputError: if k is not between 0 and n.
+        """
+        if not 0 <= k < len(self.s):
+            raise InputError(f"pcs must lie between 0 and {len(self.s) - 1} for {len(self.s)} people, but is {k}")
+        return self.U[:, ::-1][:, :k]
+
+
+def decompose(K: Float[ndarray, "n n"], *, where: str = "K") -> Spectrum:
+    """Decompose a symmetric positive semi-definite K; only its lower triangle is read.
+
+    Eigenvalues that are negative by no more than rounding explains are set to 0. Rounding of K to float32 (what
+    .grm.bin holds) moves eigenvalues by up to about sqrt(n) eps32 s_max: that is the tolerance.
+
+    Args:
+        K: shape (n, n).
+        where: the source of K, for messages.
+
+    Raises:
+        InputError: NaN or inf in K, or eigenvalues more negative than rounding explains.
+    """
+    check_finite(K, name="K", where=where)
+    s, U = scipy.linalg.eigh(K, driver="evd", check_finite=False)
+    tolerance = 2 * np.sqrt(len(s)) * _FLOAT32_EPS * max(s[-1], 0.0)
+    if s[0] < -tolerance:
+        raise InputError(
+            f"{where}: a kinship matrix must be positive semi-definite, but {int((s < -tolerance).sum())} of {len(s)} "
+            f"eigenvalues are negative, the smallest {s[0]:.3g} (the largest is {s[-1]:.3g}; rounding explains "
+            f"{-tolerance:.1g}): compute K again from complete data, or bend it before use"
+        )
+    return Spectrum(np.maximum(s, 0.0), U)
+
+
+def save_spectra(path: str | Path, spectra: Sequence[tuple[Sequence[str], Spectrum]]) -> None:
+    """Write decompositions, each with the ids of its individuals, to one ``.npz`` file."""
+    arrays: dict[str, ndarray] = {}
+    for k, (ids, spectrum) in enumerate(spectra):
+        arrays |= {f"ids{k}": np.array(ids, dtype=str), f"s{k}": spectrum.s, f"U{k}": spectrum.U}
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]) -> Spectrum:
+    """Read the decomposition of these individuals from a file of `save_spectra`.
+
+    It is used only if it belongs to these individuals in this order and to this K: U diag(s) U'z must equal K z
+    for a random z.
+
+    Raises:
+        InputError: not such a file, other individuals, or another K.
+    """
+    path = check_readable(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            sets = [archive[f"ids{k}"].tolist() for k in range(sum(name.startswith("ids") for name in archive))]
+            k = sets.index(list(ids)) if list(ids) in sets else None
+            spectrum = None if k is None else Spectrum(archive[f"s{k}"], archive[f"U{k}"])
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a decomposition written by --eigen ({error}): name another file") from None
+    if spectrum is None:
+        others = "; ".join(f"{len(stored)} people, first {examples(stored)}" for stored in sets)
+        raise InputError(
+            f"{path} does not belong to these {len(ids)} people (first {examples(ids)}): it holds {others}: "
+            "name another file, or delete this one"
+        )
+    z = np.random.default_rng(0).standard_normal(len(ids))
+    error = np.linalg.norm(spectrum.U @ (spectrum.s * (spectrum.U.T @ z)) - K @ z) / np.linalg.norm(K @ z)
+    if error > 1e-5:
+        raise InputError(
+            f"{path} belongs to these people but not to this kinship matrix (relative difference {error:.2g}): "
+            "name another file, or delete this one"
+        )
+    return spectrum

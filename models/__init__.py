@@ -1,0 +1,1 @@
+"""NumPyro programs, one readable file each."""
