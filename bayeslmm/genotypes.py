@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from bed_reader import open_bed
@@ -13,8 +12,7 @@ from numpy import ndarray
 from bayeslmm.checks import InputError, check_readable, examples
 from bayeslmm.tables import read_fam
 
-Scale = Literal["hwe", "sample", "vanraden"]
-SCALES: tuple[Scale, ...] = ("hwe", "sample", "vanraden")
+SCALES = ("hwe", "sample", "vanraden")
 BLOCK = 4096
 _MAGIC = b"\x6c\x1b\x01"  # PLINK 1 .bed, SNP-major
 
@@ -90,7 +88,7 @@ class MarkerBlocks:
     """
 
     genotypes: Genotypes
-    scale: Scale = "hwe"
+    scale: str = "hwe"
     maf: float = 0.01
     geno: float = 0.05
     block: int = BLOCK
@@ -139,7 +137,7 @@ class MarkerBlocks:
         below_maf = ~above_missing & ~monomorphic & (np.minimum(f, 1 - f) < self.maf)
         keep = ~(above_missing | monomorphic | below_maf)
         self._count(above_missing, monomorphic, below_maf, keep)
-        self.called += n * int(keep.sum())
+        self.called += int(keep.sum())
         kept_holes = keep[holed]
         self.called -= missing[:, kept_holes].sum(axis=1)
 

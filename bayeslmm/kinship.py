@@ -11,7 +11,7 @@ from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
 from bayeslmm.checks import InputError, check_square, check_unique
-from bayeslmm.genotypes import Genotypes, MarkerBlocks, Scale, open_genotypes
+from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
 from bayeslmm.progress import progress_bar
 
 
@@ -27,7 +27,7 @@ class Kinship:
     """
 
     ids: tuple[str, ...]
-    K: Float64[ndarray, "n n"]
+    K: Float64[ndarray, "rows columns"]
     source: str
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -48,7 +48,7 @@ class Kinship:
 
 
 def genomic_kinship(
-    bfile: str | Path | Genotypes, *, scale: Scale = "hwe", maf: float = 0.01, geno: float = 0.05
+    bfile: str | Path | Genotypes, *, scale: str = "hwe", maf: float = 0.01, geno: float = 0.05
 ) -> Kinship:
     """Compute K = W W' / p from PLINK 1 genotypes, streaming the markers.
 

@@ -105,7 +105,7 @@ def _numeric_frame(path: Path, separator: str | None, *, skip: int) -> pd.DataFr
         raise InputError(f"{path} cannot be read as a matrix: {str(error).strip()}") from None
 
 
-def _floats(frame: pd.DataFrame, path: Path) -> Float64[ndarray, "n n"]:
+def _floats(frame: pd.DataFrame, path: Path) -> Float64[ndarray, "rows columns"]:
     for j, column in enumerate(frame.columns):
         if frame[column].dtype != np.float64:
             numbers = pd.to_numeric(frame[column], errors="coerce")

@@ -43,7 +43,7 @@ class Program(Protocol):
     """
 
     @property
-    def DIMS(self) -> Mapping[str, Sequence[str]]:  # noqa: N802 (a constant of a module)
+    def DIMS(self) -> Mapping[str, Sequence[str]]:
         """Names of the dimensions of each site."""
         ...
 

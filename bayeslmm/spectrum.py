@@ -57,7 +57,7 @@ class Spectrum:
         n = len(self.s)
         return self.mean_diagonal - float(self.s @ along_ones**2) / n**2
 
-    def rotate(self, Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> RotatedData:
+    def rotate(self, Y: Float[ndarray, "..."], X: Float[ndarray, "..."]) -> RotatedData:
         """Return U'Y and U'X with the eigenvalues.
 
         Raises:

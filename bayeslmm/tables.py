@@ -4,8 +4,9 @@ import csv
 import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -182,14 +183,14 @@ def read_text(path: str | Path) -> tuple[list[str], ndarray, list[int]]:
     return names, np.array(rows[1:], dtype=object), lines[1:]
 
 
-def open_text(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIOWrapper:
     """Open a text file for reading, through gzip if its name ends in ``.gz``."""
     if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig"))
+        return cast(TextIOWrapper, gzip.open(path, "rt", encoding="utf-8-sig"))
     return path.open(encoding="utf-8-sig")
 
 
-def split_lines(stream: TextIO, separator: str | None) -> Iterator[tuple[int, list[str]]]:
+def split_lines(stream: TextIOWrapper, separator: str | None) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of the lines that are not blank."""
     if separator is None:
         yield from ((number, line.split()) for number, line in enumerate(stream, start=1) if line.strip())

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.stats
+from numpy.testing import assert_allclose
+from scipy.optimize import minimize
+
+import bayeslmm as bl
+from bayeslmm import information
+from bayeslmm.checks import InputError
+from conftest import simulated
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_estimate_maximises_the_dense_likelihood(dense, small_data, method):
+    K, X, y, _ = dense
+    A = scipy.linalg.null_space(X.T)
+
+    def minus(theta):
+        V = np.exp(theta[0]) * K + np.exp(theta[1]) * np.eye(len(y))
+        if method == "reml":
+            return -scipy.stats.multivariate_normal(cov=A.T @ V @ A).logpdf(A.T @ y)
+        V_inverse = np.linalg.inv(V)
+        beta = np.linalg.solve(X.T @ V_inverse @ X, X.T @ V_inverse @ y)
+        return -scipy.stats.multivariate_normal(X @ beta, V).logpdf(y)
+
+    best = minimize(minus, [-0.5, -0.5], method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-13})
+    estimate = getattr(bl, method)(small_data)
+    assert_allclose([estimate.sigma2_u, estimate.sigma2_e], np.exp(best.x), rtol=1e-5)
+    assert_allclose(estimate.loglik, -best.fun, rtol=1e-10)
+    assert estimate.boundary is None
+
+
+GEMMA = {"GEMMA standardised (-gk 2)": "sample", "GEMMA centred (-gk 1)": "vanraden"}
+
+
+@pytest.mark.parametrize("trait", ["CD8", "MCH"])
+@pytest.mark.parametrize("kinship", GEMMA)
+def test_reml_equals_gemma_on_the_mice(mouse_data, mouse_reference, trait, kinship):
+    """GEMMA prints 6 digits; its vg of -gk 1 refers to a K with mean diagonal 0.359, ours to one near 1."""
+    fits = [fit for fit in mouse_reference["univariate"] if (fit["trait"], fit["kinship"]) == (trait, kinship)]
+    gemma = fits[0]["results"]
+    data = mouse_data(trait, GEMMA[kinship])
+    estimate = bl.reml(data)
+    se = information.standard_errors(estimate, data, kind="observed")
+    assert_allclose(estimate.pve, gemma["pve"], rtol=1e-5)
+    assert_allclose(se["pve"], gemma["se_pve"], rtol=2e-5)
+    assert_allclose(estimate.sigma2_e, gemma["ve"], rtol=1e-5)
+    assert_allclose(estimate.sigma2_u * data.k_scale, gemma_vg_on_unit_scale(gemma), rtol=1e-5)
+    if GEMMA[kinship] == "sample":
+        assert_allclose(estimate.sigma2_u, gemma["vg"], rtol=1e-5)
+    assert_allclose(estimate.loglik, gemma["loglik_reml"], atol=6e-3)  # GEMMA prints 2 decimals
+    assert_allclose(estimate.loglik, fits[0]["own_numpy"]["loglik_reml"], atol=1e-4)
+
+
+def gemma_vg_on_unit_scale(gemma):
+    """GEMMA's pve = s vg / (s vg + ve), solved for s vg."""
+    return gemma["ve"] * gemma["pve"] / (1 - gemma["pve"])
+
+
+@pytest.mark.parametrize("trait", ["CD8", "MCH"])
+def test_ml_and_fixed_effects_equal_gemma_on_centred_kinship(mouse_data, mouse_reference, trait):
+    reference = mouse_reference["independent_numpy"][f"mouse_{trait}"]
+    estimate = bl.ml(mouse_data(trait, "vanraden", centred=True))
+    assert_allclose(estimate.loglik, reference["loglik_ml_Kcentred"], atol=1e-4)
+    assert_allclose(estimate.sigma2_e, reference["ml_theta"][1], rtol=1e-5)
+    uncentred = bl.ml(mouse_data(trait, "vanraden"))
+    assert_allclose(uncentred.loglik, reference["loglik_ml_Kuncentred"], atol=1e-4)
+    restricted = bl.reml(mouse_data(trait, "vanraden", centred=True))
+    assert_allclose(restricted.se_beta, reference["se_beta"], rtol=1e-5)
+    assert_allclose(restricted.beta, reference["beta"], atol=1e-10)
+
+
+def test_centring_leaves_reml_and_moves_ml(mouse_data):
+    plain, centred = mouse_data("CD8", "sample"), mouse_data("CD8", "sample", centred=True)
+    assert_allclose(bl.reml(plain).loglik, bl.reml(centred).loglik, atol=1e-7)
+    assert_allclose(bl.reml(plain).h2, bl.reml(centred).h2, rtol=1e-7)
+    assert abs(bl.ml(plain).loglik - bl.ml(centred).loglik) > 0.05
+
+
+def test_ml_on_a_null_direction_in_x_says_that_it_sits_on_the_bound(rng):
+    """K 1 = 0 and an intercept: the likelihood grows without bound as sigma2_e goes to 0."""
+    n = 12
+    W = rng.standard_normal((n, 60))
+    W -= W.mean(axis=0)
+    K = W @ W.T / 60
+    y = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.standard_normal(n)
+    estimate = bl.ml(bl.decompose(K).rotate(y[:, None], np.ones((n, 1))))
+    assert estimate.boundary == "h2 = 1"
+    assert_allclose(estimate.sigma2_e / estimate.sigma2_u, 1e-5, rtol=1e-6)
+
+
+def test_boundary_at_zero_is_exact_and_equals_least_squares(mouse_data):
+    data = simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(5))
+    estimate = bl.reml(data)
+    assert estimate.boundary == "h2 = 0"
+    assert (estimate.sigma2_u, estimate.h2, estimate.pve) == (0, 0, 0)
+    beta, rss, _, _ = np.linalg.lstsq(data.X, data.Y[:, 0], rcond=None)
+    assert_allclose(estimate.beta, beta)
+    assert_allclose(estimate.sigma2_e, rss[0] / (len(data.s) - 1))
+    assert_allclose(estimate.loglik, estimate.loglik_null)
+
+
+def test_boundary_at_one_is_said(mouse_data):
+    assert bl.reml(simulated(mouse_data("CD8").s, 1.0, np.random.default_rng(5))).h2 > 0.999
+    estimate = bl.reml(simulated(np.linspace(1, 40, 60), 1.0, np.random.default_rng(1)))
+    assert estimate.boundary == "h2 = 1"
+    assert_allclose(estimate.sigma2_e / estimate.sigma2_u, 1e-5, rtol=1e-6)
+
+
+def test_no_digits_are_lost_to_a_large_mean_or_to_units(mouse_data):
+    data = mouse_data("CD8")
+    plain = bl.reml(data)
+    moved = bl.reml(data._replace(Y=data.Y + 1e6 * data.X[:, :1]))
+    assert_allclose(moved.h2, plain.h2, rtol=1e-7)
+    assert_allclose(moved.beta[0] - 1e6, plain.beta[0], rtol=1e-6)
+    scaled = bl.reml(data._replace(Y=1e-4 * data.Y, X=1e5 * data.X))
+    assert_allclose(scaled.sigma2_u, 1e-8 * plain.sigma2_u, rtol=1e-9)
+    assert_allclose(scaled.se_beta, 1e-9 * plain.se_beta, rtol=1e-9)
+
+
+def test_the_better_of_several_maxima_is_found():
+    """Three scales of eigenvalues and rough data: many of these likelihoods have two maxima."""
+    s = np.array([0.001, 0.001, *np.ones(8), 1000.0, 1000.0])
+    x = np.ones(12) / np.sqrt(12)
+    several = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        y = np.exp(rng.normal(0, 3, 12)) * rng.choice([-1, 1], 12)
+        estimate = bl.reml(bl.RotatedData(s, y[:, None], x[:, None]))
+        h2 = np.concatenate([[0], 1 / (1 + np.geomspace(1e5, 1e-5, 4001))])
+        d = h2[:, None] * s + 1 - h2[:, None]
+        xvx, xvy, yvy = (x**2 / d).sum(axis=1), (x * y / d).sum(axis=1), (y**2 / d).sum(axis=1)
+        quad = yvy - xvy**2 / xvx
+        profile = -(11 * np.log(quad / 11) + np.log(d).sum(axis=1) + np.log(xvx) + 11 + 11 * np.log(2 * np.pi)) / 2
+        assert estimate.loglik >= profile.max() - 1e-9
+        inside = (np.diff(np.sign(np.diff(profile))) < 0).sum()
+        several += inside + (profile[0] > profile[1]) + (profile[-1] > profile[-2]) > 1
+    assert several >= 10  # without such data the test would show nothing
+
+
+def test_one_trait_at_a_time(small_data):
+    with pytest.raises(InputError, match="one trait is analysed at a time, but Y has 2 columns"):
+        bl.reml(small_data._replace(Y=np.column_stack([small_data.Y, small_data.Y])))

@@ -1,0 +1,146 @@
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import bayeslmm as bl
+from bayeslmm.checks import InputError, InputWarning
+from bayeslmm.kinship import Kinship
+
+
+@pytest.fixture
+def kinship(rng):
+    A = rng.standard_normal((8, 30))
+    return Kinship(tuple("abcdefgh"), A @ A.T / 30, "K")
+
+
+def table(write, name, text):
+    return bl.read_table(write(name, text))
+
+
+PHENO = "IID x y\nh 8 1\nb 2 2\na 1 NA\nc 3 4\nd 4 5\nz 9 9\ne NA 7\nf 6 1\n"
+
+
+def test_rows_are_matched_by_id(write, kinship):
+    (cohort,) = bl.align(kinship, bl.measure(table(write, "p.txt", PHENO), ["x"]), normalised=True)
+    assert cohort.ids == ("a", "b", "c", "d", "f", "h")
+    assert_array_equal(cohort.Y[:, 0], [1, 2, 3, 4, 6, 8])
+    rows = [0, 1, 2, 3, 5, 7]
+    K = kinship.K[np.ix_(rows, rows)]
+    assert_allclose(cohort.K, K / np.diag(K).mean())
+    assert_array_equal(cohort.X, np.ones((6, 1)))
+
+
+def test_every_drop_is_counted_with_examples(write, kinship):
+    covar = table(write, "c.txt", "IID age\na 1\nb 5\nc 3\nd 1\nf NA\ne 3\nh 2\n")
+    people = bl.measure(table(write, "p.txt", PHENO), ["x"], covariate_table=covar)
+    (cohort,) = bl.align(kinship, people, normalised=True)
+    assert cohort.ids == ("a", "b", "c", "d", "h")
+    told = [(drop.reason, drop.count, drop.examples) for drop in cohort.dropped]
+    assert told[0] == (f"in K but not in {people.source}", 1, ("g",))
+    assert told[1][1:] == (1, ("z",))
+    assert told[2:] == [("without a value of x", 1, ("e",)), ("without a value of the covariate age", 1, ("f",))]
+    # Nobody is lost from the count: 8 in K, 3 of them dropped.
+    assert len(kinship.ids) == len(cohort.ids) + sum(drop.count for drop in cohort.dropped) - 1
+
+
+def test_people_without_a_covariate_row_are_counted(write, kinship):
+    covar = table(write, "c.txt", "IID age\na 1\nb 5\nc 3\nd 1\n")
+    people = bl.measure(table(write, "p.txt", PHENO), ["x"], covariate_table=covar)
+    (cohort,) = bl.align(kinship, people, normalised=True)
+    assert ("without a row in the covariate file", 2, ("f", "h")) in [
+        (drop.reason, drop.count, drop.examples) for drop in cohort.dropped
+    ]
+
+
+def test_traits_on_the_same_people_share_a_cohort(write, kinship):
+    text = "IID x y z\na 1 2 NA\nb 2 1 NA\nc 5 3 1\nd 1 2 2\ne 2 3 5\nf 3 1 2\n"
+    cohorts = list(bl.align(kinship, bl.measure(table(write, "p.txt", text), ["x", "z", "y"]), normalised=True))
+    assert [cohort.traits for cohort in cohorts] == [("x", "y"), ("z",)]
+    assert [len(cohort.ids) for cohort in cohorts] == [6, 4]
+
+
+def test_text_covariates_are_categories_and_codes_on_request(write, kinship):
+    text = "IID x sex farm\na 1 1 n\nb 2 2 s\nc 5 1 s\nd 1 2 w\ne 2 1 n\nf 3 2 w\ng 4 1 n\nh 2 2 NA\n"
+    pheno = table(write, "p.txt", text)
+    (cohort,) = bl.align(kinship, bl.measure(pheno, ["x"], covariates=["sex", "farm"]), normalised=True)
+    assert cohort.covariates == ("intercept", "sex", "farm[s]", "farm[w]")
+    assert_array_equal(cohort.X[:, 1], [1, 2, 1, 2, 1, 2, 1])
+    assert_array_equal(cohort.X[:, 2], [0, 1, 1, 0, 0, 0, 0])
+    coded = bl.measure(pheno, ["x"], covariates=["sex"], categorical=["sex"], intercept=False)
+    (cohort,) = bl.align(kinship, coded, normalised=True)
+    assert cohort.covariates == ("sex[2]",)
+
+
+def test_centring_comes_before_normalising(write, kinship):
+    (cohort,) = bl.align(kinship, bl.measure(table(write, "p.txt", PHENO), ["x"]), centred=True, normalised=True)
+    assert_allclose(cohort.K.sum(axis=0), 0, atol=1e-12)
+    assert_allclose(np.diag(cohort.K).mean(), 1)
+
+
+def test_a_kinship_off_scale_is_warned_about(write, kinship):
+    people = bl.measure(table(write, "p.txt", PHENO), ["x"])
+    scaled = Kinship(kinship.ids, kinship.K * 0.36, "K")
+    with pytest.warns(InputWarning, match=r"the mean diagonal of K is 0\.\d+, not near 1, .* or use --normalise"):
+        list(bl.align(scaled, people))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(bl.align(Kinship(kinship.ids, kinship.K / np.diag(kinship.K).mean(), "K"), people, normalised=True))
+
+
+def test_missing_code_taken_as_value_is_warned_about(write):
+    with pytest.warns(InputWarning, match="-9 in column 'x' looks like a missing code .* give --missing -9"):
+        bl.measure(table(write, "p.txt", "IID x\na 170\nb -9\nc 165\nd 180\n"), ["x"])
+
+
+def refused(kinship, people):
+    with pytest.raises(InputError) as caught:
+        list(bl.align(kinship, people, normalised=True))
+    return str(caught.value)
+
+
+def test_ids_that_never_match_are_told_with_examples(write, kinship):
+    message = refused(kinship, bl.measure(table(write, "p.txt", "IID x\n1_a 1\n1_b 2\n1_c 3\n"), ["x"]))
+    assert "no IID of" in message
+    assert "(such as 1_a, 1_b, 1_c) is in K (such as a, b, c and 5 more)" in message
+
+
+def test_a_trait_without_variation_is_refused(write, kinship):
+    text = "IID x\n" + "".join(f"{i} 7\n" for i in "abcdef")
+    assert "trait 'x' is 7 for all 6 people: it has no variation" in refused(
+        kinship, bl.measure(table(write, "p.txt", text), ["x"])
+    )
+
+
+def test_a_trait_made_of_covariates_is_refused(write, kinship):
+    text = "IID x v\n" + "".join(f"{i} {3 * j + 1} {j}\n" for j, i in enumerate("abcdef"))
+    people = bl.measure(table(write, "p.txt", text), ["x"], covariates=["v"])
+    assert "trait 'x' is a combination of the covariates" in refused(kinship, people)
+
+
+def test_too_few_people_are_refused(write, kinship):
+    people = bl.measure(table(write, "p.txt", "IID x v\na 1 2\nb 3 1\nc 2 2\n"), ["x"], covariates=["v"])
+    message = refused(kinship, people)
+    assert "3 people are left for 2 covariates (intercept, v), but at least 4 are needed" in message
+
+
+def test_nobody_left_is_told_with_the_drops(write, kinship):
+    people = bl.measure(table(write, "p.txt", "IID x v\na 1 NA\nb NA 1\n"), ["x"], covariates=["v"])
+    assert "nobody is left to analyse" in refused(kinship, people)
+
+
+def test_collinear_covariates_are_named(write, kinship):
+    text = "IID x v w\n" + "".join(f"{i} {j**2} {j} {2 * j + 1}\n" for j, i in enumerate("abcdefgh"))
+    people = bl.measure(table(write, "p.txt", text), ["x"], covariates=["v", "w"])
+    assert "is a combination of" in refused(kinship, people)
+
+
+def test_columns_are_checked_before_any_kinship(write):
+    pheno = table(write, "p.txt", PHENO)
+    with pytest.raises(InputError, match="one or more different traits"):
+        bl.measure(pheno, ["x", "x"])
+    with pytest.raises(InputError, match="x cannot be a trait and a covariate at once"):
+        bl.measure(pheno, ["x"], covariates=["x"])
+    with pytest.raises(InputError, match="--categorical names farm"):
+        bl.measure(pheno, ["x"], covariates=["y"], categorical=["farm"])

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.optimize import minimize
+from scipy.stats import chi2
+
+import bayeslmm as bl
+from bayeslmm import information
+from bayeslmm.checks import InputError
+from conftest import simulated
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_information_equals_the_dense_formulas(dense, small_data, method):
+    """Expected 1/2 tr(A V_i A V_j), average 1/2 y'P V_i P V_j P y, observed 2 average - expected."""
+    K, X, y, _ = dense
+    estimate = getattr(bl, method)(small_data)
+    V_inverse = np.linalg.inv(estimate.sigma2_u * K + estimate.sigma2_e * np.eye(len(y)))
+    P = V_inverse - V_inverse @ X @ np.linalg.inv(X.T @ V_inverse @ X) @ X.T @ V_inverse
+    A = P if method == "reml" else V_inverse
+    parts = [K, np.eye(len(y))]
+    expected = np.array([[np.trace(A @ Vi @ A @ Vj) / 2 for Vj in parts] for Vi in parts])
+    average = np.array([[y @ P @ Vi @ P @ Vj @ P @ y / 2 for Vj in parts] for Vi in parts])
+    assert_allclose(information.fisher(estimate, small_data, kind="expected"), expected, rtol=1e-8)
+    if method == "reml":
+        assert_allclose(information.fisher(estimate, small_data, kind="average"), average, rtol=1e-8)
+        assert_allclose(information.fisher(estimate, small_data, kind="observed"), 2 * average - expected, rtol=1e-8)
+    else:
+        # The ML likelihood has V^-1 in its trace and P in its quadratic form: the same identity holds.
+        assert_allclose(information.fisher(estimate, small_data, kind="observed"), 2 * average - expected, rtol=1e-8)
+        assert_allclose(information.fisher(estimate, small_data), average, rtol=1e-8)
+
+
+def test_standard_errors_are_the_roots_of_delta_method_variances(small_data):
+    """The formula of the source documents, whose report prints the variance in place of its root."""
+    estimate = bl.reml(small_data)
+    u, e = estimate.sigma2_u, estimate.sigma2_e
+    for kind in information.KINDS:
+        C = np.linalg.inv(information.fisher(estimate, small_data, kind=kind))
+        variance = (e**2 * C[0, 0] - 2 * u * e * C[0, 1] + u**2 * C[1, 1]) / (u + e) ** 4
+        se = information.standard_errors(estimate, small_data, kind=kind)
+        assert_allclose(se["h2"], np.sqrt(variance), rtol=1e-9)
+        assert_allclose([se["sigma2_u"], se["sigma2_e"]], np.sqrt(np.diag(C)), rtol=1e-12)
+        assert se["pve"] != se["h2"]
+
+
+@pytest.fixture(scope="module")
+def gryphon(shared):
+    kinship = bl.pedigree_kinship(shared / "gryphon" / "pedigree.csv")
+    pheno = bl.read_table(shared / "gryphon" / "pheno.tsv")
+    covar = bl.read_table(shared / "gryphon" / "covar.tsv")
+
+    def data(trait, covariates=()):
+        people = bl.measure(pheno, [trait], covariate_table=covar, covariates=list(covariates), categorical=covariates)
+        (cohort,) = bl.align(kinship, people)
+        return bl.decompose(cohort.K).rotate(cohort.Y, cohort.X)
+
+    return data
+
+
+def test_gryphon_equals_asreml(gryphon, gryphon_reference):
+    published = gryphon_reference["published"][0]
+    data = gryphon("BWT")
+    estimate = bl.reml(data)
+    se = information.standard_errors(estimate, data, kind="average")
+    # ASReml stopped with its last digits off by up to 2e-6.
+    assert_allclose([estimate.sigma2_u, se["sigma2_u"]], published["VA"], rtol=5e-5)
+    assert_allclose([estimate.sigma2_e, se["sigma2_e"]], published["VR"], rtol=5e-5)
+    assert_allclose([estimate.h2, se["h2"]], published["h2"], rtol=5e-5)
+    assert_allclose(estimate.loglik, -2027.662, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "trait", "covariates"),
+    [("bwt~1", "BWT", ()), ("bwt~1+sex", "BWT", ("sex",)), ("tarsus~1", "TARSUS", ())],
+)
+def test_gryphon_equals_dense_newton(gryphon, gryphon_reference, fit, trait, covariates):
+    reference = gryphon_reference["own_reml"]["fits"][fit]
+    data = gryphon(trait, covariates)
+    estimate = bl.reml(data)
+    assert_allclose([estimate.sigma2_u, estimate.sigma2_e], reference["theta"], rtol=1e-7)
+    convention = reference["loglik_reml"] + reference["logdetXtX"] / 2
+    assert_allclose(estimate.loglik, convention, atol=1e-7)
+    for kind, name in (("expected", "EI"), ("average", "AI"), ("observed", "OI")):
+        se = information.standard_errors(estimate, data, kind=kind)
+        assert_allclose([se["sigma2_u"], se["sigma2_e"]], reference[f"se_{name}"], rtol=1e-6)
+        assert_allclose(se["h2"], reference[f"h2_{name}"][1], rtol=1e-6)
+    assert_allclose(estimate.se_beta, reference["se_beta"], rtol=1e-6)
+
+
+def test_no_standard_error_exists_on_the_boundary(mouse_data):
+    data = simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(4))
+    estimate = bl.reml(data)
+    assert estimate.boundary == "h2 = 0"
+    with pytest.raises(InputError, match=r"is on the boundary \(h2 = 0\), where standard errors do not exist"):
+        information.fisher(estimate, data)
+
+
+def profile_log_likelihood(data, parameter, value):
+    """The restricted likelihood of error contrasts, maximised by brute force with one parameter held."""
+    s, y, X = data.s, data.Y[:, 0], data.X
+
+    def minus(theta):
+        other = np.exp(theta[0])
+        u, e = {
+            "sigma2_u": (value, other),
+            "sigma2_e": (other, value),
+            "h2": (value * other, (1 - value) * other),
+            "pve": (value * other / data.k_scale, (1 - value) * other),
+        }[parameter]
+        d = u * s + e
+        XtVX = (X.T / d) @ X
+        r = y - X @ np.linalg.solve(XtVX, (X.T / d) @ y)
+        return (np.log(d).sum() + np.linalg.slogdet(XtVX)[1] + (r**2 / d).sum()) / 2
+
+    starts = [minimize(minus, [x], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-11}) for x in (-8, -2, 1)]
+    return -min(fit.fun for fit in starts)
+
+
+@pytest.mark.parametrize("h2", [0.0, 0.5])
+@pytest.mark.parametrize("parameter", ["sigma2_u", "sigma2_e", "h2", "pve"])
+def test_profile_intervals_end_where_the_profile_has_dropped(mouse_data, parameter, h2):
+    data = simulated(mouse_data("CD8").s[::5], h2, np.random.default_rng(4))._replace(k_scale=0.8)
+    estimate = bl.reml(data)
+    assert (estimate.boundary is not None) == (h2 == 0.0)
+    top = profile_log_likelihood(data, parameter, max(getattr(estimate, parameter), 1e-12))
+    lower, upper = information.profile_interval(estimate, data, parameter)
+    drop = chi2.ppf(0.95, 1) / 2
+    assert lower <= getattr(estimate, parameter) <= upper
+    assert_allclose(top - profile_log_likelihood(data, parameter, upper), drop, atol=1e-5)
+    if h2 == 0.0 and parameter != "sigma2_e":
+        assert lower == 0
+    else:
+        assert_allclose(top - profile_log_likelihood(data, parameter, lower), drop, atol=1e-5)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import bayeslmm as bl
+from bayeslmm.checks import InputError
+from bayeslmm.kinship import Kinship
+
+
+@pytest.fixture
+def kinship(rng):
+    A = rng.standard_normal((5, 8))
+    return Kinship(("a", "b", "c", "d", "e"), A @ A.T / 8, "test", {"markers": {"kept": 8}})
+
+
+def test_grm_files_have_gctas_layout(kinship, tmp_path):
+    bl.write_grm(kinship, tmp_path / "x")
+    lower = np.fromfile(tmp_path / "x.grm.bin", dtype="<f4")
+    assert_allclose(lower, kinship.K[np.tril_indices(5)], rtol=1e-7)
+    assert_array_equal(np.fromfile(tmp_path / "x.grm.N.bin", dtype="<f4"), np.full(15, 8))
+    assert (tmp_path / "x.grm.id").read_text().splitlines()[1] == "b\tb"
+    again = bl.read_grm(tmp_path / "x")
+    assert_allclose(again.K, kinship.K, rtol=1e-7)
+    assert again.ids == kinship.ids
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.grm.N.bin", "x.grm.bin", "x.grm.id"]
+
+
+def test_truncated_grm_is_refused(kinship, tmp_path):
+    path, _, ids = bl.write_grm(kinship, tmp_path / "x")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match="5 ids need 15 float32 values, but 14 were found"):
+        bl.read_grm(tmp_path / "x")
+    ids.unlink()
+    with pytest.raises(InputError, match=r"x\.grm\.id does not exist"):
+        bl.read_grm(tmp_path / "x")
+
+
+@pytest.mark.parametrize("separator", ["\t", ",", " "])
+@pytest.mark.parametrize("index", [True, False])
+def test_text_matrices_with_ids(kinship, write, separator, index):
+    header = separator.join([*(["id"] if index else []), *kinship.ids])
+    rows = [
+        separator.join([*([name] if index else []), *(f"{value:.17g}" for value in row)])
+        for name, row in zip(kinship.ids, kinship.K, strict=True)
+    ]
+    again = bl.read_kinship(write("K.txt", "\n".join([header, *rows]) + "\n"))
+    assert again.ids == kinship.ids
+    assert_allclose(again.K, kinship.K, rtol=1e-15)
+
+
+def test_wheat_pedigree_matrix_is_read(shared):
+    kinship = bl.read_kinship(shared / "wheat" / "pedigree_A.csv.gz")
+    assert len(kinship.ids) == 599
+    assert kinship.ids[:2] == ("775", "2166")
+    assert 1.5 < kinship.mean_diagonal < 2.1
+
+
+def test_gemma_matrices_take_their_ids_from_a_fam(kinship, write):
+    text = "".join("\t".join(f"{value:.10g}" for value in row) + "\n" for row in kinship.K)
+    matrix, fam = write("K.cXX.txt", text), write("x.fam", "".join(f"{i} {i} 0 0 0 -9\n" for i in kinship.ids))
+    again = bl.read_kinship(matrix, fam=fam)
+    assert again.ids == kinship.ids
+    assert_allclose(again.K, kinship.K, atol=1e-9)
+    with pytest.raises(InputError, match="has no line of ids: add one, or give the ids with --fam"):
+        bl.read_kinship(matrix)
+    with pytest.raises(InputError, match=r"is 5 x 5, but .*y\.fam has 1 people"):
+        bl.read_kinship(matrix, fam=write("y.fam", "1 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a b\n1 0\n0 x\n", "row 2 column 2 of the matrix must be a number, but 'x' was found"),
+        ("id a b\na 1 0\nc 0 1\n", r"rows and columns must have the same ids in one order \(c / b\)"),
+        ("a b c\n1 0 0\n", "must be square under its line of ids, but 3 ids, 1 rows and 3 columns were found"),
+        ("a b\n1 0.2\n0.1 1\n", "must be symmetric"),
+        ("a b\n1 nan\nnan 1\n", "must be a number|finite"),
+        ("", "cannot be read as a matrix"),
+    ],
+)
+def test_malformed_matrices_are_refused(write, text, message):
+    with pytest.raises(InputError, match=message):
+        bl.read_kinship(write("K.txt", text))

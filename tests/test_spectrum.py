@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import bayeslmm as bl
+from bayeslmm.checks import InputError
+from bayeslmm.kinship import centre
+from bayeslmm.spectrum import load_spectrum, save_spectra
+
+
+def test_rotation_diagonalises(dense):
+    K, X, y, spectrum = dense
+    assert_allclose((spectrum.U * spectrum.s) @ spectrum.U.T, K, atol=1e-12)
+    data = spectrum.rotate(y[:, None], X)
+    assert_allclose(spectrum.U @ data.Y[:, 0], y, atol=1e-12)
+    assert (np.diff(data.s) >= 0).all()
+
+
+def test_scales_are_mean_diagonals(dense):
+    K, _, _, spectrum = dense
+    assert_allclose(spectrum.mean_diagonal, np.diag(K).mean())
+    assert_allclose(spectrum.k_scale, np.diag(centre(K)).mean())
+    # Centring is idempotent, so k_scale does not depend on whether K was centred.
+    assert_allclose(bl.decompose(centre(K)).k_scale, spectrum.k_scale)
+
+
+def test_principal_components_lead_and_are_orthonormal(dense):
+    K, _, _, spectrum = dense
+    V = spectrum.principal_components(3)
+    assert_allclose(V.T @ V, np.eye(3), atol=1e-12)
+    assert_allclose(np.diag(V.T @ K @ V), np.sort(np.linalg.eigvalsh(K))[::-1][:3])
+    with pytest.raises(InputError, match="pcs must lie between 0 and 39"):
+        spectrum.principal_components(40)
+
+
+def test_rounding_is_set_to_zero_and_more_is_refused(rng):
+    A = rng.standard_normal((30, 10))
+    K = A @ A.T
+    assert bl.decompose(K.astype(np.float32).astype(float)).s[0] == 0
+    with pytest.raises(InputError, match=r"must be positive semi-definite, but 1 of 31 eigenvalues are negative"):
+        bl.decompose(np.block([[K, np.zeros((30, 1))], [np.zeros((1, 30)), -0.1]]), where="K.txt")
+
+
+def test_nan_is_refused_before_lapack_sees_it(dense):
+    K = dense[0].copy()
+    K[3, 2] = np.inf
+    with pytest.raises(InputError, match="K must hold finite numbers only"):
+        bl.decompose(K)
+
+
+def test_shapes_and_missing_values_are_refused(dense):
+    _, X, y, spectrum = dense
+    with pytest.raises(InputError, match=r"Y must have shape \(40, columns\) like K, but it has \(39, 1\)"):
+        spectrum.rotate(y[1:, None], X)
+    y[7] = np.nan
+    with pytest.raises(InputError, match=r"Y must hold finite numbers only, but 1 of 40 are not, first nan at .*8, 1"):
+        spectrum.rotate(y[:, None], X)
+
+
+def test_a_cached_spectrum_is_used_only_where_it_belongs(dense, tmp_path, rng):
+    K, _, _, spectrum = dense
+    ids = [f"p{i}" for i in range(40)]
+    half = bl.decompose(K[:12, :12])
+    save_spectra(tmp_path / "e.npz", [(ids[:12], half), (ids, spectrum)])
+    assert_allclose(load_spectrum(tmp_path / "e.npz", ids, K).s, spectrum.s)
+    assert_allclose(load_spectrum(tmp_path / "e.npz", ids[:12], K[:12, :12]).U, half.U)
+    with pytest.raises(InputError, match="does not belong to these 39 people .first p1, p2, p3 and 36 more.: it holds"):
+        load_spectrum(tmp_path / "e.npz", ids[1:], K[1:, 1:])
+    with pytest.raises(InputError, match="does not belong to these 40 people"):
+        load_spectrum(tmp_path / "e.npz", ids[::-1], K[::-1, ::-1])
+    with pytest.raises(InputError, match="belongs to these people but not to this kinship matrix"):
+        load_spectrum(tmp_path / "e.npz", ids, K + 0.01 * np.eye(40))
+    (tmp_path / "x.npz").write_text("nonsense")
+    with pytest.raises(InputError, match="is not a decomposition written by --eigen"):
+        load_spectrum(tmp_path / "x.npz", ids, K)
