@@ -33,11 +33,10 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: objec
 def _run_grm(options: argparse.Namespace) -> int:
     from bayeslmm.kinship import genomic_kinship
     from bayeslmm.kinship_files import write_grm
-    from bayeslmm.summary import markers_line
 
     kinship = genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
     paths = write_grm(kinship, options.out)
-    print(markers_line(kinship.details))
+    print(kinship.markers_line())
     print(f"wrote {', '.join(map(str, paths))}: {len(kinship.ids):,} people, mean diagonal {kinship.mean_diagonal:.4f}")
     return 0
 
@@ -101,7 +100,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
-def _add_marker_options(parser: argparse.ArgumentParser) -> None:
+def _add_marker_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--scale",
         choices=("hwe", "sample", "vanraden"),
@@ -120,7 +119,7 @@ def _add_kinship_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
     group.add_argument("--fam", metavar="F", help="ids of a --kinship without them, such as GEMMA's .cXX.txt")
-    _add_marker_options(group)  # pyright: ignore[reportArgumentType]
+    _add_marker_options(group)
     group.add_argument("--centre", action="store_true", help="centre K on the people analysed (J K J, as GEMMA does)")
     group.add_argument("--normalise", action="store_true", help="divide K of the people analysed by its mean diagonal")
     group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")

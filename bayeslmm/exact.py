@@ -28,6 +28,7 @@ from bayeslmm.priors import VariancePrior, residual_variance
 from bayeslmm.spectrum import RotatedData
 
 _NODES = 400
+_BATCH = 50
 _TAIL = 36.0  # densities below exp(-36) of the peak are left out: 2e-16
 
 
@@ -178,7 +179,8 @@ def _fits(data: RotatedData, x: jax.Array) -> _Fits:
         share_u, share_e = jax.nn.sigmoid(x), jax.nn.sigmoid(-x)
         return _Fits(at_unit_scale(log_reml, data, share_u, share_e), gls(data, share_u, share_e))
 
-    return jax.vmap(at)(x)
+    # In batches: memory stays O(n) times the batch, not times the grid.
+    return jax.lax.map(at, x, batch_size=_BATCH)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -243,14 +245,15 @@ def _fixed_effects(
 ) -> tuple[ndarray, ndarray, tuple[ndarray, ndarray, ndarray]]:
     """Return means and sds of the fixed effects, and the mixture of normals that they are."""
     # The trapezoid rule needs far fewer nodes than the splines of the marginals do.
-    coarse = slice(None, None, 8)
+    coarse, coarser = slice(None, None, 4), slice(None, None, 8)
     inverse = np.linalg.inv(R)
     means = (np.asarray(fits.gls.beta)[coarse] + b) @ inverse.T
     variances = np.einsum("ij,mjk,ik->mi", inverse, np.asarray(fits.gls.cov)[coarse], inverse)
-    weight = mass[coarse, coarse].ravel() / mass[coarse, coarse].sum()
-    shape = (*mass[coarse, coarse].shape, len(b))
+    weight = mass[coarse, coarser] / mass[coarse, coarser].sum()
+    shape = (*weight.shape, len(b))
     mean = np.broadcast_to(means[:, None, :], shape).reshape(-1, len(b))
-    sd = np.sqrt(variances[:, None, :] * np.exp(w[coarse])[None, :, None]).reshape(-1, len(b))
+    sd = np.sqrt(variances[:, None, :] * np.exp(w[coarser])[None, :, None]).reshape(-1, len(b))
+    weight = weight.ravel()
     beta = weight @ mean
     return beta, np.sqrt(weight @ (sd**2 + (mean - beta) ** 2)), (weight, mean, sd)
 

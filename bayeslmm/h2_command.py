@@ -27,7 +27,7 @@ from bayeslmm.priors import VariancePrior, beta_prior, describe
 from bayeslmm.results import write_hsq, write_table
 from bayeslmm.sampling import CONVENTION
 from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
-from bayeslmm.summary import cohort_lines, markers_line, result_lines
+from bayeslmm.summary import cohort_lines, result_lines
 from bayeslmm.tables import read_table
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); the .hsq leaves constants out (GCTA)"
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> bool:
         measurements = _measurements(options)
     with clock.step("kinship"):
         kinship = _kinship(options)
-    if line := markers_line(kinship.details):
+    if line := kinship.markers_line():
         print(line)
 
     estimates: list[pd.DataFrame] = []

@@ -42,6 +42,17 @@ class Kinship:
         """Mean diagonal of K."""
         return float(np.diag(self.K).mean())
 
+    def markers_line(self) -> str:
+        """Say how many markers were used and dropped; empty for a kinship that was not computed from genotypes."""
+        if "markers" not in self.details:
+            return ""
+        counts, maf, geno = self.details["markers"], self.details["maf"], self.details["geno"]
+        return (
+            f"markers: {counts['kept']:,} of {counts['read']:,} used; dropped: {counts['monomorphic']:,} monomorphic, "
+            f"{counts['below_maf']:,} with maf below {maf:g}, "
+            f"{counts['above_missing']:,} with more than {geno:.0%} missing"
+        )
+
     def take(self, rows: Sequence[int] | ndarray) -> Float64[ndarray, "m m"]:
         """Return K of some of the individuals, shape (m, m), a copy."""
         return self.K[np.ix_(rows, rows)]

@@ -103,11 +103,16 @@ def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
 def _draws(trace: Axes, rank: Axes, posterior: DataTree, figure: Figure) -> None:
     h2 = posterior["posterior"].dataset[["h2"]].squeeze("trait", drop=True)
     tree = DataTree.from_dict({"posterior": h2, "sample_stats": posterior["sample_stats"].dataset})
-    for ax, plot in ((trace, arviz_plots.plot_trace), (rank, arviz_plots.plot_rank)):
+    panels = [(trace, arviz_plots.plot_trace), (rank, arviz_plots.plot_rank)]
+    if h2.sizes["chain"] == 1:
+        panels.pop()
+        rank.text(0.5, 0.5, "one chain: nothing to compare", ha="center", va="center", transform=rank.transAxes)
+    for ax, plot in panels:
         place = DataTree.from_dict(
             {"plot": xr.Dataset({"h2": xr.DataArray(ax)}), "figure": xr.Dataset({"figure": xr.DataArray(figure)})}
         )
-        collection = arviz_plots.PlotCollection(h2, place, backend="matplotlib", aes={"color": ["chain"]})
+        by_chain = {"color": ["chain"], "overlay": ["chain"]}  # overlay is what ArviZ marks divergences by
+        collection = arviz_plots.PlotCollection(h2, place, backend="matplotlib", aes=by_chain)
         plot(tree, var_names=["h2"], plot_collection=collection, backend="matplotlib")
     trace.set(title="Trace of h2", xlabel="draw", ylabel="h2")
     rank.set(title="Ranks of h2 (lines stay near 0 when chains agree)", xlabel="fractional rank")

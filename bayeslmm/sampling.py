@@ -1,10 +1,10 @@
 """A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out. Knows no program."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from types import FunctionType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, runtime_checkable
 
 import arviz_base
 import jax
@@ -22,6 +22,13 @@ from bayeslmm.priors import describe
 from bayeslmm.progress import on_terminal
 from bayeslmm.spectrum import RotatedData
 
+# ArviZ puts a lazy stand-in for numpyro into sys.modules. If `import numpyro.distributions` is what then loads it,
+# the submodules stay unbound in their packages (lazy_loader 0.6) and numpyro.factor fails: bind them.
+for _name, _module in [item for item in sys.modules.items() if item[0].startswith("numpyro.")]:
+    _parent, _, _child = _name.rpartition(".")
+    if not hasattr(sys.modules[_parent], _child):
+        setattr(sys.modules[_parent], _child, _module)
+
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
 _SAMPLE_STATS = {
     "diverging": "diverging",
@@ -33,6 +40,7 @@ _DATA_DIMS = {"y": ["eigenvector", "trait"], "s": ["eigenvector"], "X": ["eigenv
 CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
 
 
+@runtime_checkable
 class Program(Protocol):
     """A module (or any object) that holds a NumPyro program, as the files of `bayeslmm.models` do.
 
@@ -123,7 +131,10 @@ def sample(
         progress_bar=on_terminal(),
     )
     scattered = jax.random.multivariate_normal(key_start, centre, covariance, (chains,))
-    mcmc.run(key_run, init_params=jax.vmap(unravel)(scattered), extra_fields=tuple(_SAMPLE_STATS))
+    starts = jax.vmap(unravel)(scattered)
+    if chains == 1:  # NumPyro wants no axis of chains then
+        starts = jax.tree.map(lambda values: values[0], starts)
+    mcmc.run(key_run, init_params=starts, extra_fields=tuple(_SAMPLE_STATS))
     constrain = jax.jit(jax.vmap(jax.vmap(lambda z: constrain_fn(model, arguments, {}, z, return_deterministic=True))))
     tree = arviz_base.from_dict(
         {
@@ -151,10 +162,9 @@ def sample(
 def _parts(
     program: Program | Callable[..., None], data: RotatedData
 ) -> tuple[Callable[..., None], Mapping[str, Sequence[str]], Mapping[str, ArrayLike] | None]:
-    if isinstance(program, FunctionType):
-        return program, {}, None
-    program = cast(Program, program)
-    return program.model, program.DIMS, program.start(data)
+    if isinstance(program, Program):
+        return program.model, program.DIMS, program.start(data)
+    return program, {}, None
 
 
 def _unconstrained_start(

@@ -1,6 +1,5 @@
 """What the command line says to a person."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,18 +8,6 @@ from bayeslmm.cohort import Cohort
 from bayeslmm.heritability import Heritability
 
 _METHODS = {"reml": "REML (se)", "ml": "ML (se)", "exact": "exact (sd)", "nuts": "NUTS (sd)"}
-
-
-def markers_line(details: Mapping[str, Any]) -> str:
-    """Say how many markers were used and dropped; an empty text for a kinship that was not computed here."""
-    if "markers" not in details:
-        return ""
-    counts = details["markers"]
-    return (
-        f"markers: {counts['kept']:,} of {counts['read']:,} used; dropped: {counts['monomorphic']:,} monomorphic, "
-        f"{counts['below_maf']:,} with maf below {details['maf']:g}, {counts['above_missing']:,} with more than "
-        f"{details['geno']:.0%} missing"
-    )
 
 
 def cohort_lines(cohort: Cohort) -> str:

@@ -56,7 +56,7 @@ def test_no_marker_left_is_told_with_the_reasons(tmp_path):
     to_bed(tmp_path / "x.bed", np.full((20, 5), np.nan))
     blocks = MarkerBlocks(open_genotypes(tmp_path / "x"))
     list(blocks)
-    with pytest.raises(InputError, match="no marker is left of 5: 5 exceed the missing rate 0.05, 0 are monomorphic"):
+    with pytest.raises(InputError, match=r"no marker is left of 5: 5 exceed the missing rate 0.05, 0 are monomorphic"):
         blocks.check_used()
 
 
@@ -81,7 +81,7 @@ def test_damaged_files_are_refused(plink):
     with pytest.raises(InputError, match="is too long"):
         open_genotypes(prefix)
     bed.write_bytes(b"abc" + whole[3:])
-    with pytest.raises(InputError, match="must begin with the bytes 6c 1b 01 .* but it is 0x616263"):
+    with pytest.raises(InputError, match=r"must begin with the bytes 6c 1b 01 .* but it is 0x616263"):
         open_genotypes(prefix)
     bed.write_bytes(whole[:2] + b"\x00" + whole[3:])
     with pytest.raises(InputError, match="sample-major"):

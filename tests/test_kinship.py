@@ -49,7 +49,7 @@ def test_centre_is_jkj(rng):
 def test_asymmetric_kinship_is_refused():
     K = np.eye(3)
     K[0, 2] = 0.5
-    with pytest.raises(InputError, match="must be symmetric, but row 1 column 3 is 0.5 and row 3 column 1 is 0"):
+    with pytest.raises(InputError, match=r"must be symmetric, but row 1 column 3 is 0.5 and row 3 column 1 is 0"):
         Kinship(("a", "b", "c"), K, "K.txt")
 
 

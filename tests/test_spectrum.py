@@ -64,7 +64,9 @@ def test_a_cached_spectrum_is_used_only_where_it_belongs(dense, tmp_path, rng):
     save_spectra(tmp_path / "e.npz", [(ids[:12], half), (ids, spectrum)])
     assert_allclose(load_spectrum(tmp_path / "e.npz", ids, K).s, spectrum.s)
     assert_allclose(load_spectrum(tmp_path / "e.npz", ids[:12], K[:12, :12]).U, half.U)
-    with pytest.raises(InputError, match="does not belong to these 39 people .first p1, p2, p3 and 36 more.: it holds"):
+    with pytest.raises(
+        InputError, match=r"does not belong to these 39 people .first p1, p2, p3 and 36 more.: it holds"
+    ):
         load_spectrum(tmp_path / "e.npz", ids[1:], K[1:, 1:])
     with pytest.raises(InputError, match="does not belong to these 40 people"):
         load_spectrum(tmp_path / "e.npz", ids[::-1], K[::-1, ::-1])

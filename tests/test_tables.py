@@ -10,7 +10,7 @@ from bayeslmm.tables import read_fam, read_table
 
 @pytest.mark.parametrize("separator", ["\t", ",", "  "])
 def test_tabs_commas_and_blanks_separate(write, separator):
-    text = f"FID IID height\n1 a 1.5\n\n1 b NA\n1 c -2e3\n".replace(" ", separator)
+    text = "FID IID height\n1 a 1.5\n\n1 b NA\n1 c -2e3\n".replace(" ", separator)
     table = read_table(write("pheno.txt", text))
     assert table.ids == ("a", "b", "c")
     assert_array_equal(table.numbers("height"), [1.5, np.nan, -2000.0])

@@ -1,0 +1,31 @@
+# make demo  the main job on real data        make test  the tests
+# Both create .venv first, if it is not there or pyproject.toml has changed.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.14 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	$(BIN)/bayeslmm demo --out demo-results
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "bayeslmm needs Python 3.12 or newer, and none was found as python3, python3.12," \
+		"python3.13, python3.14 or python: install it, or name it with 'make PYTHON=/path/to/python3.12 ...'" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo "bayeslmm needs Python 3.12 or newer," \
+		"but $(PYTHON) is $$("$(PYTHON)" --version 2>&1): name another with 'make PYTHON=...'" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv || { echo "$(PYTHON) lacks the module venv: install it (Debian: python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info demo-results

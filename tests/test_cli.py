@@ -1,0 +1,244 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from numpy.testing import assert_allclose
+
+import bayeslmm as bl
+from bayeslmm.cli import main
+from conftest import MOUSE, ROOT
+
+COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
+FAST = ["--methods", "reml", "exact"]
+
+
+def table(folder):
+    return pd.read_csv(folder / "estimates.tsv", sep="\t", keep_default_na=False, na_values="NA")
+
+
+def row(estimates, trait, method, parameter):
+    found = estimates.query("trait == @trait and method == @method and parameter == @parameter")
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+@pytest.fixture(scope="module")
+def mouse_run(tmp_path_factory):
+    """`bayeslmm h2` on the mice with everything on, as the README does it but for more methods."""
+    out = tmp_path_factory.mktemp("run") / "results"
+    arguments = ["h2", "--bfile", str(MOUSE / "mouse_hs1940"), "--pheno", str(MOUSE / "pheno.tsv")]
+    arguments += ["--trait", "CD8", "--covar", str(MOUSE / "covar.tsv"), "--categorical", "sex", "--pcs", "2"]
+    arguments += ["--methods", "reml", "ml", "exact", "nuts", "--se", "observed", "--out", str(out)]
+    assert main(arguments) == 0
+    return out
+
+
+def test_h2_writes_its_table(mouse_run):
+    estimates = table(mouse_run)
+    assert list(estimates.columns) == COLUMNS
+    variances = ["sigma2_u", "sigma2_e", "h2", "pve"]
+    betas = [f"beta[{name}]" for name in ("intercept", "sex[2]", "PC1", "PC2")]
+    for method, parameters in {  # noqa: B007 (pandas reads it as @method)
+        "reml": [*variances, "loglik", *betas],
+        "ml": [*variances, "loglik", *betas],
+        "exact": [*variances, *betas],
+        "nuts": [*variances, *betas],
+    }.items():
+        assert estimates.query("method == @method")["parameter"].tolist() == parameters
+    assert set(estimates.query("method == 'reml'")["se_kind"].dropna()) == {"observed", "gls"}
+    assert set(estimates.query("method in ['exact', 'nuts']")["interval"]) == {"eti95"}
+    h2 = row(estimates, "CD8", "nuts", "h2")
+    oracle = row(estimates, "CD8", "exact", "h2")
+    assert h2["ess_bulk"] > 1000
+    assert h2["r_hat"] < 1.01
+    assert_allclose(h2["estimate"], oracle["estimate"], atol=4 * oracle["se"] / np.sqrt(1000))
+    assert np.isnan(row(estimates, "CD8", "reml", "loglik")["se"])
+
+
+def test_h2_writes_draws_picture_and_record(mouse_run):
+    assert sorted(path.name for path in mouse_run.iterdir()) == [
+        "CD8.hsq", "CD8.png", "CD8.posterior.nc", "estimates.tsv", "run.json",
+    ]  # fmt: skip
+    draws = xr.open_datatree(mouse_run / "CD8.posterior.nc", engine="h5netcdf")
+    assert draws["posterior"]["beta"].sel(trait="CD8", covariate="PC1").shape == (4, 1000)
+    dropped = json.loads(draws.attrs["dropped"])
+    assert [(drop["reason"], drop["count"]) for drop in dropped] == [("without a value of CD8", 530)]
+    record = json.loads((mouse_run / "run.json").read_text())
+    assert record["kinship"]["markers"]["kept"] == 10783
+    assert record["traits"]["CD8"]["n"] == 1410
+    assert len(record["inputs_sha256"]) == 5
+    assert {"seconds", "peak_rss_mb", "versions", "prior", "loglik_convention", "options"} <= set(record)
+    assert (mouse_run / "CD8.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_hsq_is_gctas(mouse_run):
+    lines = [line.split("\t") for line in (mouse_run / "CD8.hsq").read_text().splitlines()]
+    names = ["Source", "V(G)", "V(e)", "Vp", "V(G)/Vp", "logL", "logL0", "LRT", "df", "Pval", "n"]
+    assert [line[0] for line in lines] == names
+    reml = {line[0]: line[1:] for line in lines}
+    estimates = table(mouse_run)
+    assert_allclose(float(reml["V(G)/Vp"][0]), row(estimates, "CD8", "reml", "h2")["estimate"], atol=1e-6)
+    assert_allclose(float(reml["LRT"][0]), 2 * (float(reml["logL"][0]) - float(reml["logL0"][0])), atol=2e-3)
+
+
+def test_hsq_log_likelihood_is_gctas_without_constants(shared, tmp_path):
+    """On the gryphons ASReml, with the same convention, prints -1247.183."""
+    folder = shared / "gryphon"
+    arguments = ["h2", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
+    assert main([*arguments, "--trait", "BWT", "--methods", "reml", "--out", str(tmp_path)]) == 0
+    assert "\nlogL\t-1247.183\n" in (tmp_path / "BWT.hsq").read_text()
+    assert_allclose(row(table(tmp_path), "BWT", "reml", "h2")["se"], 0.0765, atol=5e-5)
+
+
+@pytest.fixture
+def toy(plink, tmp_path, rng):
+    """A small cohort in files: genotypes, two traits on different people, one with no heritability."""
+    prefix, G, ids = plink
+    g = np.where(np.isnan(G), 0, G) @ rng.standard_normal(50) / 5
+    lines = ["FID IID x y"]
+    for i, name in enumerate(ids):
+        lines.append(
+            f"{name} {name} {g[i] + rng.standard_normal():.4f} {'NA' if i < 3 else f'{rng.standard_normal():.4f}'}"
+        )
+    (tmp_path / "pheno.txt").write_text("\n".join(lines) + "\n")
+    base = ["h2", "--bfile", str(prefix), "--pheno", str(tmp_path / "pheno.txt")]
+    return base, tmp_path
+
+
+def test_each_set_of_people_has_its_decomposition(toy, capsys):
+    base, folder = toy
+    assert main([*base, "--trait", "x", "y", *FAST, "--out", str(folder / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "30 people with x, one decomposition" in printed
+    assert "27 people with y, one decomposition" in printed
+    assert "dropped: 3 without a value of y (p0, p1, p2)" in printed
+    assert table(folder / "out")["trait"].unique().tolist() == ["x", "y"]
+
+
+def test_grm_gives_the_same_numbers_as_the_genotypes(toy, capsys):
+    base, folder = toy
+    assert main(["grm", "--bfile", base[2], "--out", str(folder / "k")]) == 0
+    assert "30 people, mean diagonal" in capsys.readouterr().out
+    assert main([*base, "--trait", "x", *FAST, "--out", str(folder / "a")]) == 0
+    grm = ["h2", "--grm", str(folder / "k"), *base[3:]]
+    assert main([*grm, "--trait", "x", *FAST, "--out", str(folder / "b")]) == 0
+    assert_allclose(table(folder / "a")["estimate"], table(folder / "b")["estimate"], rtol=1e-5)
+
+
+def test_eigen_file_is_reused_and_refused(toy, capsys):
+    base, folder = toy
+    eigen = ["--eigen", str(folder / "e.npz")]
+    assert main([*base, "--trait", "x", *FAST, *eigen, "--out", str(folder / "a")]) == 0
+    written = (folder / "e.npz").stat().st_mtime_ns
+    assert main([*base, "--trait", "x", *FAST, *eigen, "--pcs", "1", "--out", str(folder / "b")]) == 0
+    assert (folder / "e.npz").stat().st_mtime_ns == written
+    capsys.readouterr()
+    assert main([*base, "--trait", "y", *FAST, *eigen, "--out", str(folder / "c")]) == 2
+    assert "e.npz does not belong to these 27 people" in capsys.readouterr().err
+    assert main([*base, "--trait", "x", *FAST, *eigen, "--scale", "vanraden", "--out", str(folder / "d")]) == 2
+    assert "belongs to these people but not to this kinship matrix" in capsys.readouterr().err
+
+
+def test_boundary_has_an_interval_and_no_standard_error(toy, rng):
+    base, folder = toy
+    for seed in range(20):
+        y = np.random.default_rng(seed).standard_normal(30)
+        (folder / "pheno.txt").write_text("IID y\n" + "".join(f"p{i} {value:.5f}\n" for i, value in enumerate(y)))
+        assert main([*base, "--trait", "y", "--methods", "reml", "--out", str(folder / "out")]) == 0
+        h2 = row(table(folder / "out"), "y", "reml", "h2")
+        if h2["estimate"] == 0:
+            break
+    assert h2["note"].startswith("boundary: h2 = 0")
+    assert np.isnan(h2["se"])
+    assert h2["interval"] == "profile95"
+    assert 0 == h2["lower"] < h2["upper"] <= 1
+    assert "V(G)\t0.000000\tNA" in (folder / "out" / "y.hsq").read_text()
+
+
+def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
+    base, folder = toy
+    short = ["--methods", "nuts", "--chains", "2", "--draws", "30", "--warmup", "20", "--out", str(folder / "out")]
+    assert main([*base, "--trait", "x", *short]) == 3
+    assert "DIAGNOSTICS FAILED: bulk ESS is" in capsys.readouterr().out
+    assert json.loads((folder / "out" / "run.json").read_text())["traits"]["x"]["diagnostics"]["failures"]
+
+
+def test_the_prior_reaches_oracle_and_draws(toy):
+    base, folder = toy
+    options = ["--trait", "x", "--prior-h2", "3000", "7000", "--methods", "exact", "nuts"]
+    main([*base, *options, "--chains", "2", "--draws", "300", "--warmup", "300", "--out", str(folder / "out")])
+    for method in ("exact", "nuts"):
+        assert_allclose(row(table(folder / "out"), "x", method, "h2")["estimate"], 0.3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--trait", "z"], "has no column 'z'; it has x, y"),
+        (["--trait", "x", "--pcs", "-1"], "--pcs must be at least 0"),
+        (["--trait", "x", "--pcs", "40"], "pcs must lie between 0 and 29"),
+        (["--trait", "x", "--chains", "0"], "--chains must be at least 1"),
+        (["--trait", "x", "--prior-h2", "0", "1"], "Beta(a, b) with a and b above 0, but 0 and 1 were given"),
+        (["--trait", "x", "--fam", "a.fam"], "--fam a.fam gives the ids of --kinship, which was not given"),
+        (["--trait", "x", "--maf", "0.7"], "maf must be at least 0 and below 0.5"),
+        (["--trait", "x", "--eigen", "nowhere/e.npz"], "the folder nowhere does not exist"),
+        (["--trait", "x", "--categorical", "y"], "--categorical y needs --covariates or --covar"),
+        (["--trait", "x", "--pheno", "nothing.txt"], "nothing.txt does not exist"),
+    ],
+)
+def test_input_errors_are_one_line_and_exit_with_2(toy, capsys, change, message):
+    base, folder = toy
+    assert main([*base, *change, "--out", str(folder / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bayeslmm: error: ")
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_names_that_cannot_be_files_are_refused(toy, capsys):
+    base, folder = toy
+    (folder / "pheno.txt").write_text("IID a/b\np1 2\n")
+    assert main([*base, "--trait", "a/b", "--out", str(folder / "out")]) == 2
+    assert "results are named after traits, so 'a/b' cannot be one" in capsys.readouterr().err
+
+
+def test_a_file_in_the_way_of_the_folder_is_told(toy, capsys):
+    base, folder = toy
+    (folder / "out").write_text("")
+    assert main([*base, "--trait", "x", "--out", str(folder / "out")]) == 2
+    assert "cannot be made" in capsys.readouterr().err
+
+
+def test_warnings_are_one_line(toy, capsys):
+    base, folder = toy
+    (folder / "pheno.txt").write_text("IID x\n" + "".join(f"p{i} {150 + i % 7 if i else -9}\n" for i in range(30)))
+    assert main([*base, "--trait", "x", "--methods", "reml", "--out", str(folder / "out")]) == 0
+    assert "bayeslmm: warning:" in capsys.readouterr().err
+
+
+def test_demo_says_where_its_data_are(tmp_path, monkeypatch, capsys):
+    import bayeslmm.cli as cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "a" / "b" / "cli.py"))
+    assert main(["demo"]) == 2
+    assert "come with the source repository" in capsys.readouterr().err
+
+
+def test_help_and_import_do_not_load_jax():
+    script = "import sys, bayeslmm.cli as c\ntry: c.main(['h2', '--help'])\nexcept SystemExit: pass\n"
+    script += "assert not {'jax', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules), sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    script = "import sys, bayeslmm; bayeslmm.InputError; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_kinship_needs_no_jax(plink, tmp_path):
+    script = f"import sys, bayeslmm.cli as c; c.main(['grm', '--bfile', {str(plink[0])!r}, '--out', 'k'])\n"
+    script += "assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    assert bl.read_grm(tmp_path / "k").K.shape == (30, 30)

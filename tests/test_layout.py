@@ -1,0 +1,44 @@
+"""Imports point down: a module may import those above it in this list, and none below."""
+
+import ast
+
+import pytest
+
+from conftest import ROOT
+
+ORDER = [
+    "checks", "progress", "files", "tables", "genotypes", "kinship", "kinship_files", "pedigree", "design", "cohort",
+    "spectrum", "precision", "parameters", "likelihood", "priors", "estimators.estimate", "estimators.variance_ratio",
+    "estimators.ml", "estimators.reml", "information", "exact", "sampling", "models.univariate", "diagnostics",
+    "results", "heritability", "plots", "summary", "h2_command", "cli", "__main__",
+]  # fmt: skip
+
+
+def modules():
+    files = [*(ROOT / "bayeslmm").glob("*.py"), *(ROOT / "bayeslmm" / "estimators").glob("*.py")]
+    names = {".".join(path.relative_to(ROOT / "bayeslmm").with_suffix("").parts): path for path in files}
+    names |= {f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py")}
+    return {name: path for name, path in names.items() if not name.endswith("__init__")}
+
+
+def test_every_module_has_its_place():
+    assert sorted(modules()) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_point_down(name):
+    imported = set()
+    for node in ast.walk(ast.parse(modules()[name].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bayeslmm"):
+            module = node.module.removeprefix("bayeslmm").removeprefix(".")
+            inner = [".".join(filter(None, [module, alias.name])) for alias in node.names]
+            imported |= {candidate for candidate in [module, *inner] if candidate in ORDER}
+    below = ORDER[: ORDER.index(name)]
+    assert imported <= set(below), f"{name} imports {sorted(imported - set(below))}, which stand above it"
+
+
+def test_sampling_knows_no_program():
+    assert "models" not in {part for part in (ROOT / "bayeslmm" / "sampling.py").read_text().split("import ")[1:3]}
+    for node in ast.walk(ast.parse((ROOT / "bayeslmm" / "sampling.py").read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert "models" not in (node.module or "")

@@ -1,0 +1,33 @@
+import arviz_base
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from bayeslmm.heritability import Heritability, heritability
+from bayeslmm.plots import plot_heritability
+from bayeslmm.priors import VariancePrior
+
+
+@pytest.mark.parametrize("divergences", [0, 5])
+@pytest.mark.parametrize("chains", [1, 4])
+def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, divergences, chains):
+    found = heritability(small_data, trait="x", covariates=["intercept", "a", "b"], seed=1, methods=["reml", "exact"])
+    diverging = np.zeros((chains, 50), dtype=bool)
+    diverging[0, :divergences] = True
+    draws = arviz_base.from_dict(
+        {"posterior": {"h2": rng.beta(5, 5, (chains, 50, 1))}, "sample_stats": {"diverging": diverging}},
+        dims={"h2": ["trait"]},
+        coords={"trait": ["x"]},
+    )
+    result = Heritability("x", found.estimates, found.reml, found.exact, draws, None)
+    plot_heritability(result, small_data, VariancePrior(), tmp_path / "x.png")
+    picture = imread(tmp_path / "x.png")
+    assert picture.shape == (960, 1440, 4)
+    # Each of the four panels holds ink beyond its frame.
+    for panel in (
+        picture[60:440, 80:700],
+        picture[60:440, 800:1400],
+        picture[520:900, 80:700],
+        picture[520:900, 800:1400],
+    ):
+        assert panel[..., :3].std() > 0.02

@@ -1,0 +1,105 @@
+import subprocess
+import sys
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import bayeslmm as bl
+from bayeslmm import likelihood
+from bayeslmm.checks import InputError
+from bayeslmm.models import univariate
+
+SHORT = {"chains": 2, "draws": 50, "warmup": 50}
+
+
+def test_the_same_seed_gives_the_same_draws(small_data):
+    first, again, other = (bl.sample(univariate, small_data, seed=seed, **SHORT) for seed in (7, 7, 8))
+    assert_array_equal(first["posterior"]["h2"], again["posterior"]["h2"])
+    assert (first["posterior"]["h2"] != other["posterior"]["h2"]).any()
+
+
+def test_float64_inside_leaves_the_process_as_it_was(small_data):
+    before = jnp.ones(2).dtype
+    posterior = bl.sample(univariate, small_data, seed=1, **SHORT)
+    assert posterior["posterior"]["h2"].dtype == np.float64
+    assert jnp.ones(2).dtype == before
+    assert not jax.config.jax_enable_x64
+
+
+def test_chains_start_at_different_points(small_data):
+    posterior = bl.sample(univariate, small_data, seed=1, chains=4, draws=4, warmup=1)
+    assert len(np.unique(posterior["posterior"]["sigma2_p"][:, 0])) == 4
+
+
+def test_priors_are_kept_with_the_result(small_data):
+    prior = univariate.Prior(h2=dist.Beta(2.0, 3.0))
+    posterior = bl.sample(univariate, small_data, seed=1, prior=prior, **SHORT)
+    assert "Beta(concentration1=2, concentration0=3)" in posterior.attrs["prior"]
+    assert posterior.attrs["model"] == "bayeslmm.models.univariate.model"
+
+
+def test_a_strong_prior_rules(small_data):
+    prior = univariate.Prior(h2=dist.Beta(3000.0, 7000.0))
+    posterior = bl.sample(univariate, small_data, seed=1, prior=prior, chains=2, draws=500, warmup=500)
+    assert_allclose(posterior["posterior"]["h2"].mean(), 0.3, atol=0.002)
+
+
+def inverse_gammas(data):
+    """A program of a user's own: MCMCglmm's V = 1, nu = 0.002 on both variances, a flat prior on the mean."""
+    sigma2_u = numpyro.sample("sigma2_u", dist.InverseGamma(0.001, 0.001))
+    sigma2_e = numpyro.sample("sigma2_e", dist.InverseGamma(0.001, 0.001))
+    beta = numpyro.sample("beta", dist.ImproperUniform(dist.constraints.real, (), ()))
+    scaled = data.k_scale * sigma2_u
+    numpyro.deterministic("h2", scaled / (scaled + sigma2_e))
+    y = likelihood.univariate(data.s, data.X[:, 0] * beta, sigma2_u, sigma2_e)
+    numpyro.sample("y", y, obs=data.Y[:, 0])
+
+
+@pytest.mark.parametrize("trait", ["CD8", "MCH"])
+def test_a_program_of_the_users_own_equals_the_reference_quadrature(mouse_data, mouse_reference, trait):
+    """The reference is on GEMMA's scale of K; only h2 on the scale of pve does not depend on it."""
+    reference = mouse_reference["bayes_exact"]["fits"][f"mouse_hs1940_{trait}_cXX"]
+    data = mouse_data(trait, "vanraden", centred=True)
+    data = data._replace(s=data.s * reference["scale_for_h2"] / data.k_scale, k_scale=reference["scale_for_h2"])
+    posterior = bl.sample(inverse_gammas, data, seed=2)
+    assert bl.diagnose(posterior).failures == ()
+    for name, key in (("h2", "h2"), ("sigma2_u", "vg"), ("sigma2_e", "ve")):
+        draws, expected = posterior["posterior"][name].to_numpy(), reference["IG_0p001"][key]
+        assert abs(draws.mean() - expected["mean"]) < 0.08 * expected["sd"]  # 4 Monte Carlo errors at ESS 2,500
+        assert_allclose(draws.std(), expected["sd"], rtol=0.06)
+
+
+def test_arviz_may_be_imported_first():
+    """ArviZ's lazy stand-in for numpyro used to leave numpyro.factor broken (see sampling.py)."""
+    script = """
+import arviz, numpyro.distributions, numpy as np, bayeslmm as bl
+from bayeslmm.models import univariate
+data = bl.RotatedData(np.arange(1.0, 31), np.random.default_rng(1).standard_normal((30, 1)), np.ones((30, 1)))
+print(bl.sample(univariate, data, seed=1, chains=1, draws=3, warmup=3)["posterior"]["h2"].shape)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "(1, 3, 1)", run.stderr
+
+
+def test_numbers_of_chains_and_draws_are_checked(small_data):
+    for name in ("chains", "draws", "warmup"):
+        with pytest.raises(InputError, match=f"{name} must be at least 1, but 0 was given"):
+            bl.sample(univariate, small_data, seed=1, **{**SHORT, name: 0})
+
+
+def test_results_survive_the_disk(small_data, tmp_path):
+    import xarray as xr
+
+    posterior = bl.sample(univariate, small_data, seed=1, attrs={"dropped": "[]"}, **SHORT)
+    posterior.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = xr.open_datatree(tmp_path / "x.nc", engine="h5netcdf")
+    assert_array_equal(again["posterior"]["h2"], posterior["posterior"]["h2"])
+    assert again.attrs["dropped"] == "[]"
