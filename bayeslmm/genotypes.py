@@ -114,10 +114,11 @@ class MarkerBlocks:
 
     def _standardise(self, G: Float32[ndarray, "n block"], start: int) -> Float32[ndarray, "n kept"]:
         n = len(G)
-        total = G.sum(axis=0, dtype=np.float64)
+        # Sums of 0, 1, 2 are exact in float32 up to 2^24, which spares the conversion of the block.
+        total = G.sum(axis=0, dtype=np.float32 if n < 2**22 else np.float64).astype(np.float64)
         holed = np.flatnonzero(np.isnan(total))
-        present = np.full(G.shape[1], n)
         missing = np.isnan(G[:, holed])
+        present = np.full(G.shape[1], n)
         present[holed] -= missing.sum(axis=0)
         total[holed] = np.nansum(G[:, holed], axis=0, dtype=np.float64)
         if (present == 0).any() and self.geno == 1:
@@ -126,36 +127,28 @@ class MarkerBlocks:
                 "cannot be standardised: drop it, or use --geno below 1"
             )
         mean = total / np.maximum(present, 1)
-        f = mean / 2
+        for j, holes in zip(holed, missing.T, strict=True):
+            G[holes, j] = mean[j]
 
+        f = mean / 2
         above_missing = present < (1 - self.geno) * n
         # Constant among the people seen: mean 0 or 2, or all of them heterozygous.
-        square = np.einsum("ij,ij->j", G, G, dtype=np.float64)
-        square[holed] = np.nansum(np.square(G[:, holed]), axis=0, dtype=np.float64)
-        centred_square = square - total * mean
-        monomorphic = ~above_missing & (centred_square <= 1e-6)
+        constant = (mean == 0) | (mean == 2)
+        constant[mean == 1] = np.ptp(G[:, mean == 1], axis=0) == 0
+        monomorphic = ~above_missing & constant
         below_maf = ~above_missing & ~monomorphic & (np.minimum(f, 1 - f) < self.maf)
         keep = ~(above_missing | monomorphic | below_maf)
         self._count(above_missing, monomorphic, below_maf, keep)
-        self.called += int(keep.sum())
-        kept_holes = keep[holed]
-        self.called -= missing[:, kept_holes].sum(axis=1)
+        self.called += int(keep.sum()) - missing[:, keep[holed]].sum(axis=1)
 
-        expected_variance = 2 * f * (1 - f)
-        if self.scale == "vanraden":
-            divisor = np.ones_like(f)
-            self.weight += float(expected_variance[keep].sum())
-        else:
-            divisor = np.sqrt(expected_variance if self.scale == "hwe" else centred_square / n)
-            self.weight += int(keep.sum())
-
-        for j, column in zip(holed, missing.T, strict=True):
-            G[column, j] = mean[j]
         if not keep.all():
-            G, mean, divisor = G[:, keep], mean[keep], divisor[keep]
+            G, mean = np.asfortranarray(G[:, keep]), mean[keep]
+        expected_variance = mean * (1 - mean / 2)
+        self.weight += float(expected_variance.sum()) if self.scale == "vanraden" else mean.size
         G -= mean.astype(np.float32)
         if self.scale != "vanraden":
-            G *= (1 / divisor).astype(np.float32)
+            variance = expected_variance if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / n
+            G *= (1 / np.sqrt(variance)).astype(np.float32)
         return G
 
     def _count(self, above_missing: ndarray, monomorphic: ndarray, below_maf: ndarray, keep: ndarray) -> None:
