@@ -47,8 +47,8 @@ def check_unique(ids: Sequence[str], *, where: str | Path) -> None:
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InputError(
-            f"{where}: each id must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
-            "remove the extra rows, or make IID unique (people are matched by IID alone)"
+            f"{where}: each must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
+            "remove or rename the extra ones (people are matched by IID alone)"
         )
 
 

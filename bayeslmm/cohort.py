@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError, InputWarning, examples
+from bayeslmm.checks import InputError, InputWarning, check_unique, examples
 from bayeslmm.design import INTERCEPT, check_full_rank, treatment_coding
 from bayeslmm.kinship import Kinship, centre
 from bayeslmm.tables import Table
@@ -75,6 +75,7 @@ class Cohort:
     source: str = "cohort"
 
     def __post_init__(self) -> None:
+        check_unique(self.covariates, where=f"{self.source}: names of covariates")
         n, c = self.X.shape
         if n < c + 2:
             raise InputError(
@@ -251,6 +252,8 @@ def _design(covariates: dict[str, ndarray]) -> tuple[list[str], list[ndarray]]:
     for name, column in covariates.items():
         if column.dtype.kind == "U":
             coded, block = treatment_coding(name, column)
+            if not coded:
+                raise InputError(f"the covariate {name} is {column[0]!r} for everybody analysed: leave it out")
         else:
             coded, block = [name], column[:, None]
         names += coded

@@ -1,5 +1,6 @@
 """A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out. Knows no program."""
 
+import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -111,8 +112,9 @@ def sample(
         if value < 1:
             raise InputError(f"{name} must be at least 1, but {value} was given")
     model, dims, start = _parts(program, data)
+    prior = _default_prior(model) if prior is None else prior
     arguments = (data,) if prior is None else (data, prior)
-    key_start, key_run = jax.random.split(jax.random.key(seed))
+    key_start, key_scatter, key_run = jax.random.split(jax.random.key(seed), 3)
     # The potential, not the model: NumPyro would run the model op by op to find what is known here.
     potential = jax.jit(lambda z: potential_energy(model, arguments, {}, z))
     centre, unravel = ravel_pytree(_unconstrained_start(model, arguments, start, key_start))
@@ -130,7 +132,7 @@ def sample(
         chain_method="vectorized",
         progress_bar=on_terminal(),
     )
-    scattered = jax.random.multivariate_normal(key_start, centre, covariance, (chains,))
+    scattered = jax.random.multivariate_normal(key_scatter, centre, covariance, (chains,))
     starts = jax.vmap(unravel)(scattered)
     if chains == 1:  # NumPyro wants no axis of chains then
         starts = jax.tree.map(lambda values: values[0], starts)
@@ -193,8 +195,14 @@ def _sample_stats(mcmc: MCMC) -> dict[str, np.ndarray]:
     return stats | {"tree_depth": np.log2(stats["n_steps"]).astype(int) + 1}
 
 
+def _default_prior(model: Callable[..., None]) -> Any:
+    """Return the default of the model's second argument; None if it takes no prior."""
+    optional = [p.default for p in inspect.signature(model).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return optional[1] if len(optional) > 1 and optional[1] is not inspect.Parameter.empty else None
+
+
 def _described(prior: Any) -> dict[str, str] | str:
     if prior is None:
-        return "the program's default"
+        return "inside the model"
     fields = getattr(prior, "_asdict", dict)()
     return {name: describe(value) for name, value in fields.items()} or str(prior)

@@ -136,6 +136,15 @@ def test_collinear_covariates_are_named(write, kinship):
     assert "is a combination of" in refused(kinship, people)
 
 
+def test_covariates_that_say_nothing_or_share_a_name_are_refused(write, kinship):
+    text = "IID x farm PC1\n" + "".join(f"{i} {j**2} n {j % 3}\n" for j, i in enumerate("abcdefgh"))
+    people = bl.measure(table(write, "p.txt", text), ["x"], covariates=["farm"])
+    assert "the covariate farm is 'n' for everybody analysed: leave it out" in refused(kinship, people)
+    (cohort,) = bl.align(kinship, bl.measure(table(write, "p.txt", text), ["x"], covariates=["PC1"]), normalised=True)
+    with pytest.raises(InputError, match=r"names of covariates: each must stand once, but .* \(PC1\)"):
+        cohort.with_covariates(["PC1"], np.arange(8.0)[:, None] ** 3)
+
+
 def test_columns_are_checked_before_any_kinship(write):
     pheno = table(write, "p.txt", PHENO)
     with pytest.raises(InputError, match="one or more different traits"):

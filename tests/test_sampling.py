@@ -42,6 +42,8 @@ def test_priors_are_kept_with_the_result(small_data):
     posterior = bl.sample(univariate, small_data, seed=1, prior=prior, **SHORT)
     assert "Beta(concentration1=2, concentration0=3)" in posterior.attrs["prior"]
     assert posterior.attrs["model"] == "bayeslmm.models.univariate.model"
+    by_default = bl.sample(univariate, small_data, seed=1, **SHORT)
+    assert "LogNormal(loc=0, scale=2)" in by_default.attrs["prior"]
 
 
 def test_a_strong_prior_rules(small_data):
