@@ -253,7 +253,7 @@ def _design(covariates: dict[str, ndarray]) -> tuple[list[str], list[ndarray]]:
         if column.dtype.kind == "U":
             coded, block = treatment_coding(name, column)
             if not coded:
-                raise InputError(f"the covariate {name} is {column[0]!r} for everybody analysed: leave it out")
+                raise InputError(f"the covariate {name} is {str(column[0])!r} for everybody analysed: leave it out")
         else:
             coded, block = [name], column[:, None]
         names += coded

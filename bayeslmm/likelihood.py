@@ -71,8 +71,7 @@ def log_ml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Flo
 
     Source: Harville (1977), doi:10.1080/01621459.1977.10480998.
     """
-    beta = gls(data, sigma2_u, sigma2_e).beta
-    return jnp.asarray(univariate(data.s, data.X @ beta, sigma2_u, sigma2_e).log_prob(data.Y[:, 0]))
+    return _log_density(data, gls(data, sigma2_u, sigma2_e).beta, sigma2_u, sigma2_e)
 
 
 def log_reml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
@@ -87,7 +86,12 @@ def log_reml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> F
     X = jnp.asarray(data.X)
     _, log_det_xx = jnp.linalg.slogdet(X.T @ X)
     constant = (log_det_xx + c * jnp.log(2 * jnp.pi)) / 2
-    return log_ml(data, sigma2_u, sigma2_e) - gls(data, sigma2_u, sigma2_e).log_det / 2 + constant
+    fit = gls(data, sigma2_u, sigma2_e)
+    return _log_density(data, fit.beta, sigma2_u, sigma2_e) - fit.log_det / 2 + constant
+
+
+def _log_density(data: RotatedData, beta: Float[Array, " c"], sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Array:
+    return jnp.asarray(univariate(data.s, data.X @ beta, sigma2_u, sigma2_e).log_prob(data.Y[:, 0]))
 
 
 class UnitScale(NamedTuple):

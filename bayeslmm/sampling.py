@@ -118,12 +118,12 @@ def sample(
     # The potential, not the model: NumPyro would run the model op by op to find what is known here.
     potential = jax.jit(lambda z: potential_energy(model, arguments, {}, z))
     centre, unravel = ravel_pytree(_unconstrained_start(model, arguments, start, key_start))
-    covariance = _laplace_covariance(lambda flat: potential(unravel(flat)), centre)
+    spread = _laplace_spread(lambda flat: potential(unravel(flat)), centre)
     mcmc = MCMC(
         NUTS(
             potential_fn=potential,
             dense_mass=True,
-            inverse_mass_matrix=covariance,
+            inverse_mass_matrix=spread @ spread.T,
             target_accept_prob=target_accept,
         ),
         num_warmup=warmup,
@@ -132,8 +132,7 @@ def sample(
         chain_method="vectorized",
         progress_bar=on_terminal(),
     )
-    scattered = jax.random.multivariate_normal(key_scatter, centre, covariance, (chains,))
-    starts = jax.vmap(unravel)(scattered)
+    starts = jax.vmap(unravel)(centre + jax.random.normal(key_scatter, (chains, centre.size)) @ spread.T)
     if chains == 1:  # NumPyro wants no axis of chains then
         starts = jax.tree.map(lambda values: values[0], starts)
     mcmc.run(key_run, init_params=starts, extra_fields=tuple(_SAMPLE_STATS))
@@ -179,14 +178,18 @@ def _unconstrained_start(
     return jax.jit(lambda values: unconstrain_fn(model, arguments, {}, values))(values)
 
 
-def _laplace_covariance(potential: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
-    """Return the inverse Hessian of the potential, shape (d, d): the first guess of the posterior covariance.
+def _laplace_spread(potential: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
+    """Return a root of the inverse Hessian of the potential, shape (d, d): the first guess of the posterior spread.
 
     Away from a mode the Hessian need not be positive definite: its eigenvalues are taken by absolute value
-    (Betancourt 2013, arXiv:1212.4693), and directions that it leaves flat get a variance of 10.
+    (Betancourt 2013, arXiv:1212.4693), and directions that it leaves flat get a variance of 10. Differences of
+    gradients are good enough for a guess, and compile faster than second derivatives.
     """
-    curvature, directions = jnp.linalg.eigh(jax.jit(jax.hessian(potential))(at))
-    return (directions / jnp.maximum(jnp.abs(curvature), 0.1)) @ directions.T
+    steps = 1e-4 * np.eye(at.size)
+    gradients = jax.jit(jax.vmap(jax.grad(potential)))(jnp.concatenate([at + steps, at - steps]))
+    hessian = np.asarray(gradients[: at.size] - gradients[at.size :]) / 2e-4
+    curvature, directions = np.linalg.eigh((hessian + hessian.T) / 2)
+    return jnp.asarray(directions / np.sqrt(np.maximum(np.abs(curvature), 0.1)))
 
 
 def _sample_stats(mcmc: MCMC) -> dict[str, np.ndarray]:

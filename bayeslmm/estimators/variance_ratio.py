@@ -9,7 +9,6 @@ import functools
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, ScalarLike
 from numpy import ndarray
@@ -24,7 +23,7 @@ from bayeslmm.spectrum import RotatedData
 
 DELTA_MIN = 1e-5
 """The search ends at sigma2_e = 1e-5 sigma2_u, as GEMMA's does (its -lmax 1e5)."""
-_GRID = np.concatenate([[0.0], 1 / (1 + np.geomspace(1e5, DELTA_MIN, 81))])
+_GRID = np.concatenate([[0.0], 1 / (1 + np.geomspace(1e5, DELTA_MIN, 61))])
 
 
 def whitened(data: RotatedData) -> tuple[RotatedData, Float[ndarray, "c c"], Float[ndarray, " c"]]:
@@ -49,10 +48,9 @@ def profile(loglik: LogLikelihood, k: int, data: RotatedData, h2: ScalarLike) ->
     return rescale(unit, k, unit.quad / k)
 
 
-_loglik = jax.jit(lambda loglik, data, sigma2_u, sigma2_e: loglik(data, sigma2_u, sigma2_e), static_argnums=0)
 _gls = jax.jit(gls)
-_score = jax.jit(jax.grad(profile, argnums=3), static_argnums=(0, 1))
-_score_on_grid = jax.jit(jax.vmap(jax.grad(profile, argnums=3), (None, None, None, 0)), static_argnums=(0, 1))
+# One compiled function serves the grid and the roots: for one fit, compiling costs more than evaluating.
+_value_and_score = jax.jit(jax.value_and_grad(profile, argnums=3), static_argnums=(0, 1))
 
 
 def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Literal["reml", "ml"]) -> Estimate:
@@ -68,15 +66,18 @@ def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Litera
         InputError: if Y has more than one column.
     """
     white, R, b = whitened(data)
-    grid = jnp.asarray(_GRID)
-    score = np.asarray(_score_on_grid(loglik, k, white, grid))
+
+    def evaluate(h2: float) -> tuple[float, float]:
+        value, score = _value_and_score(loglik, k, white, h2)
+        return float(value), float(score)
+
+    values, score = np.array([evaluate(h2) for h2 in _GRID]).T
     brackets = np.flatnonzero((score[:-1] > 0) & (score[1:] <= 0))
     inside = [
-        float(brentq(lambda h2: float(_score(loglik, k, white, h2)), _GRID[i], _GRID[i + 1], xtol=1e-15, rtol=1e-14))
-        for i in brackets
+        float(brentq(lambda h2: evaluate(h2)[1], _GRID[i], _GRID[i + 1], xtol=1e-15, rtol=1e-14)) for i in brackets
     ]
     ends = [float(end) for end, rises in ((_GRID[0], score[0] <= 0), (_GRID[-1], score[-1] > 0)) if rises]
-    h2 = max([*inside, *ends], key=lambda h2: float(profile(loglik, k, white, h2)))
+    h2 = max([*inside, *ends], key=lambda h2: evaluate(h2)[0])
     boundary: Boundary | None = None if h2 in inside else "h2 = 0" if h2 == 0 else "h2 = 1"
 
     sigma2_p = float(_gls(white, h2, 1 - h2).quad) / k
@@ -89,8 +90,8 @@ def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Litera
         sigma2_e=sigma2_e,
         h2=h2,
         pve=float(parameters.pve(sigma2_u, sigma2_e, data.k_scale)),
-        loglik=float(_loglik(loglik, white, sigma2_u, sigma2_e)),
-        loglik_null=float(profile(loglik, k, white, 0.0)),
+        loglik=evaluate(h2)[0],
+        loglik_null=values[0],
         beta=inverse @ (np.asarray(fit.beta) + b),
         se_beta=np.sqrt(np.diag(inverse @ np.asarray(fit.cov) @ inverse.T)),
         n=len(data.s),
