@@ -93,16 +93,9 @@ def run(options: argparse.Namespace) -> bool:
         if options.eigen and not options.eigen.exists():
             save_spectra(options.eigen, spectra)
         inputs = {str(path): sha256(path) for path in _inputs(options)}
-    record = {
-        "command": ["bayeslmm", *sys.argv[1:]],
+    record = _record(options, kinship, prior) | {
         "started": started,
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
-        "options": {name: _plain(value) for name, value in vars(options).items() if name != "run"},
-        "prior": {name: describe(value) for name, value in prior._asdict().items()},
-        "convention": CONVENTION,
-        "loglik_convention": _LOGLIK,
         "inputs_sha256": inputs,
-        "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
         "traits": traits,
         "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -188,6 +181,18 @@ def _write_trait(out: Path, result: Heritability, data: RotatedData, prior: Vari
     if result.posterior is not None:
         with replacing(out / f"{result.trait}.posterior.nc") as temporary:
             result.posterior.to_netcdf(temporary, engine="h5netcdf")
+
+
+def _record(options: argparse.Namespace, kinship: Kinship, prior: VariancePrior) -> dict[str, Any]:
+    return {
+        "command": ["bayeslmm", *sys.argv[1:]],
+        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
+        "options": {name: _plain(value) for name, value in vars(options).items() if name != "run"},
+        "prior": {name: describe(value) for name, value in prior._asdict().items()},
+        "convention": CONVENTION,
+        "loglik_convention": _LOGLIK,
+        "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
+    }
 
 
 def _trait_record(result: Heritability, cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:

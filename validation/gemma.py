@@ -92,7 +92,7 @@ def _bayeslmm(folder: Path, trait: str, options: list[object]) -> dict[str, floa
     subprocess.run(list(map(str, command)), check=True, capture_output=True)
     table = pd.read_csv(out / "estimates.tsv", sep="\t").set_index(["method", "parameter"])
     reml = table.loc["reml"]
-    return {
+    found = {
         "pve": reml.loc["pve", "estimate"],
         "se(pve)": reml.loc["pve", "se"],
         "vg": reml.loc["sigma2_u", "estimate"],
@@ -101,6 +101,7 @@ def _bayeslmm(folder: Path, trait: str, options: list[object]) -> dict[str, floa
         "loglik ml": table.loc[("ml", "loglik"), "estimate"],
         "se(beta)": reml.loc["beta[intercept]", "se"],
     }
+    return {key: float(str(value)) for key, value in found.items()}
 
 
 def _kinship_rows(kind: str, scale: str, matrix: Path) -> list[dict[str, object]]:

@@ -68,7 +68,8 @@ def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Litera
     white, R, b = whitened(data)
 
     def evaluate(h2: float) -> tuple[float, float]:
-        value, score = _value_and_score(loglik, k, white, h2)
+        # float: JAX would compile once more for NumPy scalars.
+        value, score = _value_and_score(loglik, k, white, float(h2))
         return float(value), float(score)
 
     values, score = np.array([evaluate(h2) for h2 in _GRID]).T
