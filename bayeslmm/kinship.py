@@ -87,7 +87,7 @@ def genomic_kinship(
     with progress_bar("kinship", total=genotypes.n_markers, unit="marker") as bar:
         for W in blocks:
             product = ssyrk(1.0, W, lower=1, beta=0.0, c=product, overwrite_c=1)
-            total += product
+            _add_lower(total, product)
             bar.update(blocks.counts.read - bar.n)
     blocks.check_used()
     del product
@@ -101,6 +101,13 @@ def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:
     """Return J K J with J = I - 11'/n: K centred on the people who are analysed (as GEMMA does)."""
     mean = K.mean(axis=0)
     return K - mean - mean[:, None] + mean.mean()
+
+
+def _add_lower(total: ndarray, product: ndarray) -> None:
+    """Add the lower triangle, in place, by slabs of columns: the upper one holds nothing."""
+    for start in range(0, len(total), 256):
+        slab = (slice(start, None), slice(start, start + 256))
+        total[slab] += product[slab]
 
 
 def _mirror_lower(K: ndarray) -> None:

@@ -2,7 +2,7 @@ r"""One trait: heritability from the rotated likelihood.
 
 .. math::
 
-    h^2 \sim \text{Beta}(1, 1), \qquad \sigma_p^2 / v \sim \text{LogNormal}(0, 2), \qquad
+    h^2 \sim \text{Beta}(1, 1) = U(0, 1), \qquad \sigma_p^2 / v \sim \text{LogNormal}(0, 2), \qquad
     b_j / \sqrt v \sim N(0, 10^5)
 
     y^*_i \sim N\bigl((Q b)_i,\; h^2 \sigma_p^2 s_i + (1 - h^2) \sigma_p^2 \bigr)
