@@ -38,8 +38,8 @@ def check_readable(path: str | Path) -> Path:
     return path
 
 
-def check_unique(ids: Sequence[str], *, where: str | Path) -> None:
-    """Refuse ids that stand more than once.
+def check_unique(ids: Sequence[str], *, where: str | Path, what: str = "id") -> None:
+    """Refuse ids (or other names) that stand more than once.
 
     Raises:
         InputError: naming the repeated ids.
@@ -47,8 +47,8 @@ def check_unique(ids: Sequence[str], *, where: str | Path) -> None:
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InputError(
-            f"{where}: each must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
-            "remove or rename the extra ones (people are matched by IID alone)"
+            f"{where}: each {what} must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
+            "remove or rename the extra ones" + (" (people are matched by IID alone)" if what == "id" else "")
         )
 
 

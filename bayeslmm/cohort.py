@@ -75,7 +75,7 @@ class Cohort:
     source: str = "cohort"
 
     def __post_init__(self) -> None:
-        check_unique(self.covariates, where=f"{self.source}: names of covariates")
+        check_unique(self.covariates, where=self.source, what="covariate")
         n, c = self.X.shape
         if n < c + 2:
             raise InputError(

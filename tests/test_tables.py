@@ -58,7 +58,7 @@ def test_minus_nine_apart_from_the_rest_is_suspected(write, values, suspected):
         ("IID x x\na 1 2\n", "line 1: each column needs its own name, but x stands twice"),
         ("IID x y\na 1 2\nb 1\n", "line 3: 3 columns were expected .* but 2 were found"),
         ("IID\tx\na\t1\n\t2\n", "line 3: the IID is empty"),
-        ("IID x\na 1\nb 2\na 3\n", r"each must stand once, but 1 of them are repeated \(a\)"),
+        ("IID x\na 1\nb 2\na 3\n", r"each id must stand once, but 1 of them are repeated \(a\)"),
     ],
 )
 def test_malformed_tables_are_refused(write, text, message):
@@ -99,5 +99,5 @@ def test_fam_gives_the_second_column(write):
     assert read_fam(write("x.fam", "f a 0 0 1 -9\nf b 0 0 2 -9\n")) == ("a", "b")
     with pytest.raises(InputError, match="line 1: FID and IID are needed"):
         read_fam(write("y.fam", "a\n"))
-    with pytest.raises(InputError, match="each must stand once"):
+    with pytest.raises(InputError, match="each id must stand once"):
         read_fam(write("z.fam", "1 a\n2 a\n"))
