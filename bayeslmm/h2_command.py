@@ -113,6 +113,9 @@ def _check_options(options: argparse.Namespace) -> Path:
             raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
     if options.fam and not options.kinship:
         raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
+    for name, default in {"scale": "hwe", "maf": 0.01, "geno": 0.05}.items():
+        if not options.bfile and getattr(options, name) != default:
+            raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
     if options.covar is None and options.covariates is None and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
     for name in ("chains", "draws", "warmup"):

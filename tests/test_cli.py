@@ -199,6 +199,13 @@ def test_input_errors_are_one_line_and_exit_with_2(toy, capsys, change, message)
     assert message in error
 
 
+def test_options_of_genotypes_are_not_ignored_for_other_kinships(toy, capsys):
+    base, folder = toy
+    grm = ["h2", "--grm", str(folder / "k"), *base[3:], "--trait", "x", "--out", str(folder / "out")]
+    assert main([*grm, "--maf", "0.05"]) == 2
+    assert "--maf is about genotypes and needs --bfile" in capsys.readouterr().err
+
+
 def test_names_that_cannot_be_files_are_refused(toy, capsys):
     base, folder = toy
     (folder / "pheno.txt").write_text("IID a/b\np1 2\n")

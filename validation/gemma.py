@@ -50,8 +50,9 @@ def main() -> None:
                 _gemma(folder, "-p", "pheno", "-n", str(number), "-k", matrix, "-lmm", "4", "-snps", "few", "-o", "fit")
                 theirs = _read_log((folder / "output" / "fit.log.txt").read_text())
                 own = ["--kinship", matrix, "--fam", DATA / "mouse_hs1940.fam"]
-                for source, options in (("GEMMA's K", own), ("our K", ["--bfile", DATA / "mouse_hs1940"])):
-                    ours = _bayeslmm(folder, trait, [*options, "--scale", scale])
+                genotypes = ["--bfile", DATA / "mouse_hs1940", "--scale", scale]
+                for source, options in (("GEMMA's K", own), ("our K", genotypes)):
+                    ours = _bayeslmm(folder, trait, options)
                     if (
                         source == "our K"
                     ):  # vg refers to the scale of K: bring ours, with mean diagonal near 1, to GEMMA's
