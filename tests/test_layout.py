@@ -38,7 +38,6 @@ def test_imports_point_down(name):
 
 
 def test_sampling_knows_no_program():
-    assert "models" not in {part for part in (ROOT / "bayeslmm" / "sampling.py").read_text().split("import ")[1:3]}
     for node in ast.walk(ast.parse((ROOT / "bayeslmm" / "sampling.py").read_text())):
         if isinstance(node, ast.ImportFrom):
             assert "models" not in (node.module or "")
