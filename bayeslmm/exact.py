@@ -118,7 +118,7 @@ class ExactPosterior:
 def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPosterior:
     """Compute the posterior of one trait by quadrature.
 
-    Moments and equal-tailed intervals have at least 6 digits (tests compare them with adaptive quadrature).
+    Moments and equal-tailed intervals have at least 6 digits (tests compare them with Gauss-Legendre panels).
 
     Args:
         data: one trait in the eigenbasis.
@@ -132,7 +132,7 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
     v = float(residual_variance(data.Y, data.X)[0])
     joint = partial(_log_density, prior or VariancePrior(), n - c, v)
 
-    x, w = _grid(joint, white)
+    x, w = _grid(joint, white, n - c)
     fits = _fits(white, x)
     log_p = np.asarray(joint(fits.unit, x, w))
     cell = _step(x) * _step(w)
@@ -141,6 +141,7 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
 
     def variance(log_share: Callable[[ndarray], ndarray]) -> Marginal:
         """Marginal of sigma2_p times a share that depends on h2: the joint density along w = z - log_share(x)."""
+        # The grid of w spans some 17 standard deviations of it: a step of a 60th is 0.3 of one.
         fine, unit = _refined(x, fits.unit, _step(w) * _NODES / 60)
         share = log_share(fine)
 
@@ -195,9 +196,10 @@ def _log_density(
     return rescale(unit, k, jnp.exp(w)) + log_h2 + log_sigma2_p
 
 
-def _grid(joint: Callable[..., Array], data: RotatedData) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
-    """Return regular grids of x and w that cover the posterior."""
-    k = joint.args[1]  # pyright: ignore
+def _grid(
+    joint: Callable[..., Array], data: RotatedData, k: int
+) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
+    """Return regular grids of x and w that cover the posterior; k as in `rescale`."""
 
     def best_w(x: ndarray) -> tuple[UnitScale, ndarray]:
         unit = _fits(data, jnp.asarray(x)).unit
