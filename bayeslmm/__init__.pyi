@@ -7,6 +7,9 @@ from .cohort import Cohort as Cohort
 from .cohort import align as align
 from .cohort import measure as measure
 from .diagnostics import diagnose as diagnose
+from .estimators.em import EmFit as EmFit
+from .estimators.em import em as em
+from .estimators.em import px_em as px_em
 from .estimators.estimate import Estimate as Estimate
 from .estimators.ml import ml as ml
 from .estimators.reml import reml as reml

@@ -80,7 +80,7 @@ def fisher(estimate: Estimate, data: RotatedData, *, kind: Kind = "average") -> 
             f"the {estimate.method} estimate is on the boundary ({estimate.boundary}), where standard errors do not "
             "exist: use profile_interval, or the posterior"
         )
-    loglik, expected = _FAMILY[estimate.method]
+    loglik, expected = _FAMILY[estimate.likelihood]
     white, _, _ = whitened(data)
     theta = jnp.array([estimate.sigma2_u, estimate.sigma2_e])
     matrices = {"expected": lambda: expected(white, *theta)}
@@ -130,9 +130,9 @@ def profile_interval(
 
     Source: Self and Liang (1987), doi:10.1080/01621459.1987.10478472, for the boundary.
     """
-    loglik, _ = _FAMILY[estimate.method]
+    loglik, _ = _FAMILY[estimate.likelihood]
     white, _, _ = whitened(data)
-    k = estimate.n - (estimate.c if estimate.method == "reml" else 0)
+    k = estimate.n - (estimate.c if estimate.likelihood == "reml" else 0)
     drop = float(chi2.ppf(level, 1)) / 2
 
     if parameter in ("h2", "pve"):

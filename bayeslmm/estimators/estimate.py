@@ -12,10 +12,10 @@ Boundary = Literal["h2 = 0", "h2 = 1"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Point estimates of one trait.
+    """Point estimates of one trait by a likelihood.
 
     Attributes:
-        method: "reml" or "ml".
+        method: "reml", or one of "ml", "em" and "pxem", which search the same likelihood.
         sigma2_u, sigma2_e: variance components, in squared units of the trait.
         h2, pve: heritability, and variance explained among the people analysed.
         loglik: the (restricted) log-likelihood at the estimate, in the convention of `likelihood`.
@@ -27,7 +27,7 @@ class Estimate:
             of the search, delta = 1e-5: with a singular K the likelihood may grow without bound beyond it.
     """
 
-    method: Literal["reml", "ml"]
+    method: Literal["reml", "ml", "em", "pxem"]
     sigma2_u: float
     sigma2_e: float
     h2: float
@@ -39,6 +39,11 @@ class Estimate:
     n: int
     c: int
     boundary: Boundary | None
+
+    @property
+    def likelihood(self) -> Literal["reml", "ml"]:
+        """Which likelihood it is of."""
+        return "reml" if self.method == "reml" else "ml"
 
     def __post_init__(self) -> None:
         if not np.isfinite([self.sigma2_u, self.sigma2_e, self.loglik]).all():
