@@ -12,7 +12,13 @@ from .estimators.em import em as em
 from .estimators.em import px_em as px_em
 from .estimators.estimate import Estimate as Estimate
 from .estimators.ml import ml as ml
+from .estimators.moments import Moments as Moments
+from .estimators.moments import moments as moments
+from .estimators.moments import moments_jackknife as moments_jackknife
+from .estimators.moments import randomised_moments as randomised_moments
 from .estimators.reml import reml as reml
+from .genotypes import MarkerBlocks as MarkerBlocks
+from .genotypes import open_genotypes as open_genotypes
 from .heritability import Heritability as Heritability
 from .heritability import heritability as heritability
 from .kinship import Kinship as Kinship

@@ -1,6 +1,6 @@
 """PLINK 1 genotypes as blocks of standardised markers, streamed from the file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,17 @@ class Genotypes:
     ids: tuple[str, ...]
     n_markers: int
 
+    def rows(self, ids: Sequence[str]) -> Int64[ndarray, " n"]:
+        """Return the row of each of these people.
+
+        Raises:
+            InputError: naming those who are not in the file.
+        """
+        row_of = {name: i for i, name in enumerate(self.ids)}
+        if absent := [name for name in ids if name not in row_of]:
+            raise InputError(f"{self.bed}: {len(absent)} of {len(ids)} people are not in it ({examples(absent)})")
+        return np.array([row_of[name] for name in ids], dtype=np.int64)
+
 
 def open_genotypes(bfile: str | Path) -> Genotypes:
     """Open ``bfile.bed/.bim/.fam`` and check that the three belong together.
@@ -74,14 +85,14 @@ def open_genotypes(bfile: str | Path) -> Genotypes:
 
 @dataclass
 class MarkerBlocks:
-    """Iterate over the standardised markers of a fileset, a block at a time; once, then read the counts.
+    """Iterate over the standardised markers of a fileset, a block at a time; then read the counts of this pass.
 
     Each block is W or Z of shape (n, at most `BLOCK`), float32, column-major, filtered, missing genotypes at the
     marker's mean. ``scale`` sets the divisor of each column: "hwe" sqrt(2 f (1 - f)) (Yang et al. 2011,
     doi:10.1016/j.ajhg.2010.11.011), "sample" the sample sd after imputation (GEMMA -gk 2), "vanraden" 1.
 
     Attributes:
-        counts: markers read, kept and dropped so far.
+        counts: markers read, kept and dropped so far in this pass.
         weight: the divisor of sum W W' so far: markers kept, or sum 2 f (1 - f) for "vanraden"
             (VanRaden 2008, doi:10.3168/jds.2007-0980, method 1).
         called: genotypes present per individual, over the kept markers, shape (n,).
@@ -92,8 +103,8 @@ class MarkerBlocks:
     maf: float = 0.01
     geno: float = 0.05
     block: int = BLOCK
-    counts: MarkerCounts = field(default_factory=MarkerCounts)
-    weight: float = 0.0
+    counts: MarkerCounts = field(init=False)
+    weight: float = field(init=False)
     called: Int64[ndarray, " n"] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,9 +114,14 @@ class MarkerBlocks:
             raise InputError(f"maf must be at least 0 and below 0.5, but {self.maf} was given")
         if not 0 <= self.geno <= 1:
             raise InputError(f"geno must lie between 0 and 1, but {self.geno} was given")
+        self._restart()
+
+    def _restart(self) -> None:
+        self.counts, self.weight = MarkerCounts(), 0.0
         self.called = np.zeros(len(self.genotypes.ids), dtype=np.int64)
 
     def __iter__(self) -> Iterator[Float32[ndarray, "n block"]]:
+        self._restart()
         n, p = len(self.genotypes.ids), self.genotypes.n_markers
         with open_bed(self.genotypes.bed, iid_count=n, sid_count=p, skip_format_check=True) as bed:
             for start in range(0, p, self.block):

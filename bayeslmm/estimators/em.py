@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, ScalarLike
+from jaxtyping import Array, Float, Float64, Int, ScalarLike
 from numpy import ndarray
 
 from bayeslmm import parameters
@@ -66,8 +66,8 @@ class EmFit:
 class Theta(NamedTuple):
     """Parameters: variances, and fixed effects b on an orthonormal X."""
 
-    sigma2_u: ScalarLike
-    sigma2_e: ScalarLike
+    sigma2_u: Float[Array, ""]
+    sigma2_e: Float[Array, ""]
     b: Float[Array, " c"]
 
 
@@ -96,14 +96,15 @@ def e_step(data: RotatedData, m: int, theta: Theta) -> Posterior:
     :math:`E[v'v] / m = \sigma_u^2 + \frac{\sigma_u^4}{m} \sum s_i (r_i^2 / d_i^2 - 1 / d_i)`.
     """
     sigma2_u, sigma2_e, b = theta
-    d = sigma2_u * data.s + sigma2_e
-    r = data.Y[:, 0] - data.X @ b
-    shrinkage = sigma2_u * data.s / d
+    s = jnp.asarray(data.s)
+    d = sigma2_u * s + sigma2_e
+    r = data.Y[:, 0] - jnp.asarray(data.X) @ b
+    shrinkage = sigma2_u * s / d
     return Posterior(
         residual=r,
         mean=shrinkage * r,
         variance=sigma2_e * shrinkage.sum(),
-        mean_square=sigma2_u + sigma2_u**2 / m * (data.s * ((r / d) ** 2 - 1 / d)).sum(),
+        mean_square=sigma2_u + sigma2_u**2 / m * (s * ((r / d) ** 2 - 1 / d)).sum(),
         log_shrinkage=jnp.log1p(-shrinkage).sum(),
     )
 
@@ -119,9 +120,9 @@ def px_em_step(data: RotatedData, q: Posterior) -> Theta:
 
 
 def _m_step(data: RotatedData, q: Posterior, a: ScalarLike) -> Theta:
-    n, g = len(data.s), a * q.mean
-    b = data.X.T @ (data.Y[:, 0] - g)  # X is orthonormal
-    rest = data.Y[:, 0] - data.X @ b - g
+    n, g, X = len(data.s), a * q.mean, jnp.asarray(data.X)
+    b = X.T @ (data.Y[:, 0] - g)  # X is orthonormal
+    rest = data.Y[:, 0] - X @ b - g
     return Theta(a**2 * q.mean_square, (rest @ rest + a**2 * q.variance) / n, b)
 
 
@@ -136,14 +137,20 @@ def elbo(n: int, m: int, old: Theta, q: Posterior, new: Theta) -> Float[Array, "
     return fit + m / 2 * jnp.log(old.sigma2_u / q.mean_square) + q.log_shrinkage / 2
 
 
+def _loglik(data: RotatedData, theta: Theta) -> Array:
+    """Log-likelihood at these fixed effects, not at the best ones: EM moves them too."""
+    fitted = univariate(data.s, data.X @ theta.b, theta.sigma2_u, theta.sigma2_e)
+    return jnp.asarray(fitted.log_prob(data.Y[:, 0]))
+
+
 _Step = Callable[[RotatedData, Posterior], Theta]
 
 
 class _State(NamedTuple):
-    iteration: ScalarLike
+    iteration: Int[Array, ""]
     theta: Theta
     q: Posterior
-    score: ScalarLike
+    score: Float[Array, ""]
     trace: Float[Array, "4 limit"]
 
 
@@ -162,8 +169,7 @@ def _climb(step: _Step, m: int, limit: int, data: RotatedData, start: Theta, tol
     def iterate(state: _State) -> _State:
         old, q = state.theta, state.q
         new = step(data, q)
-        loglik = univariate(data.s, data.X @ old.b, old.sigma2_u, old.sigma2_e).log_prob(data.Y[:, 0])
-        row = jnp.stack([loglik, elbo(n, m, old, q, new), old.sigma2_u, old.sigma2_e])
+        row = jnp.stack([_loglik(data, old), elbo(n, m, old, q, new), old.sigma2_u, old.sigma2_e])
         trace = state.trace.at[:, state.iteration].set(row)
         new_q = e_step(data, m, new)
         return _State(state.iteration + 1, new, new_q, score(new, new_q), trace)
@@ -172,7 +178,9 @@ def _climb(step: _Step, m: int, limit: int, data: RotatedData, start: Theta, tol
         return (state.score > tolerance) & (state.iteration < limit)
 
     q = e_step(data, m, start)
-    return jax.lax.while_loop(climbing, iterate, _State(0, start, q, score(start, q), jnp.zeros((4, limit))))
+    return jax.lax.while_loop(
+        climbing, iterate, _State(jnp.asarray(0), start, q, score(start, q), jnp.zeros((4, limit)))
+    )
 
 
 _gls = jax.jit(gls)
@@ -217,13 +225,12 @@ def _fit(
         raise InputError(f"m random effects cannot make a K of rank {least}, but m = {m}: give the number of markers")
     white, R, b = whitened(data)
     n, c = data.X.shape
-    half = float(np.square(white.Y).sum() / (n - c) / 2)
+    half = jnp.asarray(np.square(white.Y).sum() / (n - c) / 2)
     end = _climb(step, m or least, limit, white, Theta(half, half, jnp.zeros(c)), tolerance)
-    sigma2_u, sigma2_e, converged = float(end.theta.sigma2_u), float(end.theta.sigma2_e), float(end.score) <= tolerance
-    iterations = int(end.iteration)
-    loglik, bound, us, es = np.asarray(end.trace)[:, :iterations]
+    sigma2_u, sigma2_e, score = float(end.theta.sigma2_u), float(end.theta.sigma2_e), float(end.score)
+    loglik, bound, us, es = np.asarray(end.trace)[:, : int(end.iteration)]
     inverse = np.linalg.inv(R)
-    last = univariate(white.s, white.X @ end.theta.b, sigma2_u, sigma2_e).log_prob(white.Y[:, 0])
+    last = float(_loglik(white, end.theta))
     null = float(profile(log_ml, n, white, 0.0))
     estimate = Estimate(
         method=method,
@@ -231,13 +238,13 @@ def _fit(
         sigma2_e=sigma2_e,
         h2=sigma2_u / (sigma2_u + sigma2_e),
         pve=float(parameters.pve(sigma2_u, sigma2_e, data.k_scale)),
-        loglik=float(np.asarray(last)),
+        loglik=last,
         loglik_null=null,
         beta=inverse @ (np.asarray(end.theta.b) + b),
         se_beta=np.sqrt(np.diag(inverse @ np.asarray(_gls(white, sigma2_u, sigma2_e).cov) @ inverse.T)),
         n=n,
         c=c,
         # EM nears 0 without ever arriving: it is there when 0 is at least as likely.
-        boundary="h2 = 0" if null >= float(np.asarray(last)) else None,
+        boundary="h2 = 0" if null >= last else None,
     )
-    return EmFit(estimate, loglik, bound, us, es, m or least, float(end.score), converged)
+    return EmFit(estimate, loglik, bound, us, es, m or least, score, score <= tolerance)
