@@ -1,3 +1,4 @@
+from . import boundary as boundary
 from . import exact as exact
 from . import information as information
 from . import models as models
@@ -6,6 +7,7 @@ from .checks import InputWarning as InputWarning
 from .cohort import Cohort as Cohort
 from .cohort import align as align
 from .cohort import measure as measure
+from .conventions import conventions as conventions
 from .diagnostics import diagnose as diagnose
 from .estimators.em import EmFit as EmFit
 from .estimators.em import em as em
@@ -17,6 +19,8 @@ from .estimators.moments import moments as moments
 from .estimators.moments import moments_jackknife as moments_jackknife
 from .estimators.moments import randomised_moments as randomised_moments
 from .estimators.reml import reml as reml
+from .estimators.scaled_lasso import ScaledLasso as ScaledLasso
+from .estimators.scaled_lasso import scaled_lasso as scaled_lasso
 from .genotypes import MarkerBlocks as MarkerBlocks
 from .genotypes import open_genotypes as open_genotypes
 from .heritability import Heritability as Heritability

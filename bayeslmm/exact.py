@@ -90,6 +90,9 @@ class ExactPosterior:
     Attributes:
         h2, pve, sigma2_u, sigma2_e, sigma2_p: marginals.
         log_evidence: log of the integral of restricted likelihood times prior.
+        log_bayes_factor: of h2 > 0 against h2 = 0, natural logarithm: evidence over that of h2 = 0 with the same prior
+            of sigma2_p. It equals the ratio of prior to posterior density at h2 = 0 (Dickey 1971,
+            doi:10.1214/aoms/1177693507), and favours h2 = 0 the more, the more the prior of h2 spreads.
         beta, se_beta: posterior means and standard deviations of the fixed effects, shape (c,).
     """
 
@@ -99,6 +102,7 @@ class ExactPosterior:
     sigma2_e: Marginal
     sigma2_p: Marginal
     log_evidence: float
+    log_bayes_factor: float
     beta: Float64[ndarray, " c"]
     se_beta: Float64[ndarray, " c"]
     _mixture: tuple[ndarray, ndarray, ndarray] = field(repr=False)
@@ -130,7 +134,8 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
     white, R, b = whitened(data)
     n, c = data.X.shape
     v = float(residual_variance(data.Y, data.X)[0])
-    joint = partial(_log_density, prior or VariancePrior(), n - c, v)
+    prior = prior or VariancePrior()
+    joint = partial(_log_density, prior, n - c, v)
 
     x, w = _grid(joint, white, n - c)
     fits = _fits(white, x)
@@ -161,10 +166,28 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
         sigma2_e=variance(lambda x: log_expit(-x)),
         sigma2_p=Marginal(w, p.sum(axis=0) * _step(x), np.exp, np.exp),
         log_evidence=log_evidence,
+        log_bayes_factor=log_evidence - _log_evidence_null(prior, white, n - c, v),
         beta=beta,
         se_beta=se_beta,
         _mixture=mixture,
     )
+
+
+def _log_evidence_null(prior: VariancePrior, data: RotatedData, k: int, v: float) -> float:
+    """Return the log evidence of h2 = 0, where only sigma2_p is left to integrate; k as in `rescale`."""
+    unit = at_unit_scale(log_reml, data, 0.0, 1.0)
+
+    def log_density(w: ndarray) -> ndarray:
+        return np.asarray(rescale(unit, k, np.exp(w)) + _log_prior_of_scale(prior, v, jnp.asarray(w)))
+
+    middle = float(np.log(unit.quad / k))
+    w = _support(log_density, middle - 20, middle + 20)
+    return float(logsumexp(log_density(w)) + np.log(_step(w)))
+
+
+def _log_prior_of_scale(prior: VariancePrior, v: ScalarLike, w: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Log prior density of w = log sigma2_p."""
+    return jnp.asarray(prior.sigma2_p.log_prob(jnp.exp(w) / v)) + w - jnp.log(v)
 
 
 class _Fits(NamedTuple):
@@ -192,8 +215,7 @@ def _log_density(
     x = x[:, None]
     unit = UnitScale(unit.loglik[:, None], unit.quad[:, None])
     log_h2 = prior.h2.log_prob(jax.nn.sigmoid(x)) + jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)
-    log_sigma2_p = prior.sigma2_p.log_prob(jnp.exp(w) / v) + w - jnp.log(v)
-    return rescale(unit, k, jnp.exp(w)) + log_h2 + log_sigma2_p
+    return rescale(unit, k, jnp.exp(w)) + log_h2 + _log_prior_of_scale(prior, v, w)
 
 
 def _grid(

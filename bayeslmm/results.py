@@ -7,9 +7,11 @@ from typing import Any
 import arviz_stats
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 from xarray import DataTree
 
+from bayeslmm.boundary import mixture_p_value
+from bayeslmm.conventions import without_constants
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.exact import ExactPosterior
 from bayeslmm.files import replacing
@@ -100,7 +102,6 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
 
     Source: Yang et al. (2011), doi:10.1016/j.ajhg.2010.11.011.
     """
-    constant = (estimate.n - estimate.c) / 2 * np.log(2 * np.pi) - np.linalg.slogdet(data.X.T @ data.X)[1] / 2
     statistic = max(2 * (estimate.loglik - estimate.loglik_null), 0.0)
     se: dict[str, str] = {}
     if not estimate.boundary:
@@ -117,11 +118,11 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
     lines = ["Source\tVariance\tSE"]
     lines += [f"{name}\t{value:.6f}\t{se.get(name, 'NA')}" for name, value in estimates.items()]
     lines += [
-        f"logL\t{estimate.loglik + constant:.3f}",
-        f"logL0\t{estimate.loglik_null + constant:.3f}",
+        f"logL\t{without_constants(estimate, data, estimate.loglik):.3f}",
+        f"logL0\t{without_constants(estimate, data, estimate.loglik_null):.3f}",
         f"LRT\t{statistic:.3f}",
         "df\t1",
-        f"Pval\t{chi2.sf(statistic, 1) / 2 if statistic > 0 else 0.5:.4e}",
+        f"Pval\t{min(mixture_p_value(statistic), 0.5):.4e}",
         f"n\t{estimate.n}",
     ]
     with replacing(path) as temporary:

@@ -145,6 +145,17 @@ def test_the_evidence_is_the_integral_of_likelihood_times_prior(small_data):
     assert_allclose(exact.posterior(small_data).log_evidence, expected, atol=1e-6)
 
 
+def test_the_bayes_factor_is_the_density_ratio_at_zero(problem):
+    """Savage and Dickey: prior over posterior density at h2 = 0, the latter from the panels near 0."""
+    data, posterior, panelled = problem
+    edge = np.geomspace(1e-13, 0.1, 40)[18]  # of a panel, 4e-8
+    density = panelled.mass.sum(axis=1)[panelled.h2 < edge].sum() / edge
+    assert_allclose(posterior.log_bayes_factor, -np.log(density), atol=1e-5)
+    narrow = exact.posterior(data, VariancePrior(h2=dist.Beta(1.0, 9.0)))
+    shift = narrow.log_evidence - posterior.log_evidence
+    assert_allclose(narrow.log_bayes_factor - posterior.log_bayes_factor, shift, atol=1e-6)
+
+
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 def test_mice_equal_the_reference_quadrature(mouse_data, mouse_reference, trait):
     """h2 on the scale of K with mean diagonal 1, Jeffreys prior of the scale: the limit of wide log-normals.

@@ -10,8 +10,8 @@ ORDER = [
     "checks", "progress", "files", "tables", "genotypes", "kinship", "kinship_files", "pedigree", "design", "cohort",
     "spectrum", "precision", "parameters", "likelihood", "priors", "estimators.estimate", "estimators.variance_ratio",
     "estimators.ml", "estimators.reml", "estimators.em", "information",
-    "estimators.moments", "exact", "sampling", "models.univariate", "diagnostics",
-    "results", "heritability", "plots", "summary", "h2_command", "cli", "__main__",
+    "estimators.moments", "estimators.scaled_lasso", "exact", "boundary", "conventions", "sampling",
+    "models.univariate", "diagnostics", "results", "heritability", "plots", "summary", "h2_command", "cli", "__main__",
 ]  # fmt: skip
 
 

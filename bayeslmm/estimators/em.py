@@ -96,9 +96,9 @@ def e_step(data: RotatedData, m: int, theta: Theta) -> Posterior:
     :math:`E[v'v] / m = \sigma_u^2 + \frac{\sigma_u^4}{m} \sum s_i (r_i^2 / d_i^2 - 1 / d_i)`.
     """
     sigma2_u, sigma2_e, b = theta
-    s = jnp.asarray(data.s)
+    s, y, X = jnp.asarray(data.s), jnp.asarray(data.Y[:, 0]), jnp.asarray(data.X)
     d = sigma2_u * s + sigma2_e
-    r = data.Y[:, 0] - jnp.asarray(data.X) @ b
+    r = y - X @ b
     shrinkage = sigma2_u * s / d
     return Posterior(
         residual=r,
@@ -111,7 +111,7 @@ def e_step(data: RotatedData, m: int, theta: Theta) -> Posterior:
 
 def em_step(data: RotatedData, q: Posterior) -> Theta:
     """Maximise the expected complete-data log-likelihood: b first, then both variances."""
-    return _m_step(data, q, 1.0)
+    return _m_step(data, q, jnp.asarray(1.0))
 
 
 def px_em_step(data: RotatedData, q: Posterior) -> Theta:
@@ -119,10 +119,11 @@ def px_em_step(data: RotatedData, q: Posterior) -> Theta:
     return _m_step(data, q, (q.residual @ q.mean) / (q.mean @ q.mean + q.variance))
 
 
-def _m_step(data: RotatedData, q: Posterior, a: ScalarLike) -> Theta:
-    n, g, X = len(data.s), a * q.mean, jnp.asarray(data.X)
-    b = X.T @ (data.Y[:, 0] - g)  # X is orthonormal
-    rest = data.Y[:, 0] - X @ b - g
+def _m_step(data: RotatedData, q: Posterior, a: Float[Array, ""]) -> Theta:
+    n, y, X = len(data.s), jnp.asarray(data.Y[:, 0]), jnp.asarray(data.X)
+    g = a * q.mean
+    b = X.T @ (y - g)  # X is orthonormal
+    rest = y - X @ b - g
     return Theta(a**2 * q.mean_square, (rest @ rest + a**2 * q.variance) / n, b)
 
 
