@@ -7,6 +7,8 @@ from .checks import InputWarning as InputWarning
 from .cohort import Cohort as Cohort
 from .cohort import align as align
 from .cohort import measure as measure
+from .compare import Comparison as Comparison
+from .compare import compare as compare
 from .conventions import conventions as conventions
 from .diagnostics import diagnose as diagnose
 from .estimators.em import EmFit as EmFit

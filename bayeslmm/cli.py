@@ -47,6 +47,12 @@ def _run_h2(options: argparse.Namespace) -> int:
     return DIAGNOSTICS_FAILED if run(options) else 0
 
 
+def _run_compare(options: argparse.Namespace) -> int:
+    from bayeslmm.compare_command import run
+
+    return DIAGNOSTICS_FAILED if run(options) else 0
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
@@ -81,9 +87,17 @@ def _parser() -> argparse.ArgumentParser:
     h2 = commands.add_parser("h2", help="heritability of traits", formatter_class=_Formatter)
     _add_kinship_options(h2)
     _add_table_options(h2)
-    _add_sampler_options(h2)
+    _add_method_options(h2)
+    _add_inference_options(h2)
     h2.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     h2.set_defaults(run=_run_h2)
+
+    compare = commands.add_parser("compare", help="every method on each trait", formatter_class=_Formatter)
+    _add_kinship_options(compare)
+    _add_table_options(compare)
+    _add_inference_options(compare)
+    compare.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    compare.set_defaults(run=_run_compare)
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
     demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
@@ -143,13 +157,23 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--missing", nargs="+", default=(), metavar="CODE", help="further missing codes, such as -9")
 
 
-def _add_sampler_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("methods")
-    group.add_argument(
-        "--methods", nargs="+", default=["reml", "exact", "nuts"], choices=("reml", "ml", "exact", "nuts"), help="which"
+def _add_method_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["reml", "exact", "nuts"],
+        choices=("reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"),
+        help="likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
     )
+
+
+def _add_inference_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("inference")
     group.add_argument(
         "--se", choices=("average", "expected", "observed"), default="average", help="information for standard errors"
+    )
+    group.add_argument(
+        "--mom-se", choices=("exact", "jackknife"), default="exact", help="standard errors of mom (see the README)"
     )
     group.add_argument(
         "--prior-h2", nargs=2, type=float, default=[1.0, 1.0], metavar=("A", "B"), help="Beta(A, B) prior of h2"

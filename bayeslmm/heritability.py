@@ -2,26 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from xarray import DataTree
 
 from bayeslmm import exact
 from bayeslmm.checks import InputError
+from bayeslmm.cohort import Cohort
 from bayeslmm.diagnostics import Diagnostics, diagnose
+from bayeslmm.estimators.em import em, px_em
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.ml import ml
+from bayeslmm.estimators.moments import Moments, moments, moments_jackknife, randomised_moments
 from bayeslmm.estimators.reml import reml
+from bayeslmm.estimators.scaled_lasso import scaled_lasso
+from bayeslmm.genotypes import MarkerBlocks
 from bayeslmm.information import Kind
 from bayeslmm.models import univariate
 from bayeslmm.priors import VariancePrior
-from bayeslmm.results import estimate_rows, exact_rows, nuts_rows, to_table
+from bayeslmm.results import Fit, rows_of, to_table
 from bayeslmm.sampling import sample
 from bayeslmm.spectrum import RotatedData
 
-Method = Literal["reml", "ml", "exact", "nuts"]
-METHODS: tuple[Method, ...] = ("reml", "ml", "exact", "nuts")
+Method = Literal["reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"]
+METHODS: tuple[Method, ...] = get_args(Method)
+OF_GENOTYPES: tuple[Method, ...] = ("rhe", "lasso")
+MomentsSe = Literal["exact", "jackknife"]
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,27 @@ class Heritability:
         trait: its name.
         estimates: the table of `results`, rows of this trait.
         reml: always there, the other methods stand on it.
-        exact: the oracle, if asked for.
-        posterior: NUTS draws, if asked for.
-        diagnostics: of the draws.
+        fits: what each method asked for returned.
+        diagnostics: of the draws, if NUTS was asked for.
     """
 
     trait: str
     estimates: pd.DataFrame
     reml: Estimate
-    exact: exact.ExactPosterior | None
-    posterior: DataTree | None
+    fits: Mapping[Method, Fit]
     diagnostics: Diagnostics | None
+
+    @property
+    def exact(self) -> exact.ExactPosterior | None:
+        """The oracle, if asked for."""
+        fit = self.fits.get("exact")
+        return fit if isinstance(fit, exact.ExactPosterior) else None
+
+    @property
+    def posterior(self) -> DataTree | None:
+        """NUTS draws, if asked for."""
+        fit = self.fits.get("nuts")
+        return fit if isinstance(fit, DataTree) else None
 
 
 def heritability(
@@ -53,11 +70,14 @@ def heritability(
     seed: int,
     methods: Sequence[Method] = ("reml", "exact", "nuts"),
     se_kind: Kind = "average",
+    moments_se: MomentsSe = "exact",
     prior: VariancePrior | None = None,
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
     attrs: Mapping[str, Any] | None = None,
+    cohort: Cohort | None = None,
+    markers: MarkerBlocks | None = None,
 ) -> Heritability:
     """Estimate the heritability of one trait by several methods.
 
@@ -65,44 +85,74 @@ def heritability(
         data: one trait in the eigenbasis.
         trait: its name.
         covariates: names of the columns of X.
-        seed: of the draws.
-        methods: which of "reml", "ml", "exact", "nuts".
-        se_kind: which information gives the standard errors of REML and ML.
+        seed: of the draws, and of the random vectors of "rhe".
+        methods: which of `METHODS`.
+        se_kind: which information gives the standard errors of the likelihood methods.
+        moments_se: whether standard errors of "mom" are those of normal data or a jackknife (which needs the cohort).
         prior: of the oracle and of NUTS.
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
         attrs: kept with the draws.
+        cohort: the people before rotation, for "rhe" and "lasso".
+        markers: their genotypes, for the same two.
 
     Raises:
-        InputError: if a method is unknown.
+        InputError: if a method is unknown, or lacks what it needs.
     """
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"methods must be among {', '.join(METHODS)}, but {unknown[0]!r} was given")
     prior = prior or VariancePrior()
-    names = {"trait": trait, "covariates": covariates}
-    best, oracle, draws_tree, diagnostics = reml(data), None, None, None
-    rows: list[dict[str, Any]] = []
-    for method in methods:
-        if method == "reml":
-            rows += estimate_rows(best, data, se_kind=se_kind, **names)
-        elif method == "ml":
-            rows += estimate_rows(ml(data), data, se_kind=se_kind, **names)
-        elif method == "exact":
-            oracle = exact.posterior(data, prior)
-            rows += exact_rows(oracle, **names)
-        else:
-            draws_tree = sample(
-                univariate,
-                data,
-                seed=seed,
-                prior=prior,
-                chains=chains,
-                draws=draws,
-                warmup=warmup,
-                coords={"trait": [trait], "covariate": list(covariates)},
-                attrs=attrs,
-            )
-            diagnostics = diagnose(draws_tree)
-            rows += nuts_rows(draws_tree, **names)
-    return Heritability(trait, to_table(rows), best, oracle, draws_tree, diagnostics)
+    best = reml(data)
+
+    def of_genotypes(method: Method) -> Fit:
+        if cohort is None or markers is None:
+            raise InputError(f"the method {method} works on genotypes, which were not given (--bfile)")
+        y = cohort.Y[:, [cohort.traits.index(trait)]]
+        if method == "lasso":
+            return scaled_lasso(markers, cohort.ids, y, cohort.X)
+        return randomised_moments(markers, cohort.ids, y, cohort.X, seed=seed)
+
+    def by_moments() -> Moments:
+        if moments_se == "exact":
+            return moments(data)
+        if cohort is None:
+            raise InputError("the jackknife leaves out people, and needs the cohort before rotation")
+        return moments_jackknife(cohort.K, cohort.Y[:, [cohort.traits.index(trait)]], cohort.X)
+
+    def fit(method: Method) -> Fit:
+        match method:
+            case "reml":
+                return best
+            case "ml":
+                return ml(data)
+            case "em":
+                return em(data)
+            case "pxem":
+                return px_em(data)
+            case "mom":
+                return by_moments()
+            case "rhe" | "lasso":
+                return of_genotypes(method)
+            case "exact":
+                return exact.posterior(data, prior)
+            case "nuts":
+                return sample(
+                    univariate,
+                    data,
+                    seed=seed,
+                    prior=prior,
+                    chains=chains,
+                    draws=draws,
+                    warmup=warmup,
+                    coords={"trait": [trait], "covariate": list(covariates)},
+                    attrs=attrs,
+                )
+
+    fits: dict[Method, Fit] = {method: fit(method) for method in methods}
+    rows = [
+        row for one in fits.values() for row in rows_of(one, data, trait=trait, covariates=covariates, se_kind=se_kind)
+    ]
+    drawn = fits.get("nuts")
+    diagnostics = diagnose(drawn) if isinstance(drawn, DataTree) else None
+    return Heritability(trait, to_table(rows), best, fits, diagnostics)

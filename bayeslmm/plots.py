@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import chi2
 from xarray import DataTree
 
+from bayeslmm.compare import Comparison
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.exact import ExactPosterior
 from bayeslmm.files import replacing
@@ -19,6 +20,21 @@ from bayeslmm.priors import VariancePrior
 from bayeslmm.spectrum import RotatedData
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # told apart by colour-blind readers
+_COLOURS = {"yes": _BLUE, "no": _ORANGE, "-": _GREY}
+_LABELS = {
+    "reml": "REML",
+    "ml": "ML",
+    "em": "EM",
+    "pxem": "PX-EM",
+    "em_markers": "EM, marker space",
+    "pxem_markers": "PX-EM, marker space",
+    "mom": "moments",
+    "rhe": "randomised moments",
+    "lasso": "scaled lasso",
+    "exact": "posterior, exact",
+    "nuts": "posterior, NUTS",
+}
+_WIDE = ("moments", "randomised moments", "scaled lasso")
 _BINS = 25
 
 
@@ -40,6 +56,91 @@ def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePr
     figure.suptitle(f"{result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def plot_comparison(found: Comparison, path: str | Path) -> None:
+    """Write one picture of all methods on one trait as PNG.
+
+    Panels: h2 by every method with its interval; how far EM and PX-EM are below the maximum of the likelihood, by
+    iteration; the tail of the restricted likelihood ratio where h2 = 0, exact and by the 50:50 mixture.
+    """
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1])
+    _forest(figure.add_subplot(grid[:, 0]), found)
+    _climbs(figure.add_subplot(grid[0, 1]), found)
+    _null_tail(figure.add_subplot(grid[1, 1]), found)
+    n, c = found.result.reml.n, found.result.reml.c
+    figure.suptitle(f"{found.result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _forest(ax: Axes, found: Comparison) -> None:
+    rows = [
+        (_LABELS[row["method"]], row["h2"], row["lower"], row["upper"], _COLOURS[row["agrees"]])
+        for row in found.table.to_dict("records")
+        if not row["method"].endswith("_markers")
+    ]
+    (bounds,) = found.boundary.to_dict("records")
+    for key, label in (("profile", "REML, profile interval"), ("inversion", "REML, test inversion")):
+        rows.insert(1, (label, bounds["h2"], bounds[f"{key}_lower"], bounds[f"{key}_upper"], _BLUE))
+    # Moments can be so wide that nothing else would be seen: what the others say sets the scale.
+    ends = [end for label, *numbers, _ in rows if label not in _WIDE for end in numbers]
+    pad = 0.15 * (max(ends) - min(ends))
+    left, right = min(ends) - pad, max(ends) + pad
+    for y, (_, h2, lower, upper, colour) in enumerate(rows):
+        if np.isfinite(lower):
+            ax.plot([max(lower, left), min(upper, right)], [y, y], color=colour)
+        if left <= h2 <= right:
+            ax.plot(h2, y, "o", color=colour)
+        else:
+            edge, sign, side = (right, ">", "right") if h2 > right else (left, "<", "left")
+            ax.plot(edge, y, sign, color=colour, clip_on=False)
+            ax.annotate(
+                f"{h2:.2f}", (edge, y), xytext=(0, 5), textcoords="offset points", ha=side, va="bottom", color=colour
+            )
+    ax.set_yticks(range(len(rows)), [label for label, *_ in rows])
+    ax.invert_yaxis()
+    ax.set_xlim(left, right)
+    for bound in (0, 1):
+        ax.axvline(bound, color=_GREY, linewidth=0.8)
+    for agrees, meaning in (
+        ("yes", "agrees"),
+        ("no", "differs more than theory allows"),
+        ("-", "reference, or nothing to expect"),
+    ):
+        ax.plot([], [], "o-", color=_COLOURS[agrees], label=meaning)
+    ax.set(xlabel="heritability h2", title="Every method, with its 95% interval")
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, fontsize="small")
+
+
+def _climbs(ax: Axes, found: Comparison) -> None:
+    top = max(fit.estimate.loglik for fit in found.em.values())
+    top = max(top, *(float(fit.loglik.max()) for fit in found.em.values()))
+    for name, fit in found.em.items():
+        # As many points as can be seen on a logarithmic axis.
+        shown = np.unique(np.geomspace(1, fit.iterations, 400).astype(int)) - 1
+        colour = _ORANGE if name.startswith("em") else _BLUE
+        label = f"{_LABELS[name]}: {fit.iterations:,} iterations{'' if fit.converged else ', not there'}"
+        style = "-" if name.endswith("_markers") else "--"
+        ax.loglog(shown + 1, np.maximum(top - fit.loglik[shown], 1e-9), style, color=colour, label=label)
+    ax.set(xlabel="iteration", ylabel="log-likelihood below its maximum", title="The climb of EM and PX-EM")
+    ax.legend(frameon=False, fontsize="small")
+
+
+def _null_tail(ax: Axes, found: Comparison) -> None:
+    observed = float(found.boundary["rlrt"].iloc[0])
+    end = max(12.0, 1.2 * observed) if observed < 40 else 12.0
+    grid = np.linspace(1e-3, end, 200)
+    ax.semilogy(grid, [found.reml_distribution.p_value(t) for t in grid], color=_BLUE, label="exact, this K and X")
+    ax.semilogy(grid, chi2.sf(grid, 1) / 2, "--", color=_GREY, label="50:50 mixture of 0 and chi2")
+    if observed <= end:
+        ax.axvline(observed, color=_ORANGE, label=f"observed: {observed:.2f}")
+    else:
+        ax.plot([], [], ">", color=_ORANGE, label=f"observed: {observed:.1f}, far to the right")
+    ax.set(xlabel="restricted likelihood ratio of h2 = 0", ylabel="probability of more", title="If h2 were 0")
+    ax.legend(frameon=False, fontsize="small")
 
 
 def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior) -> None:

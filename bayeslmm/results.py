@@ -12,7 +12,10 @@ from xarray import DataTree
 
 from bayeslmm.boundary import mixture_p_value
 from bayeslmm.conventions import without_constants
+from bayeslmm.estimators.em import EmFit
 from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.estimators.moments import Moments
+from bayeslmm.estimators.scaled_lasso import ScaledLasso
 from bayeslmm.exact import ExactPosterior
 from bayeslmm.files import replacing
 from bayeslmm.information import Kind, Parameter, fisher, profile_interval, standard_errors
@@ -21,10 +24,10 @@ from bayeslmm.spectrum import RotatedData
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 VARIANCES: tuple[Parameter, ...] = ("sigma2_u", "sigma2_e", "h2", "pve")
 _WALD = float(norm.ppf(0.975))
-_OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
+Row = dict[str, Any]
 
 
-def to_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def to_table(rows: Iterable[Row]) -> pd.DataFrame:
     """Return rows as a table with all the columns; NA where a column has no meaning."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"note": str, "trait": str})
 
@@ -35,12 +38,33 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(temporary, sep="\t", index=False, na_rep="NA", float_format="%.10g")
 
 
-def estimate_rows(
-    estimate: Estimate, data: RotatedData, *, trait: str, covariates: Sequence[str], se_kind: Kind
-) -> list[dict[str, Any]]:
-    """Return the rows of REML or ML: Wald intervals inside the parameter space, profile intervals on its boundary."""
+Fit = Estimate | EmFit | Moments | ScaledLasso | ExactPosterior | DataTree
+
+
+def rows_of(fit: Fit, data: RotatedData, *, trait: str, covariates: Sequence[str], se_kind: Kind) -> list[Row]:
+    """Return the rows of a fit of any method."""
+    match fit:
+        case Estimate():
+            return _estimate_rows(fit, data, trait, covariates, se_kind)
+        case EmFit():
+            rows = _estimate_rows(fit.estimate, data, trait, covariates, se_kind)
+            return [row | {"note": _joined(_em_note(fit), row["note"])} for row in rows]
+        case Moments():
+            return _moments_rows(fit, trait)
+        case ScaledLasso():
+            return _lasso_rows(fit, trait)
+        case ExactPosterior():
+            return _exact_rows(fit, trait, covariates)
+        case DataTree():
+            return _nuts_rows(fit, trait, covariates)
+
+
+def _estimate_rows(
+    estimate: Estimate, data: RotatedData, trait: str, covariates: Sequence[str], se_kind: Kind
+) -> list[Row]:
+    """Wald intervals inside the parameter space, profile intervals on its boundary."""
     common = {"trait": trait, "method": estimate.method, "note": ""}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     se = {} if estimate.boundary else standard_errors(estimate, data, kind=se_kind)
     for name in VARIANCES:
         value = float(getattr(estimate, name))
@@ -48,9 +72,7 @@ def estimate_rows(
             lower, upper = profile_interval(estimate, data, name)
             row = {"lower": lower, "upper": upper, "interval": "profile95", "note": _boundary_note(estimate)}
         else:
-            row = _wald(value, se[name]) | {"se_kind": se_kind}
-            if value < _WALD * se[name] or (name in ("h2", "pve") and value + _WALD * se[name] > 1):
-                row["note"] = _OUTSIDE
+            row = _wald(value, se[name]) | {"se_kind": se_kind, "note": _wald_note(name, value, se[name])}
         rows.append(common | {"parameter": name, "estimate": value} | row)
     rows.append(common | {"parameter": "loglik", "estimate": estimate.loglik})
     for name, beta, se_beta in zip(covariates, estimate.beta, estimate.se_beta, strict=True):
@@ -58,10 +80,30 @@ def estimate_rows(
     return rows
 
 
-def exact_rows(posterior: ExactPosterior, *, trait: str, covariates: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of the oracle: means, standard deviations and equal-tailed intervals."""
+def _moments_rows(fit: Moments, trait: str) -> list[Row]:
+    """Estimates as the equations give them, with Wald intervals; a negative variance is told."""
+    outside = f"outside the parameter space: {fit.outside} is negative" if fit.outside else ""
+    monte_carlo = fit.monte_carlo_errors()
+    rows: list[Row] = []
+    for name, se in fit.standard_errors().items():
+        value = getattr(fit, name)
+        noise = f"Monte Carlo error {monte_carlo[name]:.2g}" if fit.method == "rhe" else ""
+        note = _joined(noise, outside or _wald_note(name, value, se))
+        common = {"trait": trait, "method": fit.method, "parameter": name, "estimate": value, "note": note}
+        rows.append(common | _wald(value, se) | {"se_kind": fit.cov_kind})
+    return rows
+
+
+def _lasso_rows(fit: ScaledLasso, trait: str) -> list[Row]:
+    note = f"what {fit.selected:,} selected of {fit.p:,} markers explain, not the heritability of all"
+    common = {"trait": trait, "method": "lasso", "note": note}
+    return [common | {"parameter": name, "estimate": getattr(fit, name)} for name in ("sigma2_e", "h2")]
+
+
+def _exact_rows(posterior: ExactPosterior, trait: str, covariates: Sequence[str]) -> list[Row]:
+    """Means, standard deviations and equal-tailed intervals."""
     common = {"trait": trait, "method": "exact", "se_kind": "sd", "interval": "eti95", "note": ""}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name in VARIANCES:
         marginal = getattr(posterior, name)
         lower, upper = marginal.interval()
@@ -75,13 +117,13 @@ def exact_rows(posterior: ExactPosterior, *, trait: str, covariates: Sequence[st
     return rows
 
 
-def nuts_rows(posterior: DataTree, *, trait: str, covariates: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of the draws: means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
+def _nuts_rows(posterior: DataTree, trait: str, covariates: Sequence[str]) -> list[Row]:
+    """Means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
     common = {"trait": trait, "method": "nuts", "se_kind": "sd", "interval": "eti95", "note": ""}
     draws = {name: posterior["posterior"][name].sel(trait=trait) for name in VARIANCES}
     beta = posterior["posterior"]["beta"].sel(trait=trait)
     draws |= {f"beta[{name}]": beta.sel(covariate=name) for name in covariates}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name, values in draws.items():
         array = values.to_numpy()
         lower, upper = np.quantile(array, [0.025, 0.975])
@@ -131,6 +173,20 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
 
 def _wald(estimate: float, se: float) -> dict[str, Any]:
     return {"se": se, "lower": estimate - _WALD * se, "upper": estimate + _WALD * se, "interval": "wald95"}
+
+
+def _wald_note(name: Parameter, value: float, se: float) -> str:
+    outside = value < _WALD * se or (name in ("h2", "pve") and value + _WALD * se > 1)
+    return "the Wald interval leaves the parameter space: prefer the posterior" if outside else ""
+
+
+def _em_note(fit: EmFit) -> str:
+    end = "" if fit.converged else f", NOT the maximum: stopped with a score of {fit.score:.2g}"
+    return f"{fit.iterations:,} iterations with {fit.m:,} random effects{end}"
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _boundary_note(estimate: Estimate) -> str:

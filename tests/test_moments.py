@@ -4,8 +4,7 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.checks import InputError
-from bayeslmm.design import orthonormal
-from bayeslmm.estimators.moments import _rotated_traces, _sampling_cov
+from bayeslmm.estimators.moments import moments_covariance
 from bayeslmm.spectrum import RotatedData
 from conftest import MOUSE, simulated
 
@@ -41,7 +40,7 @@ def test_the_covariance_at_the_truth_is_the_spread_of_estimates(mouse_data):
     y = np.sqrt(0.4 * data.s + 0.6) * np.random.default_rng(3).standard_normal((2000, len(data.s)))
     fits = [bl.moments(data._replace(Y=one[:, None])) for one in y]
     theta = np.array([[fit.sigma2_u, fit.sigma2_e] for fit in fits])
-    cov = _sampling_cov(_rotated_traces(data.s, orthonormal(data.X)[0]), truth)
+    cov = moments_covariance(data, *truth)
     assert (np.abs(theta.mean(axis=0) - truth) < 4 * np.sqrt(np.diag(cov) / 2000)).all()
     assert_allclose(theta.std(axis=0, ddof=1), np.sqrt(np.diag(cov)), rtol=0.05)
 

@@ -19,7 +19,7 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         dims={"h2": ["trait"]},
         coords={"trait": ["x"]},
     )
-    result = Heritability("x", found.estimates, found.reml, found.exact, draws, None)
+    result = Heritability("x", found.estimates, found.reml, {**found.fits, "nuts": draws}, None)
     plot_heritability(result, small_data, VariancePrior(), tmp_path / "x.png")
     picture = imread(tmp_path / "x.png")
     assert picture.shape == (960, 1440, 4)

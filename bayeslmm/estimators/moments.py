@@ -104,6 +104,12 @@ def moments(data: RotatedData) -> Moments:
     return Moments("mom", *theta, _sampling_cov(traces, theta), "exact", none, data.k_scale, n, c)
 
 
+def moments_covariance(data: RotatedData, sigma2_u: float, sigma2_e: float) -> Float64[ndarray, "2 2"]:
+    """Return the sampling covariance of `moments` of normal data where these are the true variances."""
+    white, _, _ = whitened(data)
+    return _sampling_cov(_rotated_traces(np.asarray(white.s), white.X), (sigma2_u, sigma2_e))
+
+
 def moments_jackknife(
     K: Float64[ndarray, "n n"], Y: Float64[ndarray, "n 1"], X: Float64[ndarray, "n c"], *, blocks: int = 100
 ) -> Moments:

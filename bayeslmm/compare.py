@@ -1,0 +1,248 @@
+"""Every method on one trait, side by side: do they agree, and if not, should they?
+
+Each method is held against the one it should be near, and their difference in h2 against what theory allows:
+
+- EM and PX-EM climb the likelihood of ML: 1e-4 posterior standard deviations, if they converged.
+- ML leaves out the degrees of freedom that fixed effects cost: the first Newton step from REML towards ML foretells the
+  difference, to within half of it and 0.02 sd.
+- REML is the mode of a density whose mean is the posterior mean: of one mode, sqrt(3) sd (Johnson and Rogers 1951,
+  doi:10.1214/aoms/1177729592).
+- NUTS has 4 Monte Carlo standard errors.
+- Moments and REML are two estimates of one thing, and REML is efficient: the variance of their difference is that of
+  moments less that of REML (Hausman 1978, doi:10.2307/1913827); 3 standard errors. More means that the model is wrong.
+- Randomised moments have 3 Monte Carlo standard errors from the exact ones.
+- The scaled lasso estimates another thing, and nothing is expected of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import arviz_stats
+import jax
+import numpy as np
+import pandas as pd
+from xarray import DataTree
+
+from bayeslmm import boundary
+from bayeslmm.cohort import Cohort
+from bayeslmm.conventions import conventions
+from bayeslmm.estimators.em import EmFit, em, px_em
+from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.estimators.moments import Moments, moments_covariance
+from bayeslmm.estimators.scaled_lasso import ScaledLasso
+from bayeslmm.estimators.variance_ratio import profile, whitened
+from bayeslmm.exact import ExactPosterior
+from bayeslmm.genotypes import MarkerBlocks
+from bayeslmm.heritability import OF_GENOTYPES, Heritability, Method, MomentsSe, heritability
+from bayeslmm.information import Kind, profile_interval, standard_errors, standard_errors_from
+from bayeslmm.likelihood import log_ml
+from bayeslmm.precision import in_float64
+from bayeslmm.priors import VariancePrior
+from bayeslmm.results import Fit
+from bayeslmm.spectrum import RotatedData
+
+COLUMNS = "trait method h2 se lower upper against difference allowed agrees why".split()
+"""Of `Comparison.table`; difference and allowed are about h2, in posterior standard deviations."""
+_ORDER = ("reml", "ml", "em", "em_markers", "pxem", "pxem_markers", "mom", "rhe", "lasso", "exact", "nuts")
+_METHODS: tuple[Method, ...] = ("reml", "ml", "em", "pxem", "mom", "exact", "nuts")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All methods on one trait.
+
+    Attributes:
+        result: all the estimates.
+        table: a row for each method, columns `COLUMNS`; ``agrees`` is "yes", "no", or "-" where nothing is expected.
+        em: "em" and "pxem" in kinship space, and with "_markers" in marker space if there are genotypes.
+        reml_distribution: REML in repeated samples on this kinship and these covariates.
+        boundary: tests of h2 = 0 and every interval of h2, one row.
+        conventions: the same fit as other programs print it.
+    """
+
+    result: Heritability
+    table: pd.DataFrame
+    em: Mapping[str, EmFit]
+    reml_distribution: boundary.RemlDistribution
+    boundary: pd.DataFrame
+    conventions: pd.DataFrame
+
+
+def compare(
+    data: RotatedData,
+    cohort: Cohort,
+    *,
+    trait: str,
+    seed: int,
+    markers: MarkerBlocks | None = None,
+    se_kind: Kind = "average",
+    moments_se: MomentsSe = "exact",
+    prior: VariancePrior | None = None,
+    chains: int = 4,
+    draws: int = 1000,
+    warmup: int = 1000,
+    attrs: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """Run every method on one trait and hold each against the one it should be near.
+
+    Args:
+        data: one trait in the eigenbasis.
+        cohort: the people before rotation.
+        trait: its name in the cohort.
+        seed: of all random numbers.
+        markers: the genotypes of K; without them there are no "rhe", "lasso" and marker space.
+        se_kind: which information gives the standard errors of the likelihood methods.
+        moments_se: standard errors of "mom", "exact" or "jackknife".
+        prior: of the oracle and of NUTS.
+        chains: number of NUTS chains.
+        draws: kept draws per chain.
+        warmup: adaptation steps per chain.
+        attrs: kept with the draws.
+    """
+    result = heritability(
+        data,
+        trait=trait,
+        covariates=cohort.covariates,
+        seed=seed,
+        methods=_METHODS + (OF_GENOTYPES if markers else ()),
+        se_kind=se_kind,
+        moments_se=moments_se,
+        prior=prior,
+        chains=chains,
+        draws=draws,
+        warmup=warmup,
+        attrs=attrs,
+        cohort=cohort,
+        markers=markers,
+    )
+    fits: dict[str, Fit] = {**result.fits}
+    if markers:
+        p = markers.counts.kept
+        fits |= {"em_markers": em(data, m=p), "pxem_markers": px_em(data, m=p)}
+        fits = {name: fits[name] for name in sorted(fits, key=lambda name: _ORDER.index(name))}
+    distribution = boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=seed)
+    return Comparison(
+        result=result,
+        table=_table(result, fits, data),
+        em={name: fit for name, fit in fits.items() if isinstance(fit, EmFit)},
+        reml_distribution=distribution,
+        boundary=_boundary(result, distribution, data),
+        conventions=conventions(result.reml, _get(fits, "ml", Estimate), data, cohort.X).assign(trait=trait),
+    )
+
+
+def _table(result: Heritability, fits: Mapping[str, Fit], data: RotatedData) -> pd.DataFrame:
+    estimates = result.estimates.query("parameter == 'h2'").rename(columns={"estimate": "h2"}).set_index("method")
+    known = {str(name): row for name, row in estimates[["h2", "se", "lower", "upper"]].to_dict("index").items()}
+    unit = _get(fits, "exact", ExactPosterior).h2.sd
+    rows: list[dict[Any, Any]] = []
+    for method, fit in fits.items():
+        row: dict[Any, Any] = {"trait": result.trait, "method": method}
+        # EM in marker space is not among the estimates: it is the same, found on another way.
+        row |= known[method] if method in known or not isinstance(fit, EmFit) else {"h2": fit.estimate.h2}
+        expected = _expectation(fit, fits, data)
+        difference, allowed = (row["h2"] - expected.of) / unit, expected.allowed / unit
+        agrees = "-" if np.isnan(allowed) else "yes" if abs(difference) <= allowed else "no"
+        row |= {"against": expected.against, "difference": difference, "allowed": allowed}
+        rows.append(row | {"agrees": agrees, "why": expected.why})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+class _Expectation(NamedTuple):
+    """What a method should be near, how near in units of h2, and why."""
+
+    against: str
+    of: float
+    allowed: float
+    why: str
+
+
+def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expectation:
+    reml, ml = _get(fits, "reml", Estimate), _get(fits, "ml", Estimate)
+    oracle = _get(fits, "exact", ExactPosterior).h2
+    nothing = float("nan")
+    match fit:
+        case ExactPosterior():
+            return _Expectation("", nothing, nothing, "the unit of the differences")
+        case DataTree():
+            error = float(arviz_stats.mcse(fit["posterior"]["h2"].to_numpy()[..., 0]))
+            return _Expectation("exact", oracle.mean, 4 * error, "4 Monte Carlo standard errors of the draws")
+        case Estimate(method="reml"):
+            why = (
+                f"on the boundary ({fit.boundary}), where a mean cannot be" if fit.boundary else "a mode is not a mean"
+            )
+            return _Expectation("exact", oracle.mean, np.sqrt(3) * oracle.sd, f"{why}: sqrt(3) posterior sd")
+        case Estimate() if fit.boundary == "h2 = 1" != reml.boundary:
+            return _Expectation("reml", reml.h2, nothing, "with this K and X the likelihood of ML has no maximum")
+        case Estimate():
+            step = _newton_step(reml, data)
+            why = "ML ignores the degrees of freedom of X: what one Newton step foretells, and half of it"
+            return _Expectation("reml", reml.h2, 1.5 * abs(step) + 0.02 * oracle.sd, why)
+        case EmFit():
+            end = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
+            if not fit.converged:
+                end += f", and still not there (score {fit.score:.2g}): EM slows down without end towards a boundary"
+            return _Expectation("ml", ml.h2, 1e-4 * oracle.sd if fit.converged else 0.0, end)
+        case Moments(method="mom"):
+            why = (
+                "moments are less efficient: 3 standard errors of the difference (Hausman); more would fault the model"
+            )
+            return _Expectation("reml", reml.h2, 3 * _hausman(reml, data), why)
+        case Moments():
+            error, why = fit.monte_carlo_errors()["h2"], "3 Monte Carlo standard errors of the random vectors"
+            return _Expectation("mom", _get(fits, "mom", Moments).h2, 3 * error, why)
+        case ScaledLasso():
+            why = f"{fit.selected:,} of {fit.p:,} markers selected: the share of few markers, not of all"
+            return _Expectation("reml", reml.h2, nothing, why)
+
+
+@in_float64
+def _newton_step(reml: Estimate, data: RotatedData) -> float:
+    """Return the first Newton step of the profile likelihood of ML from the REML estimate, inside [0, 1]."""
+    white, _, _ = whitened(data)
+
+    def loglik(h2: jax.Array) -> jax.Array:
+        return profile(log_ml, reml.n, white, h2)
+
+    score, bend = jax.grad(loglik)(reml.h2), jax.hessian(loglik)(reml.h2)
+    return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else 1.0
+
+
+def _hausman(reml: Estimate, data: RotatedData) -> float:
+    """Return the standard error of h2 by moments less h2 by REML, at the REML estimate."""
+    at = reml.sigma2_u, reml.sigma2_e
+    of_moments = standard_errors_from(moments_covariance(data, *at), *at, data.k_scale)["h2"]
+    of_reml = 0.0 if reml.boundary else standard_errors(reml, data, kind="expected")["h2"]
+    return float(np.sqrt(max(of_moments**2 - of_reml**2, 0.0)))
+
+
+def _boundary(result: Heritability, distribution: boundary.RemlDistribution, data: RotatedData) -> pd.DataFrame:
+    """Return one row: the test of h2 = 0 by three methods, and the intervals of h2 that are valid everywhere."""
+    reml, oracle = result.reml, result.exact
+    statistic = max(2 * (reml.loglik - reml.loglik_null), 0.0)
+    inversion = distribution.confidence_interval(1.0 if reml.boundary == "h2 = 1" else reml.h2)
+    intervals = {"inversion": inversion, "profile": profile_interval(reml, data, "h2")}
+    row: dict[str, Any] = {
+        "trait": result.trait,
+        "h2": reml.h2,
+        "rlrt": statistic,
+        "p_exact": distribution.p_value(statistic),
+        "p_exact_error": distribution.p_value_error(statistic),
+        "p_mixture": boundary.mixture_p_value(statistic),
+        "mixture_size_at_0.05": distribution.mixture_size(0.05),
+        "probability_of_zero": distribution.probability_of_zero(),
+    }
+    if oracle:
+        row["log10_bayes_factor"] = oracle.log_bayes_factor / np.log(10)
+        intervals["posterior"] = oracle.h2.interval()
+    for name, (lower, upper) in intervals.items():
+        row |= {f"{name}_lower": lower, f"{name}_upper": upper}
+    return pd.DataFrame([row])
+
+
+def _get[T](fits: Mapping[str, Fit], name: str, kind: type[T]) -> T:
+    fit = fits[name]
+    if not isinstance(fit, kind):
+        raise TypeError(f"{name} is a {type(fit).__name__}, not a {kind.__name__}")
+    return fit

@@ -1,0 +1,62 @@
+"""``bayeslmm compare``: every method on each trait, side by side, in a folder of results."""
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from bayeslmm.compare import Comparison, compare
+from bayeslmm.job import Clock, analysed, attributes, check_options, read_inputs, trait_record, write_record
+from bayeslmm.plots import plot_comparison
+from bayeslmm.results import write_table
+from bayeslmm.summary import comparison_lines
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Compare all methods on each trait; return whether draws of any failed their checks.
+
+    Raises:
+        InputError: for anything in the files or options that a user can mend.
+    """
+    clock = Clock()
+    out, prior = check_options(options)
+    inputs = read_inputs(options, clock)
+    tables: dict[str, list[pd.DataFrame]] = {}
+    traits: dict[str, dict[str, Any]] = {}
+    for one in analysed(options, clock, inputs):
+        with clock.step("inference"):
+            comparison = compare(
+                one.data,
+                one.cohort,
+                trait=one.trait,
+                seed=options.seed,
+                markers=inputs.markers,
+                se_kind=options.se,
+                moments_se=options.mom_se,
+                prior=prior,
+                chains=options.chains,
+                draws=options.draws,
+                warmup=options.warmup,
+                attrs=attributes(options, inputs.kinship, one),
+            )
+        print(f"\n{comparison_lines(comparison)}")
+        diagnostics = comparison.result.diagnostics
+        traits[one.trait] = trait_record(one) | {"diagnostics": asdict(diagnostics) if diagnostics else None}
+        with clock.step("writing"):
+            for name, table in _tables(comparison).items():
+                tables[name] = [*tables.get(name, []), table]
+                write_table(pd.concat(tables[name]), out / f"{name}.tsv")
+            plot_comparison(comparison, out / f"{one.trait}.png")
+    write_record(options, clock, inputs.kinship, prior, traits, out)
+    print(f"\nresults are in {out}")
+    return any(trait["diagnostics"]["failures"] for trait in traits.values())
+
+
+def _tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
+    return {
+        "estimates": comparison.result.estimates,
+        "comparison": comparison.table,
+        "boundary": comparison.boundary,
+        "conventions": comparison.conventions,
+    }

@@ -1,0 +1,237 @@
+"""What the commands share: files and options in, one rotated trait at a time out, and the record of the run."""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bayeslmm.checks import InputError
+from bayeslmm.cohort import Cohort, Measurements, align, measure
+from bayeslmm.files import output_folder, replacing, sha256
+from bayeslmm.genotypes import MarkerBlocks, open_genotypes
+from bayeslmm.heritability import OF_GENOTYPES
+from bayeslmm.kinship import Kinship, genomic_kinship
+from bayeslmm.kinship_files import read_grm, read_kinship
+from bayeslmm.pedigree import pedigree_kinship
+from bayeslmm.priors import VariancePrior, beta_prior, describe
+from bayeslmm.sampling import CONVENTION
+from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
+from bayeslmm.summary import cohort_lines
+from bayeslmm.tables import read_table
+
+_LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); the .hsq leaves constants out (GCTA)"
+_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "bed-reader")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When a run began, and its seconds by step."""
+
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a step."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the files hold, before people are matched.
+
+    Attributes:
+        measurements: traits and covariates.
+        kinship: of everybody.
+        markers: the genotypes behind it, if it was computed from some.
+    """
+
+    measurements: Measurements
+    kinship: Kinship
+    markers: MarkerBlocks | None
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """One trait, ready for inference.
+
+    Attributes:
+        trait: its name.
+        data: the trait alone, in the eigenbasis.
+        cohort: the people, with all traits measured on the same ones.
+        spectrum: of their kinship.
+    """
+
+    trait: str
+    data: RotatedData
+    cohort: Cohort
+    spectrum: Spectrum
+
+
+def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
+    """Refuse what cannot work before anything is computed; return the folder of the results and the prior."""
+    prior = VariancePrior(h2=beta_prior(*options.prior_h2))
+    for trait in options.trait:
+        if Path(trait).name != trait:
+            raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
+    if options.fam and not options.kinship:
+        raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
+    for name, default in {"scale": "hwe", "maf": 0.01, "geno": 0.05}.items():
+        if not options.bfile and getattr(options, name) != default:
+            raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
+    if "methods" in options:
+        _check_methods(options)
+    if options.covar is None and options.covariates is None and options.categorical:
+        raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
+    for name in ("chains", "draws", "warmup"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} must be at least 1, but {getattr(options, name)} was given")
+    if options.pcs < 0:
+        raise InputError(f"--pcs must be at least 0, but {options.pcs} was given")
+    if options.eigen and not options.eigen.parent.is_dir():
+        raise InputError(f"--eigen {options.eigen}: the folder {options.eigen.parent} does not exist")
+    return output_folder(options.out), prior
+
+
+def _check_methods(options: argparse.Namespace) -> None:
+    if not options.bfile and (needing := [method for method in options.methods if method in OF_GENOTYPES]):
+        raise InputError(f"--methods {needing[0]} works on genotypes and needs --bfile")
+    if "rhe" in options.methods and (options.normalise or (options.centre and options.no_intercept)):
+        change = "--normalise" if options.normalise else "--centre with --no-intercept"
+        raise InputError(f"--methods rhe does not form K, and takes it as the genotypes give it: leave out {change}")
+
+
+def read_inputs(options: argparse.Namespace, clock: Clock) -> Inputs:
+    """Read the tables and make or read the kinship matrix.
+
+    Raises:
+        InputError: for anything in the files that a user can mend.
+    """
+    # Tables before genotypes: a misspelt trait is told at once, not after the kinship matrix.
+    with clock.step("tables"):
+        measurements = _measurements(options)
+    with clock.step("kinship"):
+        kinship = _kinship(options)
+    if line := kinship.markers_line():
+        print(line)
+    markers = None
+    if options.bfile:
+        markers = MarkerBlocks(open_genotypes(options.bfile), options.scale, options.maf, options.geno)
+    return Inputs(measurements, kinship, markers)
+
+
+def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Iterator[Analysed]:
+    """Yield each trait, people with the same traits sharing one decomposition; say who is analysed.
+
+    Raises:
+        InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
+    """
+    spectra: list[tuple[tuple[str, ...], Spectrum]] = []
+    for cohort in align(inputs.kinship, inputs.measurements, centred=options.centre, normalised=options.normalise):
+        with clock.step("decomposition"):
+            spectrum = _spectrum(options, cohort)
+        spectra += [(cohort.ids, spectrum)] if options.eigen else []
+        if options.pcs:
+            names = [f"PC{k + 1}" for k in range(options.pcs)]
+            cohort = cohort.with_covariates(names, spectrum.principal_components(options.pcs))
+        print(f"\n{cohort_lines(cohort)}")
+        with clock.step("rotation"):
+            data = spectrum.rotate(cohort.Y, cohort.X)
+        for j, trait in enumerate(cohort.traits):
+            yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
+    with clock.step("writing"):
+        if options.eigen and not options.eigen.exists():
+            save_spectra(options.eigen, spectra)
+
+
+def attributes(options: argparse.Namespace, kinship: Kinship, one: Analysed) -> dict[str, Any]:
+    """Return what is kept with the draws of a trait, so that they can be understood and repeated."""
+    return {
+        "dropped": json.dumps([asdict(drop) for drop in one.cohort.dropped]),
+        "kinship": json.dumps({"source": kinship.source, **kinship.details}),
+        "centred": int(options.centre),
+        "normalised": int(options.normalise),
+    }
+
+
+def trait_record(one: Analysed) -> dict[str, Any]:
+    """Return what the record of the run says about a trait, whatever the command."""
+    return {
+        "n": len(one.cohort.ids),
+        "covariates": list(one.cohort.covariates),
+        "k_scale": one.spectrum.k_scale,
+        "mean_diagonal": one.spectrum.mean_diagonal,
+        "dropped": [asdict(drop) for drop in one.cohort.dropped],
+    }
+
+
+def write_record(
+    options: argparse.Namespace, clock: Clock, kinship: Kinship, prior: VariancePrior, traits: dict[str, Any], out: Path
+) -> None:
+    """Write ``run.json``: versions, options, seed, checksums of inputs, people and markers dropped, times, memory."""
+    with clock.step("writing"):
+        inputs = {str(path): sha256(path) for path in _inputs(options)}
+    record = {
+        "command": ["bayeslmm", *sys.argv[1:]],
+        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
+        "options": {name: _plain(value) for name, value in vars(options).items() if name != "run"},
+        "prior": {name: describe(value) for name, value in prior._asdict().items()},
+        "convention": CONVENTION,
+        "loglik_convention": _LOGLIK,
+        "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
+        "started": clock.started,
+        "inputs_sha256": inputs,
+        "traits": traits,
+        "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    with replacing(out / "run.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _measurements(options: argparse.Namespace) -> Measurements:
+    return measure(
+        read_table(options.pheno, missing=options.missing),
+        options.trait,
+        covariate_table=read_table(options.covar, missing=options.missing) if options.covar else None,
+        covariates=options.covariates,
+        categorical=options.categorical,
+        intercept=not options.no_intercept,
+    )
+
+
+def _kinship(options: argparse.Namespace) -> Kinship:
+    if options.bfile:
+        return genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
+    if options.grm:
+        return read_grm(options.grm)
+    if options.pedigree:
+        return pedigree_kinship(options.pedigree)
+    return read_kinship(options.kinship, fam=options.fam)
+
+
+def _spectrum(options: argparse.Namespace, cohort: Cohort) -> Spectrum:
+    if options.eigen and options.eigen.exists():
+        return load_spectrum(options.eigen, cohort.ids, cohort.K)
+    return decompose(cohort.K, where=cohort.source)
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    files = [options.pheno, options.covar, options.kinship, options.pedigree, options.fam]
+    files += [f"{options.bfile}.{suffix}" for suffix in ("bed", "bim", "fam")] if options.bfile else []
+    files += [f"{options.grm}.grm.{suffix}" for suffix in ("bin", "id")] if options.grm else []
+    return [Path(file) for file in files if file]
+
+
+def _plain(value: object) -> Any:
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import bayeslmm as bl
+from bayeslmm.cohort import Cohort
+from bayeslmm.compare import COLUMNS
+from conftest import MOUSE
+
+FEW = {"draws": 250, "warmup": 250, "chains": 2}
+
+
+@pytest.fixture(scope="module")
+def mice(mouse_kinship):
+    people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), ["CD8"])
+    (cohort,) = bl.align(mouse_kinship("hwe"), people)
+    return cohort, bl.decompose(cohort.K)
+
+
+def with_trait(mice, y):
+    """The mice with another trait, and its rotated data."""
+    cohort, spectrum = mice
+    changed = Cohort(cohort.ids, ("y",), cohort.covariates, cohort.K, y[:, None], cohort.X)
+    return spectrum.rotate(changed.Y, changed.X), changed
+
+
+@pytest.fixture(scope="module")
+def real(mice):
+    cohort, spectrum = mice
+    markers = bl.MarkerBlocks(bl.open_genotypes(MOUSE / "mouse_hs1940"))
+    data = spectrum.rotate(cohort.Y, cohort.X)
+    return bl.compare(data, cohort, trait="CD8", seed=1, markers=markers, **FEW)
+
+
+def test_every_method_stands_in_the_table(real):
+    table = real.table
+    assert list(table.columns) == COLUMNS
+    assert table["method"].tolist() == [
+        "reml", "ml", "em", "em_markers", "pxem", "pxem_markers", "mom", "rhe", "lasso", "exact", "nuts",
+    ]  # fmt: skip
+    assert set(real.result.estimates["method"]) == set(table["method"]) - {"em_markers", "pxem_markers"}
+    assert table.set_index("method")["agrees"].drop(["lasso", "exact"]).eq("yes").all()
+    assert table.set_index("method")["agrees"][["lasso", "exact"]].eq("-").all()
+
+
+def test_differences_are_in_posterior_standard_deviations(real):
+    row = real.table.set_index("method").loc["ml"]
+    reml, ml = real.result.fits["reml"], real.result.fits["ml"]
+    assert_allclose(row["difference"], (ml.h2 - reml.h2) / real.result.exact.h2.sd, rtol=1e-9)
+    # The Newton step foretells where ML is: the allowance is half more than the difference, and 0.02 sd.
+    assert_allclose(row["allowed"], 1.5 * abs(row["difference"]) + 0.02, rtol=0.01)
+
+
+def test_em_needs_at_least_5_times_more_iterations_than_px_em_in_marker_space(real):
+    assert real.em["em_markers"].m == 10783
+    assert real.em["em"].m == 1410
+    assert real.em["em_markers"].iterations >= 5 * real.em["pxem_markers"].iterations
+
+
+def test_hausmans_allowance_is_the_spread_of_the_difference(mice):
+    """Of 300 traits with h2 = 0.5: 3 standard deviations of h2 by moments less h2 by REML, within 15%."""
+    rng, (cohort, spectrum) = np.random.default_rng(5), mice
+    data = spectrum.rotate(cohort.Y, cohort.X)
+    noise = np.sqrt(0.5 * data.s + 0.5) * rng.standard_normal((300, len(data.s)))
+    differences = []
+    for y in noise:
+        one = data._replace(Y=y[:, None])
+        differences.append(bl.moments(one).h2 - bl.reml(one).h2)
+    found = bl.compare(data._replace(Y=noise[:1].T), cohort, trait="CD8", seed=1, **FEW)
+    row = found.table.set_index("method").loc["mom"]
+    # The spread by quantiles: a ratio of estimates has heavy tails.
+    spread = np.diff(np.quantile(differences, [0.1587, 0.8413]))[0] / 2
+    assert_allclose(row["allowed"] * found.result.exact.h2.sd, 3 * spread, rtol=0.15)
+
+
+def test_at_the_boundary(mice):
+    data, cohort = with_trait(mice, np.random.default_rng(4).standard_normal(1410))
+    found = bl.compare(data, cohort, trait="y", seed=1, **FEW)
+    table = found.table.set_index("method")
+    assert table.loc["reml", "h2"] == 0
+    assert "on the boundary (h2 = 0)" in table.loc["reml", "why"]
+    assert table.loc["em", "agrees"] == "no"
+    assert "still not there" in table.loc["em", "why"]
+    assert table.drop(index=["em", "exact"])["agrees"].eq("yes").all()
+    row = found.boundary.iloc[0]
+    assert row["rlrt"] == 0
+    assert row["p_exact"] == row["p_mixture"] == 1
+    assert row["inversion_lower"] == row["profile_lower"] == 0 < row["inversion_upper"] < 0.1
+    assert row["log10_bayes_factor"] < -1
+    assert 0.03 < row["mixture_size_at_0.05"] < 0.05
+    assert found.conventions["se"].isna().all()
+
+
+def test_a_model_that_is_wrong_is_told(mice):
+    """A trait that differs along the first principal component only: moments see it all, REML hardly."""
+    _, spectrum = mice
+    y = np.random.default_rng(6).standard_normal(1410) + 0.7 * np.sqrt(1410) * spectrum.U[:, -1]
+    data, changed = with_trait(mice, y)
+    row = bl.compare(data, changed, trait="y", seed=1, **FEW).table.set_index("method").loc["mom"]
+    assert row["agrees"] == "no"
+    assert row["difference"] > row["allowed"]
