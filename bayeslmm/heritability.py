@@ -111,7 +111,8 @@ def heritability(
         y = cohort.Y[:, [cohort.traits.index(trait)]]
         if method == "lasso":
             return scaled_lasso(markers, cohort.ids, y, cohort.X)
-        return randomised_moments(markers, cohort.ids, y, cohort.X, seed=seed)
+        # It sees the genotypes, not whether K was divided by its mean diagonal.
+        return randomised_moments(markers, cohort.ids, y, cohort.X, seed=seed).with_k_scale(data.k_scale)
 
     def by_moments() -> Moments:
         if moments_se == "exact":

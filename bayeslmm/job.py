@@ -89,8 +89,7 @@ def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
     for name, default in {"scale": "hwe", "maf": 0.01, "geno": 0.05}.items():
         if not options.bfile and getattr(options, name) != default:
             raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
-    if "methods" in options:
-        _check_methods(options)
+    _check_methods(options)
     if options.covar is None and options.covariates is None and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
     for name in ("chains", "draws", "warmup"):
@@ -104,11 +103,15 @@ def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
 
 
 def _check_methods(options: argparse.Namespace) -> None:
-    if not options.bfile and (needing := [method for method in options.methods if method in OF_GENOTYPES]):
+    # `compare` has no --methods: it does all that the input allows.
+    methods = getattr(options, "methods", OF_GENOTYPES if options.bfile else ())
+    if not options.bfile and (needing := [method for method in methods if method in OF_GENOTYPES]):
         raise InputError(f"--methods {needing[0]} works on genotypes and needs --bfile")
-    if "rhe" in options.methods and (options.normalise or (options.centre and options.no_intercept)):
-        change = "--normalise" if options.normalise else "--centre with --no-intercept"
-        raise InputError(f"--methods rhe does not form K, and takes it as the genotypes give it: leave out {change}")
+    if "rhe" in methods and options.centre and options.no_intercept:
+        raise InputError(
+            "randomised moments (rhe) do not form K, and without an intercept they cannot know it centred: leave out "
+            "--centre or --no-intercept"
+        )
 
 
 def read_inputs(options: argparse.Namespace, clock: Clock) -> Inputs:

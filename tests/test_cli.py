@@ -75,6 +75,48 @@ def test_h2_writes_draws_picture_and_record(mouse_run):
     assert (mouse_run / "CD8.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_h2_takes_every_method(tmp_path):
+    out = tmp_path / "results"
+    arguments = ["h2", "--bfile", str(MOUSE / "mouse_hs1940"), "--pheno", str(MOUSE / "pheno.tsv"), "--trait", "CD8"]
+    arguments += ["--methods", "ml", "em", "pxem", "mom", "rhe", "lasso", "--mom-se", "jackknife", "--out", str(out)]
+    assert main(arguments) == 0
+    estimates = table(out)
+    assert list(estimates.columns) == COLUMNS
+    assert estimates["method"].unique().tolist() == ["ml", "em", "pxem", "mom", "rhe", "lasso"]
+    best = row(estimates, "CD8", "ml", "h2")
+    for method in ("em", "pxem"):
+        found = row(estimates, "CD8", method, "h2")
+        assert_allclose([found["estimate"], found["se"]], [best["estimate"], best["se"]], rtol=1e-6)
+        assert "iterations with 1,410 random effects" in found["note"]
+    moments = row(estimates, "CD8", "mom", "h2")
+    assert moments["estimate"] > 1
+    assert moments["note"] == "outside the parameter space: sigma2_e is negative"
+    assert moments["se_kind"] == "jackknife"
+    assert "Monte Carlo error" in row(estimates, "CD8", "rhe", "h2")["note"]
+    assert "selected of 10,783 markers" in row(estimates, "CD8", "lasso", "sigma2_e")["note"]
+
+
+def test_compare_writes_tables_and_a_picture(toy, capsys):
+    base, folder = toy
+    fast = ["--chains", "2", "--draws", "400", "--warmup", "300"]
+    assert main(["compare", *base[1:], "--trait", "x", "y", *fast, "--out", str(folder / "out")]) in (0, 3)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "boundary.tsv", "comparison.tsv", "conventions.tsv", "estimates.tsv", "run.json", "x.png", "y.png",
+    ]  # fmt: skip
+    comparison = pd.read_csv(folder / "out" / "comparison.tsv", sep="\t")
+    assert comparison["trait"].value_counts().to_dict() == {"x": 11, "y": 11}
+    boundary = pd.read_csv(folder / "out" / "boundary.tsv", sep="\t").set_index("trait")
+    assert (boundary["inversion_lower"] <= boundary["h2"]).all()
+    assert (boundary["h2"] <= boundary["inversion_upper"]).all()
+    assert set(pd.read_csv(folder / "out" / "conventions.tsv", sep="\t")["program"]) == {
+        "GEMMA", "GCTA", "ASReml", "LIMIX",
+    }  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "x: every method" in printed
+    assert "exact p = " in printed
+    assert "test inversion" in printed
+
+
 def test_hsq_is_gctas(mouse_run):
     lines = [line.split("\t") for line in (mouse_run / "CD8.hsq").read_text().splitlines()]
     names = ["Source", "V(G)", "V(e)", "Vp", "V(G)/Vp", "logL", "logL0", "LRT", "df", "Pval", "n"]
@@ -204,6 +246,27 @@ def test_options_of_genotypes_are_not_ignored_for_other_kinships(toy, capsys):
     grm = ["h2", "--grm", str(folder / "k"), *base[3:], "--trait", "x", "--out", str(folder / "out")]
     assert main([*grm, "--maf", "0.05"]) == 2
     assert "--maf is about genotypes and needs --bfile" in capsys.readouterr().err
+
+
+def test_methods_of_genotypes_need_genotypes_as_they_are(toy, capsys):
+    base, folder = toy
+    rest = [*base[3:], "--trait", "x", "--out", str(folder / "out"), "--methods"]
+    assert main(["h2", "--grm", str(folder / "k"), *rest, "reml", "lasso"]) == 2
+    assert "--methods lasso works on genotypes and needs --bfile" in capsys.readouterr().err
+    assert main([*base[:3], *rest, "rhe", "--centre", "--no-intercept"]) == 2
+    assert "cannot know it centred: leave out --centre or --no-intercept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scaled", [[], ["--normalise"], ["--centre"], ["--centre", "--normalise"]])
+def test_randomised_moments_have_the_scale_of_k(toy, scaled):
+    base, folder = toy
+    arguments = [*base, "--trait", "x", "--methods", "mom", "rhe", *scaled, "--out", str(folder / "out")]
+    assert main(arguments) == 0
+    estimates = table(folder / "out")
+    for parameter in ("sigma2_u", "h2", "pve"):
+        exact, found = (row(estimates, "x", method, parameter) for method in ("mom", "rhe"))
+        error = float(found["note"].split("Monte Carlo error ")[1].split(";")[0])
+        assert abs(found["estimate"] - exact["estimate"]) < 3 * error
 
 
 def test_names_that_cannot_be_files_are_refused(toy, capsys):

@@ -12,7 +12,7 @@ equations; Wu and Sankararaman (2018), doi:10.1093/bioinformatics/bty253, for th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -66,6 +66,18 @@ class Moments:
     def outside(self) -> Literal["sigma2_u", "sigma2_e"] | None:
         """Which variance is negative, if one is: the estimate is then outside the parameter space."""
         return "sigma2_u" if self.sigma2_u < 0 else "sigma2_e" if self.sigma2_e < 0 else None
+
+    def with_k_scale(self, k_scale: float) -> "Moments":
+        """Return the same fit for the multiple of K that has this k_scale."""
+        factor = self.k_scale / k_scale
+        D = np.diag([factor, 1.0])
+        return replace(
+            self,
+            sigma2_u=self.sigma2_u * factor,
+            cov=D @ self.cov @ D,
+            monte_carlo_cov=D @ self.monte_carlo_cov @ D,
+            k_scale=k_scale,
+        )
 
     def standard_errors(self) -> dict[Parameter, float]:
         """Return sampling standard errors by the delta method."""
