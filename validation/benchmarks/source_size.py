@@ -12,22 +12,18 @@ import csv
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from processes import Row, alternate, ratio_to, table
 from source_steps import PCS, TRAITS
 
 VALIDATION = Path(__file__).resolve().parents[1]
 STEPS = Path(__file__).with_name("source_steps.py")
 MEMORY_TARGET_MB = 2500
-DIAGNOSTICS_FAILED = 3  # how `bayeslmm h2` exits then: its results are there all the same
-
-Row = dict[str, Any]
 
 
 def benchmark(data: Path, *, repeats: int, skip_peer: bool) -> Row:
@@ -35,7 +31,7 @@ def benchmark(data: Path, *, repeats: int, skip_peer: bool) -> Row:
     bfile, pheno, out = (str(data / name) for name in ("cohort", "pheno.tsv", "h2"))
     bayeslmm = [sys.executable, "-m", "bayeslmm"]
     loads = [os.getloadavg()]
-    reading, kinship, updates = _alternate(
+    reading, kinship, updates = alternate(
         {
             "bed-reader, all blocks": _step("read_blocks", data),
             "bayeslmm grm": [*bayeslmm, "grm", "--bfile", bfile, "--out", bfile],
@@ -49,21 +45,21 @@ def benchmark(data: Path, *, repeats: int, skip_peer: bool) -> Row:
     else:
         command = ["plink2", "--bfile", bfile, "--make-rel", "bin4", "--threads", str(os.cpu_count())]
         command += ["--out", str(data / "plink2")]
-        peers = _alternate({"plink2 --make-rel bin4": command}, 1)
-    kinship["ratios"] = [_ratio(kinship, updates, 1.25), *(_ratio(kinship, peer, 0.45) for peer in peers)]
+        peers = alternate({"plink2 --make-rel bin4": command}, 1)
+    kinship["ratios"] = [ratio_to(kinship, updates, 1.25), *(ratio_to(kinship, peer, 0.45) for peer in peers)]
 
-    decomposition, eigh = _alternate(
+    decomposition, eigh = alternate(
         {"bayeslmm.decompose": _step("decompose", data), "scipy.linalg.eigh, evd": _step("bare_eigh", data)}, repeats
     )
-    decomposition["ratios"] = [_ratio(decomposition, eigh, 1.1)]
+    decomposition["ratios"] = [ratio_to(decomposition, eigh, 1.1)]
 
     programs = {f"bayeslmm.sample, {trait}": _step("nuts", data, trait) for trait in TRAITS}
-    *draws, floor = _alternate({**programs, "bayeslmm.sample, 2-d Gaussian": _step("gaussian", data)}, repeats)
+    *draws, floor = alternate({**programs, "bayeslmm.sample, 2-d Gaussian": _step("gaussian", data)}, repeats)
     for row in draws:
-        row["ratios"] = [_ratio(row, floor, 2.5)]
+        row["ratios"] = [ratio_to(row, floor, 2.5)]
 
     command = [*bayeslmm, "h2", "--bfile", bfile, "--pheno", pheno, "--trait", *TRAITS]
-    (whole,) = _alternate({"bayeslmm h2, four traits": [*command, "--pcs", str(PCS), "--out", out]}, 1)
+    (whole,) = alternate({"bayeslmm h2, four traits": [*command, "--pcs", str(PCS), "--out", out]}, 1)
     memory = whole["peak_rss_mb"] / MEMORY_TARGET_MB
     whole["ratios"] = [{"to": f"{MEMORY_TARGET_MB:,} MB", "ratio": memory, "target": 1.0, "met": memory <= 1}]
     record = json.loads((data / "h2" / "run.json").read_text())
@@ -82,41 +78,6 @@ def benchmark(data: Path, *, repeats: int, skip_peer: bool) -> Row:
 
 def _step(name: str, data: Path, trait: str = TRAITS[0]) -> list[str]:
     return [sys.executable, str(STEPS), name, str(data), trait]
-
-
-def _ratio(row: Row, floor: Row, target: float) -> Row:
-    ratio = row["seconds"] / floor["seconds"]
-    return {"to": floor["step"], "ratio": ratio, "target": target, "met": ratio <= target}
-
-
-def _alternate(commands: Mapping[str, Sequence[str]], repeats: int) -> list[Row]:
-    """Run commands one after the other, so many rounds of them; return a row for each."""
-    runs: dict[str, list[Row]] = {name: [] for name in commands}
-    for _ in range(repeats):
-        for name, command in commands.items():
-            runs[name].append(_run(command))
-            print(f"  {name}: {runs[name][-1]['seconds']:.2f} s", file=sys.stderr)
-    rows: list[Row] = []
-    for name, results in runs.items():
-        row = {key: statistics.median(result[key] for result in results) for key in results[0]}
-        row |= {"step": name, "peak_rss_mb": max(result["peak_rss_mb"] for result in results)}
-        rows.append(row | {"runs": [result["seconds"] for result in results], "ratios": []})
-    return rows
-
-
-def _run(command: Sequence[str]) -> Row:
-    """Return seconds (the step's own where it tells them), peak memory in MB and what else the step tells."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    told = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    row = {"seconds": time.perf_counter() - begun, "peak_rss_mb": usage.ru_maxrss / 1024}
-    row["cpu_seconds"] = usage.ru_utime + usage.ru_stime  # of the whole process: other load disturbs it less
-    if process.returncode not in (0, DIAGNOSTICS_FAILED):
-        raise SystemExit(f"{' '.join(command)} failed with exit status {process.returncode}:\n{told}")
-    return row | (json.loads(told.splitlines()[-1]) if str(STEPS) in command else {})
 
 
 def _against_truth(path: Path, truth: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -159,18 +120,14 @@ def report(result: Row) -> str:
         f"# {cohort['people']:,} people, {cohort['markers']:,} markers\n",
         f"{machine['cpus']} processors, load {loads} before and after; medians of {result['repeats']} runs "
         "(plink2 and the one command: one run).\n",
-        *_table(["step", "seconds", "peak MB", "ratio", "to", "target"], times),
+        *table(["step", "seconds", "peak MB", "ratio", "to", "target"], times),
         *(f"\n{note}" for note in result["notes"]),
         f"\nSeconds within `bayeslmm h2`: {inside}.\n",
-        *_table(["draws", "bulk ESS", "ESS per second", "R-hat", "divergences", "leapfrog steps"], draws),
+        *table(["draws", "bulk ESS", "ESS per second", "R-hat", "divergences", "leapfrog steps"], draws),
         "",
-        *_table(["trait", "parameter", "method", "truth", "estimate", "se or sd", "95%", "covers"], estimates),
+        *table(["trait", "parameter", "method", "truth", "estimate", "se or sd", "95%", "covers"], estimates),
     ]
     return "\n".join(lines)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)]
 
 
 def main() -> None:
