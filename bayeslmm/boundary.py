@@ -67,6 +67,7 @@ class RemlDistribution:
         The test of each h2 accepts estimates from 0 to a quantile where an estimate of 0 is not rare (not below half
         of 1 - level), from a quantile to 1 where an estimate of 1 is not, and the middle part otherwise; if both are
         common on the way from 0 to 1, the change is half way. The h2 that are not rejected then form an interval.
+        Monte Carlo moves its ends by about a twentieth of the standard error of the estimate (40,000 draws).
 
         Args:
             estimate: REML of h2.
