@@ -181,6 +181,10 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
             return _Expectation("reml", reml.h2, 1.5 * abs(step) + 0.02 * oracle.sd, why)
         case EmFit():
             end = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
+            if fit.estimate.method == "pxem":
+                same_space = [one for one in fits.values() if isinstance(one, EmFit) and one.m == fit.m]
+                most = max(one.iterations for one in same_space)
+                end += f", EM needs {most / fit.iterations:.1f} times as many"
             if not fit.converged:
                 end += f", and still not there (score {fit.score:.2g}): EM slows down without end towards a boundary"
             return _Expectation("ml", ml.h2, 1e-4 * oracle.sd if fit.converged else 0.0, end)

@@ -95,7 +95,7 @@ def _projected_markers(blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndar
     """Return the markers without what X explains, each of length sqrt(n - c); those that X explains are left out."""
     rows, Q32 = blocks.genotypes.rows(ids), Q.astype(np.float32)
     n, c = Q.shape
-    kept: list[ndarray] = []
+    projected, p = np.empty((n, blocks.genotypes.n_markers), dtype=np.float32, order="F"), 0
     with progress_bar("genotypes", total=blocks.genotypes.n_markers, unit="marker") as bar:
         for W_all in blocks:
             W = W_all[rows]
@@ -103,10 +103,14 @@ def _projected_markers(blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndar
             W -= Q32 @ (Q32.T @ W)
             length = np.linalg.norm(W, axis=0)
             varies = length > 1e-3 * before.max(initial=1.0)
-            kept.append(np.asfortranarray(W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)))
+            kept = int(varies.sum())
+            projected[:, p : p + kept] = W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)
+            p += kept
             bar.update(blocks.counts.read - bar.n)
     blocks.check_used()
-    return np.asfortranarray(np.hstack(kept))
+    if p == 0:
+        raise InputError(f"{blocks.genotypes.bed}: no marker varies among the {n} people analysed, given X")
+    return projected[:, :p]
 
 
 def _alternate(W: Float32[ndarray, "n p"], y: Float64[ndarray, " n"], m: int, lambda0: float) -> tuple[int, float, int]:

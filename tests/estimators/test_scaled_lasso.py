@@ -67,3 +67,9 @@ def test_the_penalty_must_be_positive(cohort):
     with pytest.raises(InputError, match="lambda0 must be positive, but 0"):
         bl.scaled_lasso(blocks, ids, Y, X, lambda0=0.0)
     assert bl.scaled_lasso(blocks, ids, Y, X, lambda0=10.0).selected == 0
+
+
+def test_markers_that_do_not_vary_are_told(cohort):
+    blocks, ids, Y, _, _ = cohort
+    with pytest.raises(InputError, match="no marker varies among the 3 people analysed, given X"):
+        bl.scaled_lasso(blocks, ids[:3], Y[:3], np.eye(3))

@@ -130,6 +130,13 @@ def test_randomised_moments_refuse_what_they_cannot_do(plink):
         bl.randomised_moments(blocks, ids[:3], Y, X, seed=1, vectors=1)
 
 
+def test_the_scale_of_K_can_be_changed_afterwards(small_data):
+    fit = bl.moments(small_data).with_k_scale(3 * small_data.k_scale)
+    tripled = bl.moments(small_data._replace(s=3 * small_data.s, k_scale=3 * small_data.k_scale))
+    assert_allclose([fit.sigma2_u, fit.sigma2_e, fit.pve], [tripled.sigma2_u, tripled.sigma2_e, tripled.pve], rtol=1e-9)
+    assert_allclose(fit.cov, tripled.cov, rtol=1e-9)
+
+
 def test_one_trait_at_a_time(small_data):
     with pytest.raises(InputError, match="one trait is analysed at a time"):
         bl.moments(RotatedData(small_data.s, np.column_stack([small_data.Y, small_data.Y]), small_data.X))
