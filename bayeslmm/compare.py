@@ -2,7 +2,8 @@
 
 Each method is held against the one it should be near, and their difference in h2 against what theory allows:
 
-- EM and PX-EM climb the likelihood of ML: 1e-4 posterior standard deviations, if they converged.
+- EM and PX-EM climb the likelihood of ML: 1e-4 posterior standard deviations if they converged, nothing is excused if
+  they did not.
 - ML leaves out the degrees of freedom that fixed effects cost: the first Newton step from REML towards ML foretells the
   difference, to within half of it and 0.02 sd.
 - REML is the mode of a density whose mean is the posterior mean: of one mode, sqrt(3) sd (Johnson and Rogers 1951,
@@ -186,7 +187,9 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
                 most = max(one.iterations for one in same_space)
                 end += f", EM needs {most / fit.iterations:.1f} times as many"
             if not fit.converged:
-                end += f", and still not there (score {fit.score:.2g}): EM slows down without end towards a boundary"
+                end += (
+                    f" and still not there (score {fit.score:.2g}): EM slows down with their number and near a boundary"
+                )
             return _Expectation("ml", ml.h2, 1e-4 * oracle.sd if fit.converged else 0.0, end)
         case Moments(method="mom"):
             why = (
