@@ -183,9 +183,10 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
         case EmFit():
             end = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
             if fit.estimate.method == "pxem":
-                same_space = [one for one in fits.values() if isinstance(one, EmFit) and one.m == fit.m]
-                most = max(one.iterations for one in same_space)
-                end += f", EM needs {most / fit.iterations:.1f} times as many"
+                slow = fits["em" if fit is fits["pxem"] else "em_markers"]
+                if isinstance(slow, EmFit):
+                    more = "" if slow.converged else "more than "
+                    end += f", EM needs {more}{slow.iterations / fit.iterations:.1f} times as many"
             if not fit.converged:
                 end += (
                     f" and still not there (score {fit.score:.2g}): EM slows down with their number and near a boundary"

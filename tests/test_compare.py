@@ -84,6 +84,7 @@ def test_at_the_boundary(mice):
     assert "on the boundary (h2 = 0)" in table.loc["reml", "why"]
     assert table.loc["em", "agrees"] == "no"
     assert "still not there" in table.loc["em", "why"]
+    assert "EM needs more than" in table.loc["pxem", "why"]
     assert table.drop(index=["em", "exact"])["agrees"].eq("yes").all()
     row = found.boundary.iloc[0]
     assert row["rlrt"] == 0
