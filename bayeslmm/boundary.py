@@ -25,6 +25,7 @@ from bayeslmm.spectrum import RotatedData
 
 _GRID = 320
 _BATCH = 1000
+_H2_END = (1 - 1e-12) / (1 + DELTA_MIN)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class RemlDistribution:
         Monte Carlo moves its ends by about a twentieth of the standard error of the estimate (40,000 draws).
 
         Args:
-            estimate: REML of h2.
+            estimate: REML of h2; where its search ends, at 1 / (1 + 1e-5), counts as 1.
             level: the coverage, between 0 and 1.
 
         Raises:
@@ -81,6 +82,7 @@ class RemlDistribution:
         if not 0 <= estimate <= 1 or not 0 < level < 1:
             raise InputError(f"estimate and level must lie between 0 and 1, but {estimate} and {level} were given")
         alpha = 1 - level
+        estimate = 1.0 if estimate >= _H2_END else estimate
         zero, one = self._probability(self.estimate <= 0), self._probability(self.estimate >= 1)
         at_least, at_most = self._probability(self.estimate >= estimate), self._probability(self.estimate <= estimate)
         # zero and at_most fall as h2 rises, one and at_least rise.
@@ -140,16 +142,21 @@ def reml_distribution(mu: Float[ndarray, " m"], *, seed: int, draws: int = 40_00
     Args:
         mu: of `contrast_eigenvalues`.
         seed: of the draws.
-        draws: how many.
+        draws: how many, at least 1,000.
+
+    Raises:
+        InputError: if there are too few draws.
 
     Source: Crainiceanu and Ruppert (2004), doi:10.1111/j.1467-9868.2004.00438.x, equation 9, for the statistic.
     """
+    if draws < 1000:
+        raise InputError(f"at least 1000 draws are needed, but {draws} was given")
     ratio = np.geomspace(1e-3 / mu.max(), 1 / DELTA_MIN, _GRID)  # sigma2_u / sigma2_e
     h2 = np.concatenate([[0.0], ratio / (1 + ratio)])
     d = h2[:, None] * mu + (1 - h2)[:, None]
     log_det, inverse = np.log(d).sum(axis=1), 1 / d
-    log_share = np.log(np.concatenate([[0.5], np.full(_GRID, 0.5 / _GRID)]))
     source = np.where(np.arange(draws) % 2, 1 + np.arange(draws) // 2 % _GRID, 0)
+    log_share = np.log(np.bincount(source, minlength=_GRID + 1) / draws)
     rng = np.random.default_rng(seed)
     estimate, statistic, log_weight = np.empty(draws), np.empty(draws), np.empty((draws, _GRID + 1), np.float32)
     for start in range(0, draws, _BATCH):

@@ -6,8 +6,9 @@ Each method is held against the one it should be near, and their difference in h
   they did not.
 - ML leaves out the degrees of freedom that fixed effects cost: the first Newton step from REML towards ML foretells the
   difference, to within half of it and 0.02 sd.
-- REML is the mode of a density whose mean is the posterior mean: of one mode, sqrt(3) sd (Johnson and Rogers 1951,
-  doi:10.1214/aoms/1177729592).
+- REML is about the mode of the posterior under the default prior, which is flat in h2: mode and mean of a density with
+  one mode are within sqrt(3) sd (Johnson and Rogers 1951, doi:10.1214/aoms/1177729592). Another prior is not held
+  against it.
 - NUTS has 4 Monte Carlo standard errors.
 - Moments and REML are two estimates of one thing, and REML is efficient: the variance of their difference is that of
   moments less that of REML (Hausman 1978, doi:10.2307/1913827); 3 standard errors. More means that the model is wrong.
@@ -25,15 +26,16 @@ import numpy as np
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm import boundary
+from bayeslmm import boundary, exact
 from bayeslmm.cohort import Cohort
 from bayeslmm.conventions import conventions
+from bayeslmm.design import orthonormal
 from bayeslmm.estimators.em import EmFit, em, px_em
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.moments import Moments, moments_covariance
 from bayeslmm.estimators.scaled_lasso import ScaledLasso
 from bayeslmm.estimators.variance_ratio import profile, whitened
-from bayeslmm.exact import ExactPosterior
+from bayeslmm.exact import ExactPosterior, Marginal
 from bayeslmm.genotypes import MarkerBlocks
 from bayeslmm.heritability import OF_GENOTYPES, Heritability, Method, MomentsSe, heritability
 from bayeslmm.information import Kind, profile_interval, standard_errors, standard_errors_from
@@ -45,6 +47,8 @@ from bayeslmm.spectrum import RotatedData
 
 COLUMNS = "trait method h2 se lower upper against difference allowed agrees why".split()
 """Of `Comparison.table`; difference and allowed are about h2, in posterior standard deviations."""
+_SLACK = 0.02
+"""Posterior standard deviations that nobody would call a difference."""
 _ORDER = ("reml", "ml", "em", "em_markers", "pxem", "pxem_markers", "mom", "rhe", "lasso", "exact", "nuts")
 _METHODS: tuple[Method, ...] = ("reml", "ml", "em", "pxem", "mom", "exact", "nuts")
 
@@ -83,7 +87,6 @@ def compare(
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
-    attrs: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Run every method on one trait and hold each against the one it should be near.
 
@@ -99,7 +102,9 @@ def compare(
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
-        attrs: kept with the draws.
+
+    Raises:
+        InputError: as `heritability`.
     """
     result = heritability(
         data,
@@ -113,7 +118,6 @@ def compare(
         chains=chains,
         draws=draws,
         warmup=warmup,
-        attrs=attrs,
         cohort=cohort,
         markers=markers,
     )
@@ -122,18 +126,20 @@ def compare(
         p = markers.counts.kept
         fits |= {"em_markers": em(data, m=p), "pxem_markers": px_em(data, m=p)}
         fits = {name: fits[name] for name in sorted(fits, key=lambda name: _ORDER.index(name))}
+    # An informative prior moves the posterior away from REML, and should.
+    flat = _get(fits, "exact", ExactPosterior) if prior is None else exact.posterior(data)
     distribution = boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=seed)
     return Comparison(
         result=result,
-        table=_table(result, fits, data),
+        table=_table(result, fits, flat.h2, data),
         em={name: fit for name, fit in fits.items() if isinstance(fit, EmFit)},
         reml_distribution=distribution,
-        boundary=_boundary(result, distribution, data),
+        boundary=_boundary(result, _get(fits, "exact", ExactPosterior), distribution, data),
         conventions=conventions(result.reml, _get(fits, "ml", Estimate), data, cohort.X).assign(trait=trait),
     )
 
 
-def _table(result: Heritability, fits: Mapping[str, Fit], data: RotatedData) -> pd.DataFrame:
+def _table(result: Heritability, fits: Mapping[str, Fit], flat: Marginal, data: RotatedData) -> pd.DataFrame:
     estimates = result.estimates.query("parameter == 'h2'").rename(columns={"estimate": "h2"}).set_index("method")
     known = {str(name): row for name, row in estimates[["h2", "se", "lower", "upper"]].to_dict("index").items()}
     unit = _get(fits, "exact", ExactPosterior).h2.sd
@@ -142,7 +148,7 @@ def _table(result: Heritability, fits: Mapping[str, Fit], data: RotatedData) -> 
         row: dict[Any, Any] = {"trait": result.trait, "method": method}
         # EM in marker space is not among the estimates: it is the same, found on another way.
         row |= known[method] if method in known or not isinstance(fit, EmFit) else {"h2": fit.estimate.h2}
-        expected = _expectation(fit, fits, data)
+        expected = _expectation(fit, fits, flat, data)
         difference, allowed = (row["h2"] - expected.of) / unit, expected.allowed / unit
         agrees = "-" if np.isnan(allowed) else "yes" if abs(difference) <= allowed else "no"
         row |= {"against": expected.against, "difference": difference, "allowed": allowed}
@@ -159,7 +165,7 @@ class _Expectation(NamedTuple):
     why: str
 
 
-def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expectation:
+def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: RotatedData) -> _Expectation:
     reml, ml = _get(fits, "reml", Estimate), _get(fits, "ml", Estimate)
     oracle = _get(fits, "exact", ExactPosterior).h2
     nothing = float("nan")
@@ -173,13 +179,13 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
             why = (
                 f"on the boundary ({fit.boundary}), where a mean cannot be" if fit.boundary else "a mode is not a mean"
             )
-            return _Expectation("exact", oracle.mean, np.sqrt(3) * oracle.sd, f"{why}: sqrt(3) posterior sd")
-        case Estimate() if fit.boundary == "h2 = 1" != reml.boundary:
-            return _Expectation("reml", reml.h2, nothing, "with this K and X the likelihood of ML has no maximum")
+            return _Expectation("exact, flat prior", flat.mean, np.sqrt(3) * flat.sd, f"{why}: sqrt(3) posterior sd")
+        case Estimate() if fit.boundary != reml.boundary:
+            return _Expectation("reml", reml.h2, nothing, _why_ml_ends_elsewhere(fit, data))
         case Estimate():
             step = _newton_step(reml, data)
             why = "ML ignores the degrees of freedom of X: what one Newton step foretells, and half of it"
-            return _Expectation("reml", reml.h2, 1.5 * abs(step) + 0.02 * oracle.sd, why)
+            return _Expectation("reml", reml.h2, 1.5 * abs(step) + _SLACK * oracle.sd, why)
         case EmFit():
             end = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
             if fit.estimate.method == "pxem":
@@ -187,6 +193,9 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
                 if isinstance(slow, EmFit):
                     more = "" if slow.converged else "more than "
                     end += f", EM needs {more}{slow.iterations / fit.iterations:.1f} times as many"
+            if ml.boundary == "h2 = 1":
+                end += ": ML is where its search ends, which EM nears without arriving, or leaves for a local maximum"
+                return _Expectation("ml", ml.h2, nothing, end)
             if not fit.converged:
                 end += (
                     f" and still not there (score {fit.score:.2g}): EM slows down with their number and near a boundary"
@@ -196,7 +205,7 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
             why = (
                 "moments are less efficient: 3 standard errors of the difference (Hausman); more would fault the model"
             )
-            return _Expectation("reml", reml.h2, 3 * _hausman(reml, data), why)
+            return _Expectation("reml", reml.h2, 3 * _hausman(reml, data) + _SLACK * oracle.sd, why)
         case Moments():
             error, why = fit.monte_carlo_errors()["h2"], "3 Monte Carlo standard errors of the random vectors"
             return _Expectation("mom", _get(fits, "mom", Moments).h2, 3 * error, why)
@@ -207,14 +216,22 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], data: RotatedData) -> _Expec
 
 @in_float64
 def _newton_step(reml: Estimate, data: RotatedData) -> float:
-    """Return the first Newton step of the profile likelihood of ML from the REML estimate, inside [0, 1]."""
+    """Return the first Newton step of the profile likelihood of ML from REML, inside [0, 1]; NaN where it bends up."""
     white, _, _ = whitened(data)
 
     def loglik(h2: jax.Array) -> jax.Array:
         return profile(log_ml, reml.n, white, h2)
 
     score, bend = jax.grad(loglik)(reml.h2), jax.hessian(loglik)(reml.h2)
-    return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else 1.0
+    return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else float("nan")
+
+
+def _why_ml_ends_elsewhere(ml: Estimate, data: RotatedData) -> str:
+    Q, _ = orthonormal(data.X)
+    silent = Q[data.s <= 1e-10 * data.s.max()]
+    if ml.boundary == "h2 = 1" and silent.size and np.linalg.norm(silent, 2) > 1 - 1e-6:
+        return "the likelihood of ML has no maximum: K is 0 along a direction of X (the intercept, if K is centred)"
+    return "one of ML and REML is on the boundary, and the other is not: both hardly tell the data apart there"
 
 
 def _hausman(reml: Estimate, data: RotatedData) -> float:
@@ -225,12 +242,17 @@ def _hausman(reml: Estimate, data: RotatedData) -> float:
     return float(np.sqrt(max(of_moments**2 - of_reml**2, 0.0)))
 
 
-def _boundary(result: Heritability, distribution: boundary.RemlDistribution, data: RotatedData) -> pd.DataFrame:
+def _boundary(
+    result: Heritability, oracle: ExactPosterior, distribution: boundary.RemlDistribution, data: RotatedData
+) -> pd.DataFrame:
     """Return one row: the test of h2 = 0 by three methods, and the intervals of h2 that are valid everywhere."""
-    reml, oracle = result.reml, result.exact
+    reml = result.reml
     statistic = max(2 * (reml.loglik - reml.loglik_null), 0.0)
-    inversion = distribution.confidence_interval(1.0 if reml.boundary == "h2 = 1" else reml.h2)
-    intervals = {"inversion": inversion, "profile": profile_interval(reml, data, "h2")}
+    intervals = {
+        "inversion": distribution.confidence_interval(reml.h2),
+        "profile": profile_interval(reml, data, "h2"),
+        "posterior": oracle.h2.interval(),
+    }
     row: dict[str, Any] = {
         "trait": result.trait,
         "h2": reml.h2,
@@ -240,10 +262,8 @@ def _boundary(result: Heritability, distribution: boundary.RemlDistribution, dat
         "p_mixture": boundary.mixture_p_value(statistic),
         "mixture_size_at_0.05": distribution.mixture_size(0.05),
         "probability_of_zero": distribution.probability_of_zero(),
+        "log10_bayes_factor": oracle.log_bayes_factor / np.log(10),
     }
-    if oracle:
-        row["log10_bayes_factor"] = oracle.log_bayes_factor / np.log(10)
-        intervals["posterior"] = oracle.h2.interval()
     for name, (lower, upper) in intervals.items():
         row |= {f"{name}_lower": lower, f"{name}_upper": upper}
     return pd.DataFrame([row])

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bayeslmm.compare import Comparison, compare
-from bayeslmm.job import Clock, analysed, attributes, check_options, read_inputs, trait_record, write_record
+from bayeslmm.job import Clock, analysed, check_options, read_inputs, trait_record, write_record
 from bayeslmm.plots import plot_comparison
 from bayeslmm.results import write_table
 from bayeslmm.summary import comparison_lines
@@ -38,7 +38,6 @@ def run(options: argparse.Namespace) -> bool:
                 chains=options.chains,
                 draws=options.draws,
                 warmup=options.warmup,
-                attrs=attributes(options, inputs.kinship, one),
             )
         print(f"\n{comparison_lines(comparison)}")
         diagnostics = comparison.result.diagnostics
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> bool:
             for name, table in _tables(comparison).items():
                 tables[name] = [*tables.get(name, []), table]
                 write_table(pd.concat(tables[name]), out / f"{name}.tsv")
-            plot_comparison(comparison, out / f"{one.trait}.png")
+            plot_comparison(comparison, out / f"{one.trait}.compare.png")
     write_record(options, clock, inputs.kinship, prior, traits, out)
     print(f"\nresults are in {out}")
     return any(trait["diagnostics"]["failures"] for trait in traits.values())

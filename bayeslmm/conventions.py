@@ -9,8 +9,8 @@ r"""The same fit as other programs print it: their constants, scales and kinds o
   in the total; no standard error.
 
 Sources: the manuals of GEMMA 0.98 (null model), GCTA (``--reml``) and ASReml 4 (Gilmour et al. 2015); the code of
-limix 3.0.4 (``her.estimate``, ``qc.normalise_covariance``). ``tests/test_conventions.py`` holds their printed numbers
-against these.
+limix 3.0.4 (``her.estimate``, ``qc.normalise_covariance``). ``tests/test_conventions.py`` holds the printed numbers
+of GEMMA, ASReml and glimix-core (what LIMIX runs) against these; GCTA's convention is ASReml's by its manual.
 """
 
 from typing import Any
@@ -20,6 +20,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
+from bayeslmm.design import orthonormal
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.information import Kind, Parameter, standard_errors
 from bayeslmm.spectrum import RotatedData
@@ -41,6 +42,8 @@ def without_constants(estimate: Estimate, data: RotatedData, loglik: float) -> f
 
 def conventions(reml: Estimate, ml: Estimate, data: RotatedData, X: Float[ndarray, "n c"]) -> pd.DataFrame:
     """Return a table of one fit in the conventions of GEMMA, GCTA, ASReml and LIMIX, a row each.
+
+    GEMMA and GCTA always fit an intercept: they have no row if X does not hold one.
 
     Args:
         reml: REML of the data.
@@ -65,7 +68,10 @@ def conventions(reml: Estimate, ml: Estimate, data: RotatedData, X: Float[ndarra
         {"program": "ASReml", "name": "VA/(VA+VR)"} | h2,
         {"program": "LIMIX"} | _limix(ml, data.k_scale, X),
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    Q, _ = orthonormal(X)
+    intercept = np.allclose(Q @ Q.sum(axis=0), 1.0)
+    kept = [row for row in rows if intercept or row["program"] in ("ASReml", "LIMIX")]
+    return pd.DataFrame(kept, columns=list(COLUMNS))
 
 
 def _limix(ml: Estimate, k_scale: float, X: Float[ndarray, "n c"]) -> dict[str, Any]:

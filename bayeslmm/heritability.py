@@ -94,14 +94,20 @@ def heritability(
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
         attrs: kept with the draws.
-        cohort: the people before rotation, for "rhe" and "lasso".
-        markers: their genotypes, for the same two.
+        cohort: the people before rotation, for "rhe", "lasso" and the jackknife.
+        markers: the genotypes, for the first two. For "rhe" K must be their kinship, on any scale; centred only if X
+            holds an intercept.
 
     Raises:
         InputError: if a method is unknown, or lacks what it needs.
     """
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"methods must be among {', '.join(METHODS)}, but {unknown[0]!r} was given")
+    if cohort is not None and (trait not in cohort.traits or len(cohort.ids) != len(data.s)):
+        raise InputError(
+            f"the data must be those of the cohort: {trait} of {len(data.s)} people was given, with a cohort of "
+            f"{len(cohort.ids)} people and the traits {', '.join(cohort.traits)}"
+        )
     prior = prior or VariancePrior()
     best = reml(data)
 

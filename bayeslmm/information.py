@@ -170,6 +170,7 @@ def profile_interval(
     def free(value: float) -> float:
         """Profile log-likelihood of one variance, maximised over the logarithm of the other."""
         pair = (lambda x: (value, np.exp(x))) if parameter == "sigma2_u" else (lambda x: (np.exp(x), value))
+        other = estimate.sigma2_e if parameter == "sigma2_u" else estimate.sigma2_u
         total = np.log(estimate.sigma2_u + estimate.sigma2_e)
         best = minimize_scalar(
             lambda x: -float(_jitted(loglik, white, *pair(x))),
@@ -177,7 +178,9 @@ def profile_interval(
             method="bounded",
             options={"xatol": 1e-8},
         )
-        return -float(best.fun) - estimate.loglik + drop
+        # The estimate's own other variance is a candidate too: with several modes the search may miss the best.
+        of_estimate = float(_jitted(loglik, white, *pair(float(np.log(other))))) if other > 0 else -np.inf
+        return max(-float(best.fun), of_estimate) - estimate.loglik + drop
 
     largest = 1e3 * (estimate.sigma2_u + estimate.sigma2_e)
     smallest = 0.0 if parameter == "sigma2_u" else 1e-6 * estimate.sigma2_u

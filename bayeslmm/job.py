@@ -92,9 +92,15 @@ def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
     _check_methods(options)
     if options.covar is None and options.covariates is None and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
+    if options.no_intercept and not options.pcs and options.covar is None and not options.covariates:
+        raise InputError(
+            "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
+        )
     for name in ("chains", "draws", "warmup"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} must be at least 1, but {getattr(options, name)} was given")
+    if options.seed < 0:
+        raise InputError(f"--seed must be at least 0, but {options.seed} was given")
     if options.pcs < 0:
         raise InputError(f"--pcs must be at least 0, but {options.pcs} was given")
     if options.eigen and not options.eigen.parent.is_dir():
@@ -107,6 +113,8 @@ def _check_methods(options: argparse.Namespace) -> None:
     methods = getattr(options, "methods", OF_GENOTYPES if options.bfile else ())
     if not options.bfile and (needing := [method for method in methods if method in OF_GENOTYPES]):
         raise InputError(f"--methods {needing[0]} works on genotypes and needs --bfile")
+    if options.mom_se == "jackknife" and "mom" not in getattr(options, "methods", ["mom"]):
+        raise InputError("--mom-se jackknife is about --methods mom, which was not given")
     if "rhe" in methods and options.centre and options.no_intercept:
         raise InputError(
             "randomised moments (rhe) do not form K, and without an intercept they cannot know it centred: leave out "

@@ -47,7 +47,10 @@ def rows_of(fit: Fit, data: RotatedData, *, trait: str, covariates: Sequence[str
         case Estimate():
             return _estimate_rows(fit, data, trait, covariates, se_kind)
         case EmFit():
-            rows = _estimate_rows(fit.estimate, data, trait, covariates, se_kind)
+            if fit.converged:
+                rows = _estimate_rows(fit.estimate, data, trait, covariates, se_kind)
+            else:
+                rows = _points(fit.estimate, trait, covariates)
             return [row | {"note": _joined(_em_note(fit), row["note"])} for row in rows]
         case Moments():
             return _moments_rows(fit, trait)
@@ -80,6 +83,15 @@ def _estimate_rows(
     return rows
 
 
+def _points(estimate: Estimate, trait: str, covariates: Sequence[str]) -> list[Row]:
+    """Estimates alone: away from a maximum neither curvature nor a drop from it means anything."""
+    values = {name: getattr(estimate, name) for name in (*VARIANCES, "loglik")}
+    values |= {f"beta[{name}]": beta for name, beta in zip(covariates, estimate.beta, strict=True)}
+    note = _boundary_note(estimate) if estimate.boundary else ""
+    common = {"trait": trait, "method": estimate.method, "note": note}
+    return [common | {"parameter": name, "estimate": value} for name, value in values.items()]
+
+
 def _moments_rows(fit: Moments, trait: str) -> list[Row]:
     """Estimates as the equations give them, with Wald intervals; a negative variance is told."""
     outside = f"outside the parameter space: {fit.outside} is negative" if fit.outside else ""
@@ -88,14 +100,20 @@ def _moments_rows(fit: Moments, trait: str) -> list[Row]:
     for name, se in fit.standard_errors().items():
         value = getattr(fit, name)
         noise = f"Monte Carlo error {monte_carlo[name]:.2g}" if fit.method == "rhe" else ""
-        note = _joined(noise, outside or _wald_note(name, value, se))
+        jackknife = "if people of different blocks are unrelated" if fit.cov_kind == "jackknife" else ""
+        note = _joined(noise, outside or _wald_note(name, value, se), jackknife)
         common = {"trait": trait, "method": fit.method, "parameter": name, "estimate": value, "note": note}
         rows.append(common | _wald(value, se) | {"se_kind": fit.cov_kind})
     return rows
 
 
 def _lasso_rows(fit: ScaledLasso, trait: str) -> list[Row]:
-    note = f"what {fit.selected:,} selected of {fit.p:,} markers explain, not the heritability of all"
+    note = _joined(
+        f"what {fit.selected:,} selected of {fit.p:,} markers explain, not the heritability of all",
+        f"{fit.dropped:,} markers do not vary among these people" if fit.dropped else "",
+        "" if fit.converged else f"NOT converged in {fit.rounds} rounds",
+        "MEANINGLESS: it interpolates the data, lambda0 is too small" if fit.interpolates else "",
+    )
     common = {"trait": trait, "method": "lasso", "note": note}
     return [common | {"parameter": name, "estimate": getattr(fit, name)} for name in ("sigma2_e", "h2")]
 

@@ -42,13 +42,19 @@ def result_lines(result: Heritability) -> str:
     }
     columns["95% interval"] = dict(zip(best["parameter"], map(_interval, best.itertuples()), strict=True))
     frame = pd.DataFrame(columns).reindex(["h2", "pve", "sigma2_u", "sigma2_e", "loglik"]).dropna(how="all").fillna("")
-    lines = [frame.to_string(), _answer(result, best)]
+    lines = [frame.to_string(), *_notes(table), _answer(result, best)]
     if result.diagnostics is not None:
         d = result.diagnostics
         sizes = f"bulk ESS {d.ess_bulk:,.0f}, tail ESS {d.ess_tail:,.0f}"
         lines.append(f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergences")
         lines += [f"DIAGNOSTICS FAILED: {failure}" for failure in d.failures]
     return "\n".join(lines)
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """What the notes say about h2, method by method: boundaries, ends that were not reached, impossible values."""
+    rows = table[(table["parameter"] == "h2") & (table["note"] != "")].to_dict("records")
+    return [f"  {_METHODS[row['method']].split(' (')[0]}: {row['note']}" for row in rows]
 
 
 def comparison_lines(found: Comparison) -> str:
@@ -101,7 +107,7 @@ def _plain(table: pd.DataFrame, number: str, **formatters: Any) -> str:
 
 
 def _cell(row: Any) -> str:
-    spread = f" ({row.se:.4f})" if pd.notna(row.se) else " (boundary)" if row.note.startswith("boundary") else ""
+    spread = f" ({row.se:.4f})" if pd.notna(row.se) else " (boundary)" if "boundary: " in row.note else ""
     return f"{row.estimate:.4f}{spread}"
 
 
@@ -116,7 +122,7 @@ def _range(lower: float, upper: float) -> str:
 def _answer(result: Heritability, best: pd.DataFrame) -> str:
     row = best[best["parameter"] == "h2"].iloc[0]
     if pd.isna(row["lower"]):
-        return f"{result.trait}: the scaled lasso says nothing about the heritability: {row['note']}"
+        return f"no interval for the heritability of {result.trait} ({row['note']}): ask for another method"
     kind = "with 95% probability" if row["interval"] == "eti95" else "with 95% confidence"
     interval = f"between {row['lower']:.3f} and {row['upper']:.3f}"
     return f"heritability of {result.trait}: {row['estimate']:.3f}, {kind} {interval}"

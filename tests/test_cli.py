@@ -96,12 +96,24 @@ def test_h2_takes_every_method(tmp_path):
     assert "selected of 10,783 markers" in row(estimates, "CD8", "lasso", "sigma2_e")["note"]
 
 
+def test_what_a_method_has_to_say_is_printed(toy, capsys):
+    base, folder = toy
+    (folder / "pheno.txt").write_text("IID y\n" + "".join(f"p{i} {i % 2}\n" for i in range(30)))
+    assert main([*base, "--trait", "y", "--methods", "em", "pxem", "mom", "--out", str(folder / "out")]) == 0
+    printed = capsys.readouterr().out
+    for method in ("EM", "PX-EM", "moments"):
+        note = row(table(folder / "out"), "y", {"EM": "em", "PX-EM": "pxem"}.get(method, "mom"), "h2")["note"]
+        assert isinstance(note, str)
+        assert f"  {method}: {note}" in printed
+
+
 def test_compare_writes_tables_and_a_picture(toy, capsys):
     base, folder = toy
     fast = ["--chains", "2", "--draws", "400", "--warmup", "300"]
     assert main(["compare", *base[1:], "--trait", "x", "y", *fast, "--out", str(folder / "out")]) in (0, 3)
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "boundary.tsv", "comparison.tsv", "conventions.tsv", "estimates.tsv", "run.json", "x.png", "y.png",
+        "boundary.tsv", "comparison.tsv", "conventions.tsv", "estimates.tsv", "run.json", "x.compare.png",
+        "y.compare.png",
     ]  # fmt: skip
     comparison = pd.read_csv(folder / "out" / "comparison.tsv", sep="\t")
     assert comparison["trait"].value_counts().to_dict() == {"x": 11, "y": 11}
@@ -222,6 +234,9 @@ def test_the_prior_reaches_oracle_and_draws(toy):
     [
         (["--trait", "z"], "has no column 'z'; it has x, y"),
         (["--trait", "x", "--pcs", "-1"], "--pcs must be at least 0"),
+        (["--trait", "x", "--no-intercept"], "--no-intercept leaves no fixed effect"),
+        (["--trait", "x", "--seed", "-1"], "--seed must be at least 0, but -1 was given"),
+        (["--trait", "x", "--mom-se", "jackknife"], "--mom-se jackknife is about --methods mom, which was not given"),
         (["--trait", "x", "--pcs", "40"], "pcs must lie between 0 and 29"),
         (["--trait", "x", "--chains", "0"], "--chains must be at least 1"),
         (["--trait", "x", "--prior-h2", "0", "1"], "Beta(a, b) with a and b above 0, but 0 and 1 were given"),

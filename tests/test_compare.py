@@ -1,10 +1,13 @@
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
+from bayeslmm.checks import InputError
 from bayeslmm.cohort import Cohort
 from bayeslmm.compare import COLUMNS
+from bayeslmm.kinship import centre
 from conftest import MOUSE
 
 FEW = {"draws": 250, "warmup": 250, "chains": 2}
@@ -103,3 +106,49 @@ def test_a_model_that_is_wrong_is_told(mice):
     row = bl.compare(data, changed, trait="y", seed=1, **FEW).table.set_index("method").loc["mom"]
     assert row["agrees"] == "no"
     assert row["difference"] > row["allowed"]
+
+
+def small(K, X, y, **options):
+    names = tuple(f"c{j}" for j in range(X.shape[1]))
+    cohort = Cohort(tuple(f"p{i}" for i in range(len(y))), ("y",), names, K, y[:, None], X)
+    data = bl.decompose(K).rotate(cohort.Y, X)
+    return bl.compare(data, cohort, trait="y", seed=1, **FEW, **options).table.set_index("method")
+
+
+def test_a_likelihood_without_a_maximum_is_not_held_against_anyone():
+    """K centred, an intercept and h2 near 1: ML runs away, EM stays at a local maximum, and both are told."""
+    rng = np.random.default_rng(9)
+    W = rng.standard_normal((60, 200))
+    K = centre(W @ W.T / 200)
+    for _ in range(20):
+        y = W @ rng.standard_normal(200) / np.sqrt(200) + 0.1 * rng.standard_normal(60)
+        if bl.ml(bl.decompose(K).rotate(y[:, None], np.ones((60, 1)))).boundary == "h2 = 1":
+            break
+    table = small(K, np.ones((60, 1)), y)
+    assert table.loc["ml", "agrees"] == table.loc["em", "agrees"] == "-"
+    assert "ML is where its search ends" in table.loc["em", "why"]
+    if table.loc["reml", "h2"] < 0.9999:
+        assert "K is 0 along a direction of X" in table.loc["ml", "why"]
+
+
+def test_an_informative_prior_is_not_held_against_reml(dense):
+    K, X, y, _ = dense
+    table = small(K, X, y, prior=bl.VariancePrior(h2=dist.Beta(1.0, 60.0)))
+    assert table.loc["exact", "h2"] < 0.1 < table.loc["reml", "h2"]
+    assert table.loc["reml", "agrees"] == "yes"
+
+
+def test_balanced_families_make_moments_and_reml_one(rng):
+    """Sibs of 20 families of 5: their difference is rounding, and no disagreement."""
+    K = np.kron(np.eye(20), 0.5 * np.eye(5) + 0.5)
+    y = 0.4 * np.kron(rng.standard_normal(20), np.ones(5)) + rng.standard_normal(100)
+    table = small(K, np.ones((100, 1)), y)
+    assert_allclose(table.loc["mom", "h2"], table.loc["reml", "h2"], rtol=1e-6)
+    assert table.loc["mom", "agrees"] == "yes"
+
+
+def test_the_cohort_must_be_that_of_the_data(mice):
+    cohort, spectrum = mice
+    data = spectrum.rotate(cohort.Y, cohort.X)
+    with pytest.raises(InputError, match="the data must be those of the cohort: CD9 of 1410 people was given"):
+        bl.compare(data, cohort, trait="CD9", seed=1)

@@ -61,3 +61,11 @@ def test_no_standard_error_on_the_boundary(mouse_data):
     data = simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(4))
     table = conventions(bl.reml(data), bl.ml(data), data, np.ones((1410, 1)))
     assert table["se"].isna().all()
+
+
+def test_programs_that_always_fit_an_intercept_have_no_row_without_one(dense):
+    _, _, y, spectrum = dense
+    X = np.arange(40.0)[:, None]
+    data = spectrum.rotate(y[:, None], X)
+    table = conventions(bl.reml(data), bl.ml(data), data, X)
+    assert table["program"].tolist() == ["ASReml", "LIMIX"]

@@ -23,8 +23,8 @@ from numpy import ndarray
 
 from bayeslmm import parameters
 from bayeslmm.checks import InputError
-from bayeslmm.estimators.estimate import Estimate
-from bayeslmm.estimators.variance_ratio import profile, whitened
+from bayeslmm.estimators.estimate import Boundary, Estimate
+from bayeslmm.estimators.variance_ratio import DELTA_MIN, profile, whitened
 from bayeslmm.likelihood import gls, log_ml, univariate
 from bayeslmm.precision import in_float64
 from bayeslmm.spectrum import RotatedData
@@ -157,7 +157,7 @@ class _State(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("step", "m", "limit"))
 def _climb(step: _Step, m: int, limit: int, data: RotatedData, start: Theta, tolerance: ScalarLike) -> _State:
-    """Iterate until the score is below the tolerance, or the limit is reached."""
+    """Iterate until the score is below the tolerance, or an end of the search or the limit is reached."""
     n = len(data.s)
 
     def score(theta: Theta, q: Posterior) -> Float[Array, ""]:
@@ -176,7 +176,8 @@ def _climb(step: _Step, m: int, limit: int, data: RotatedData, start: Theta, tol
         return _State(state.iteration + 1, new, new_q, score(new, new_q), trace)
 
     def climbing(state: _State) -> Array:
-        return (state.score > tolerance) & (state.iteration < limit)
+        inside = state.theta.sigma2_e > DELTA_MIN * state.theta.sigma2_u  # where ML ends its search, too
+        return (state.score > tolerance) & (state.iteration < limit) & inside
 
     q = e_step(data, m, start)
     return jax.lax.while_loop(
@@ -195,7 +196,8 @@ def em(data: RotatedData, *, m: int | None = None, tolerance: float = 1e-6, limi
         data: one trait in the eigenbasis.
         m: number of random effects: p for marker space; rank(K), kinship space, by default.
         tolerance: stop when the score (see `EmFit`) is below this: a gain of the log-likelihood per unit of a
-            logarithm, so that 1e-6 leaves variances with about 6 digits or more.
+            logarithm. What is left to go is about the score over the information, and that of log sigma2_u is
+            (sigma2_u / its standard error)^2: 1e-6 leaves 6 digits wherever the variance is known at all.
         limit: stop after this many iterations.
 
     Raises:
@@ -233,11 +235,19 @@ def _fit(
     inverse = np.linalg.inv(R)
     last = float(_loglik(white, end.theta))
     null = float(profile(log_ml, n, white, 0.0))
+    h2, converged = sigma2_u / (sigma2_u + sigma2_e), score <= tolerance
+    # EM nears an end without ever arriving: it is on its way there when the end is at least as likely.
+    end_of_search = float(profile(log_ml, n, white, 1 / (1 + DELTA_MIN)))
+    boundary: Boundary | None = None
+    if null >= last and (h2 < DELTA_MIN or not converged):
+        boundary = "h2 = 0"
+    elif sigma2_e <= DELTA_MIN * sigma2_u or (end_of_search >= last and not converged):
+        boundary = "h2 = 1"
     estimate = Estimate(
         method=method,
         sigma2_u=sigma2_u,
         sigma2_e=sigma2_e,
-        h2=sigma2_u / (sigma2_u + sigma2_e),
+        h2=h2,
         pve=float(parameters.pve(sigma2_u, sigma2_e, data.k_scale)),
         loglik=last,
         loglik_null=null,
@@ -245,7 +255,6 @@ def _fit(
         se_beta=np.sqrt(np.diag(inverse @ np.asarray(_gls(white, sigma2_u, sigma2_e).cov) @ inverse.T)),
         n=n,
         c=c,
-        # EM nears 0 without ever arriving: it is there when 0 is at least as likely.
-        boundary="h2 = 0" if null >= last else None,
+        boundary=boundary,
     )
-    return EmFit(estimate, loglik, bound, us, es, m or least, score, score <= tolerance)
+    return EmFit(estimate, loglik, bound, us, es, m or least, score, converged)

@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
-from bayeslmm.estimators.variance_ratio import whitened
+from bayeslmm.estimators.variance_ratio import check_identified, whitened
 from bayeslmm.genotypes import MarkerBlocks
 from bayeslmm.information import Parameter, standard_errors_from
 from bayeslmm.progress import progress_bar
@@ -123,7 +123,7 @@ def moments_covariance(data: RotatedData, sigma2_u: float, sigma2_e: float) -> F
 
 
 def moments_jackknife(
-    K: Float64[ndarray, "n n"], Y: Float64[ndarray, "n 1"], X: Float64[ndarray, "n c"], *, blocks: int = 100
+    K: Float64[ndarray, "n n"], Y: Float64[ndarray, "n 1"], X: Float64[ndarray, "n c"], *, blocks: int | None = None
 ) -> Moments:
     """Estimate as `moments` does, with standard errors by leaving out blocks of people in turn, in O(n^2 c blocks).
 
@@ -135,12 +135,13 @@ def moments_jackknife(
         K: kinship, not rotated.
         Y: one trait of the same people.
         X: their covariates.
-        blocks: how many.
+        blocks: how many; 100 by default, or one for each person of fewer.
 
     Raises:
         InputError: if there are fewer than 2 blocks, or so many that one would be empty.
     """
     n, c = X.shape
+    blocks = min(100, n) if blocks is None else blocks
     if not 2 <= blocks <= n:
         raise InputError(f"the jackknife needs between 2 blocks and one for each of {n} people, but {blocks} was given")
     K_squares = np.square(K)
@@ -158,7 +159,7 @@ def moments_jackknife(
         block = K[np.ix_(left_out, left_out)]
         squares = total_squares - 2 * row_squares[left_out].sum() + np.square(block).sum()
         A1 = Q.T @ KQ
-        t0, t1 = keep.sum() - c, np.trace(K) - np.trace(block) - np.trace(A1)
+        t0, t1 = float(keep.sum() - c), np.trace(K) - np.trace(block) - np.trace(A1)
         t2 = squares - 2 * np.square(KQ).sum() + np.square(A1).sum()
         return _solve(_Traces(t0, t1, t2, np.nan, np.nan), float(r @ (K @ r)), float(r @ r))
 
@@ -210,7 +211,7 @@ def randomised_moments(
     GGZ = project(_multiply(blocks, rows, GZ)[0])
     squares = np.square(GZ).sum(axis=0)
     traces = _Traces(
-        t0=n - c,
+        t0=float(n - c),
         t1=float(diagonal.sum() - np.trace(Q.T @ KQ)),
         t2=float(squares.mean()),
         t3=float((GZ * GGZ).sum() / vectors),
@@ -243,6 +244,7 @@ def _system(t: _Traces) -> Float64[ndarray, "2 2"]:
 
 
 def _solve(t: _Traces, rKr: float, rr: float) -> tuple[float, float]:
+    check_identified(t.t0, t.t1, t.t2)
     sigma2_u, sigma2_e = np.linalg.solve(_system(t), [rKr, rr])
     return float(sigma2_u), float(sigma2_e)
 

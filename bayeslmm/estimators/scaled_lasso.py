@@ -35,8 +35,11 @@ class ScaledLasso:
         sigma2_y: variance of the trait given X.
         lambda0: penalty per unit of sigma, on markers with variance 1.
         selected: markers with an effect.
-        rounds: alternations until sigma stood still.
-        n, c, p: individuals, covariates, markers.
+        rounds: alternations done.
+        converged: whether sigma stood still in the end.
+        n, c: individuals and covariates.
+        p: markers that vary among these people given X.
+        dropped: markers that passed the filters of the genotypes but do not.
     """
 
     sigma2_e: float
@@ -44,9 +47,16 @@ class ScaledLasso:
     lambda0: float
     selected: int
     rounds: int
+    converged: bool
     n: int
     c: int
     p: int
+    dropped: int
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether there are as many effects as contrasts: lambda0 is too small, and sigma2_e means nothing."""
+        return self.selected >= self.n - self.c
 
     @property
     def h2(self) -> float:
@@ -84,11 +94,22 @@ def scaled_lasso(
     Q, _ = orthonormal(X)
     W = _projected_markers(blocks, ids, Q)
     p, m = W.shape[1], n - c
-    lambda0 = float(np.sqrt(2 * np.log(p) / m)) if lambda0 is None else lambda0
+    lambda0 = float(np.sqrt(2 * np.log(max(p, 2)) / m)) if lambda0 is None else lambda0
     y = Y[:, 0] - Q @ (Q.T @ Y[:, 0])
     sigma2_y = float(y @ y) / m
     selected, share, rounds = _alternate(W, y / np.sqrt(sigma2_y), m, lambda0)
-    return ScaledLasso(share * sigma2_y, sigma2_y, lambda0, selected, rounds, n, c, p)
+    return ScaledLasso(
+        sigma2_e=share * sigma2_y,
+        sigma2_y=sigma2_y,
+        lambda0=lambda0,
+        selected=selected,
+        rounds=rounds,
+        converged=rounds < _ROUNDS,
+        n=n,
+        c=c,
+        p=p,
+        dropped=blocks.counts.kept - p,
+    )
 
 
 def _projected_markers(blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndarray, "n c"]) -> Float32[ndarray, "n p"]:

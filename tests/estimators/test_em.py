@@ -5,6 +5,7 @@ from scipy.stats import multivariate_normal
 
 import bayeslmm as bl
 from bayeslmm.checks import InputError
+from bayeslmm.results import rows_of
 from conftest import simulated
 
 METHODS = [bl.em, bl.px_em]
@@ -116,6 +117,28 @@ def test_an_end_that_was_not_reached_is_told(mouse_data):
     assert slow.estimate.boundary == "h2 = 0"
     assert quick.converged
     assert 0 < quick.estimate.h2 < 1e-6 < slow.estimate.h2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_standard_error_where_em_nears_1(method, rng):
+    """K is positive definite and all of the variance: ML ends at h2 = 1, and EM gets as near as its iterations."""
+    s = np.sort(rng.gamma(2, 0.5, 60)) + 0.05
+    data = simulated(s, 1.0, rng)
+    assert bl.ml(data).boundary == "h2 = 1"
+    fit = method(data)
+    assert fit.estimate.h2 > 0.999
+    assert fit.estimate.boundary == "h2 = 1"
+    rows = rows_of(fit, data, trait="x", covariates=["intercept"], se_kind="average")
+    assert not any("se" in row or "lower" in row for row in rows)
+    assert "boundary: h2 = 1" in rows[0]["note"]
+
+
+def test_no_interval_is_given_away_from_the_maximum(mouse_data):
+    fit = bl.em(mouse_data("CD8"), m=10783, limit=20)
+    assert not fit.converged
+    for row in rows_of(fit, mouse_data("CD8"), trait="x", covariates=["intercept"], se_kind="average"):
+        assert not {"se", "lower", "upper"} & set(row)
+        assert "NOT the maximum: stopped with a score of" in row["note"]
 
 
 def test_fewer_effects_than_the_rank_are_refused(small_data):

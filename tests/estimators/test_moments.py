@@ -52,6 +52,18 @@ def test_estimates_outside_the_parameter_space_are_reported_as_they_are(mouse_da
     assert all(fit.outside == "sigma2_u" and fit.h2 < 0 and fit.standard_errors()["h2"] > 0 for fit in outside)
 
 
+@pytest.mark.parametrize("K", [np.eye(12), np.full((12, 12), 0.5) + 0.5 * np.eye(12)])
+def test_equally_related_people_tell_nothing(K, rng):
+    """Strangers, or one family: with an intercept, MKM is a multiple of M."""
+    Y, X = rng.standard_normal((12, 1)), np.ones((12, 1))
+    data = bl.decompose(K).rotate(Y, X)
+    for estimate in (bl.moments, bl.reml, bl.ml, bl.em, bl.exact.posterior):
+        with pytest.raises(InputError, match="the people analysed are all equally related"):
+            estimate(data)
+    with pytest.raises(InputError, match="the people analysed are all equally related"):
+        bl.moments_jackknife(K, Y, X)
+
+
 def test_jackknife_equals_leaving_out_by_hand(dense, small_data):
     K, X, y, _ = dense
     fit = bl.moments_jackknife(K, y[:, None], X, blocks=8)
