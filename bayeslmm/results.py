@@ -100,7 +100,11 @@ def _moments_rows(fit: Moments, trait: str) -> list[Row]:
     for name, se in fit.standard_errors().items():
         value = getattr(fit, name)
         noise = f"Monte Carlo error {monte_carlo[name]:.2g}" if fit.method == "rhe" else ""
-        jackknife = "if people of different blocks are unrelated" if fit.cov_kind == "jackknife" else ""
+        jackknife = (
+            "standard error too small unless people of different blocks are unrelated"
+            if fit.cov_kind == "jackknife"
+            else ""
+        )
         note = _joined(noise, outside or _wald_note(name, value, se), jackknife)
         common = {"trait": trait, "method": fit.method, "parameter": name, "estimate": value, "note": note}
         rows.append(common | _wald(value, se) | {"se_kind": fit.cov_kind})

@@ -107,7 +107,13 @@ def _plain(table: pd.DataFrame, number: str, **formatters: Any) -> str:
 
 
 def _cell(row: Any) -> str:
-    spread = f" ({row.se:.4f})" if pd.notna(row.se) else " (boundary)" if "boundary: " in row.note else ""
+    spread = (
+        f" ({row.se:.4f})"
+        if pd.notna(row.se)
+        else " (boundary)"
+        if "boundary: " in row.note and row.parameter != "loglik"
+        else ""
+    )
     return f"{row.estimate:.4f}{spread}"
 
 

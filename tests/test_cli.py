@@ -90,7 +90,9 @@ def test_h2_takes_every_method(tmp_path):
         assert "iterations with 1,410 random effects" in found["note"]
     moments = row(estimates, "CD8", "mom", "h2")
     assert moments["estimate"] > 1
-    assert moments["note"] == "outside the parameter space: sigma2_e is negative"
+    assert moments["note"].startswith(
+        "outside the parameter space: sigma2_e is negative; standard error too small unless"
+    )
     assert moments["se_kind"] == "jackknife"
     assert "Monte Carlo error" in row(estimates, "CD8", "rhe", "h2")["note"]
     assert "selected of 10,783 markers" in row(estimates, "CD8", "lasso", "sigma2_e")["note"]
