@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from bayeslmm.checks import InputError, check_readable, examples
+from bayeslmm.progress import progress_bar
 from bayeslmm.tables import read_fam
 
 SCALES = ("hwe", "sample", "vanraden")
@@ -127,6 +128,18 @@ class MarkerBlocks:
             for start in range(0, p, self.block):
                 G = bed.read(np.s_[:, start : min(start + self.block, p)], dtype="float32", order="F")
                 yield self._standardise(G, start)
+
+    def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Float32[ndarray, "n block"]]:
+        """Iterate with a progress bar, over these rows or all, and refuse a pass in which nothing was used.
+
+        Raises:
+            InputError: as `check_used`.
+        """
+        with progress_bar(what, total=self.genotypes.n_markers, unit="marker") as bar:
+            for W in self:
+                yield W if rows is None else W[rows]
+                bar.update(self.counts.read - bar.n)
+        self.check_used()
 
     def _standardise(self, G: Float32[ndarray, "n block"], start: int) -> Float32[ndarray, "n kept"]:
         n = len(G)

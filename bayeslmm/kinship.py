@@ -12,7 +12,6 @@ from scipy.linalg.blas import ssyrk
 
 from bayeslmm.checks import InputError, check_square, check_unique
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
-from bayeslmm.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,9 @@ def genomic_kinship(
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
     total = np.zeros((n, n), order="F")
     product = np.zeros((n, n), dtype=np.float32, order="F")
-    with progress_bar("kinship", total=genotypes.n_markers, unit="marker") as bar:
-        for W in blocks:
-            product = ssyrk(1.0, W, lower=1, beta=0.0, c=product, overwrite_c=1)
-            _add_lower(total, product)
-            bar.update(blocks.counts.read - bar.n)
-    blocks.check_used()
+    for W in blocks.tracked("kinship"):
+        product = ssyrk(1.0, W, lower=1, beta=0.0, c=product, overwrite_c=1)
+        _add_lower(total, product)
     del product
     total /= blocks.weight
     _mirror_lower(total)

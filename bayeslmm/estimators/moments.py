@@ -24,7 +24,6 @@ from bayeslmm.design import orthonormal
 from bayeslmm.estimators.variance_ratio import check_identified, whitened
 from bayeslmm.genotypes import MarkerBlocks
 from bayeslmm.information import Parameter, standard_errors_from
-from bayeslmm.progress import progress_bar
 from bayeslmm.spectrum import RotatedData
 
 
@@ -229,13 +228,9 @@ def _multiply(
 ) -> tuple[Float64[ndarray, "n k"], Float64[ndarray, " n"]]:
     """Return K V and the diagonal of K by one pass over the genotypes: float32 in a block, float64 across them."""
     V32, KV, diagonal = V.astype(np.float32), np.zeros(V.shape), np.zeros(len(V))
-    with progress_bar("moments", total=blocks.genotypes.n_markers, unit="marker") as bar:
-        for W_all in blocks:
-            W = W_all[rows]
-            KV += W @ (W.T @ V32)
-            diagonal += np.einsum("ij,ij->i", W, W)
-            bar.update(blocks.counts.read - bar.n)
-    blocks.check_used()
+    for W in blocks.tracked("moments", rows):
+        KV += W @ (W.T @ V32)
+        diagonal += np.einsum("ij,ij->i", W, W)
     return KV / blocks.weight, diagonal / blocks.weight
 
 

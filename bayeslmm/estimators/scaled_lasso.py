@@ -17,7 +17,6 @@ from numpy import ndarray
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
 from bayeslmm.genotypes import MarkerBlocks
-from bayeslmm.progress import progress_bar
 
 _TOLERANCE = 1e-6
 _ROUNDS = 100
@@ -117,18 +116,14 @@ def _projected_markers(blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndar
     rows, Q32 = blocks.genotypes.rows(ids), Q.astype(np.float32)
     n, c = Q.shape
     projected, p = np.empty((n, blocks.genotypes.n_markers), dtype=np.float32, order="F"), 0
-    with progress_bar("genotypes", total=blocks.genotypes.n_markers, unit="marker") as bar:
-        for W_all in blocks:
-            W = W_all[rows]
-            before = np.linalg.norm(W, axis=0)
-            W -= Q32 @ (Q32.T @ W)
-            length = np.linalg.norm(W, axis=0)
-            varies = length > 1e-3 * before.max(initial=1.0)
-            kept = int(varies.sum())
-            projected[:, p : p + kept] = W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)
-            p += kept
-            bar.update(blocks.counts.read - bar.n)
-    blocks.check_used()
+    for W in blocks.tracked("genotypes", rows):
+        before = np.linalg.norm(W, axis=0)
+        W -= Q32 @ (Q32.T @ W)
+        length = np.linalg.norm(W, axis=0)
+        varies = length > 1e-3 * before.max(initial=1.0)
+        kept = int(varies.sum())
+        projected[:, p : p + kept] = W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)
+        p += kept
     if p == 0:
         raise InputError(f"{blocks.genotypes.bed}: no marker varies among the {n} people analysed, given X")
     return projected[:, :p]
