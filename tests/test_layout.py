@@ -8,10 +8,11 @@ from conftest import ROOT
 
 ORDER = [
     "checks", "progress", "files", "tables", "genotypes", "kinship", "kinship_files", "pedigree", "design", "cohort",
-    "spectrum", "precision", "parameters", "likelihood", "priors", "estimators.estimate", "estimators.variance_ratio",
-    "estimators.ml", "estimators.reml", "estimators.em", "information", "estimators.moments",
-    "estimators.scaled_lasso", "exact", "boundary", "conventions", "sampling", "models.univariate", "diagnostics",
-    "results", "heritability", "compare", "plots", "summary", "job", "h2_command", "compare_command", "cli", "__main__",
+    "spectrum", "precision", "parameters", "likelihood", "priors", "estimators.estimate", "estimators.traces",
+    "estimators.variance_ratio", "estimators.ml", "estimators.reml", "estimators.em", "information",
+    "estimators.moments", "estimators.scaled_lasso", "exact", "boundary", "conventions", "sampling",
+    "models.univariate", "diagnostics", "results", "heritability", "compare", "plots", "summary", "job", "h2_command",
+    "compare_command", "cli", "__main__",
 ]  # fmt: skip
 
 

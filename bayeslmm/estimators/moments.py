@@ -13,7 +13,7 @@ equations; Wu and Sankararaman (2018), doi:10.1093/bioinformatics/bty253, for th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,7 +21,8 @@ from numpy import ndarray
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
-from bayeslmm.estimators.variance_ratio import check_identified, whitened
+from bayeslmm.estimators.traces import Traces, check_identified, rotated_traces
+from bayeslmm.estimators.variance_ratio import whitened
 from bayeslmm.genotypes import MarkerBlocks
 from bayeslmm.information import Parameter, standard_errors_from
 from bayeslmm.spectrum import RotatedData
@@ -87,16 +88,6 @@ class Moments:
         return standard_errors_from(self.monte_carlo_cov, self.sigma2_u, self.sigma2_e, self.k_scale)
 
 
-class _Traces(NamedTuple):
-    """Traces of (MKM)^k for k = 0 (that of M), 1, 2, 3, 4."""
-
-    t0: float
-    t1: float
-    t2: float
-    t3: float
-    t4: float
-
-
 def moments(data: RotatedData) -> Moments:
     """Estimate the variance components of one trait by the method of moments, in O(n c^2).
 
@@ -109,7 +100,7 @@ def moments(data: RotatedData) -> Moments:
     white, _, _ = whitened(data)
     n, c = white.X.shape
     s, r = np.asarray(white.s), white.Y[:, 0]
-    traces = _rotated_traces(s, white.X)
+    traces = rotated_traces(s, white.X)
     theta = _solve(traces, float(s @ r**2), float(r @ r))
     none = np.zeros((2, 2))
     return Moments("mom", *theta, _sampling_cov(traces, theta), "exact", none, data.k_scale, n, c)
@@ -118,7 +109,7 @@ def moments(data: RotatedData) -> Moments:
 def moments_covariance(data: RotatedData, sigma2_u: float, sigma2_e: float) -> Float64[ndarray, "2 2"]:
     """Return the sampling covariance of `moments` of normal data where these are the true variances."""
     white, _, _ = whitened(data)
-    return _sampling_cov(_rotated_traces(np.asarray(white.s), white.X), (sigma2_u, sigma2_e))
+    return _sampling_cov(rotated_traces(np.asarray(white.s), white.X), (sigma2_u, sigma2_e))
 
 
 def moments_jackknife(
@@ -160,7 +151,7 @@ def moments_jackknife(
         A1 = Q.T @ KQ
         t0, t1 = float(keep.sum() - c), np.trace(K) - np.trace(block) - np.trace(A1)
         t2 = squares - 2 * np.square(KQ).sum() + np.square(A1).sum()
-        return _solve(_Traces(t0, t1, t2, np.nan, np.nan), float(r @ (K @ r)), float(r @ r))
+        return _solve(Traces(t0, t1, t2, np.nan, np.nan), float(r @ (K @ r)), float(r @ r))
 
     theta = without(np.arange(0))
     replicates = np.array([without(rows) for rows in np.array_split(np.arange(n), blocks)])
@@ -209,7 +200,7 @@ def randomised_moments(
     Kr, K1, KQ, GZ = KV[:, 0], KV[:, 1], KV[:, 2 : c + 2], project(KV[:, c + 2 :])
     GGZ = project(_multiply(blocks, rows, GZ)[0])
     squares = np.square(GZ).sum(axis=0)
-    traces = _Traces(
+    traces = Traces(
         t0=float(n - c),
         t1=float(diagonal.sum() - np.trace(Q.T @ KQ)),
         t2=float(squares.mean()),
@@ -234,17 +225,17 @@ def _multiply(
     return KV / blocks.weight, diagonal / blocks.weight
 
 
-def _system(t: _Traces) -> Float64[ndarray, "2 2"]:
+def _system(t: Traces) -> Float64[ndarray, "2 2"]:
     return np.array([[t.t2, t.t1], [t.t1, t.t0]])
 
 
-def _solve(t: _Traces, rKr: float, rr: float) -> tuple[float, float]:
-    check_identified(t.t0, t.t1, t.t2)
+def _solve(t: Traces, rKr: float, rr: float) -> tuple[float, float]:
+    check_identified(t)
     sigma2_u, sigma2_e = np.linalg.solve(_system(t), [rKr, rr])
     return float(sigma2_u), float(sigma2_e)
 
 
-def _sampling_cov(t: _Traces, theta: tuple[float, float]) -> Float64[ndarray, "2 2"]:
+def _sampling_cov(t: Traces, theta: tuple[float, float]) -> Float64[ndarray, "2 2"]:
     """Return the covariance of the solution: Cov(y'Ay, y'By) = 2 tr(AVBV), A and B each MKM or M, V at theta."""
     u, e = theta
     forms = 2 * np.array(
@@ -255,17 +246,3 @@ def _sampling_cov(t: _Traces, theta: tuple[float, float]) -> Float64[ndarray, "2
     )
     inverse = np.linalg.inv(_system(t))
     return inverse @ forms @ inverse
-
-
-def _rotated_traces(s: Float64[ndarray, " n"], Q: Float64[ndarray, "n c"]) -> _Traces:
-    """Return the traces from the eigenvalues of K and an orthonormal basis of X: words of S and QQ', counted."""
-    A1, A2, A3, A4 = (Q.T @ (s[:, None] ** k * Q) for k in (1, 2, 3, 4))
-    tr = np.trace
-    return _Traces(
-        t0=float(Q.shape[0] - Q.shape[1]),
-        t1=float(s.sum() - tr(A1)),
-        t2=float((s**2).sum() - 2 * tr(A2) + tr(A1 @ A1)),
-        t3=float((s**3).sum() - 3 * tr(A3) + 3 * tr(A2 @ A1) - tr(A1 @ A1 @ A1)),
-        t4=float((s**4).sum() - 4 * tr(A4) + 4 * tr(A3 @ A1) + 2 * tr(A2 @ A2) - 4 * tr(A2 @ A1 @ A1))
-        + float(tr(A1 @ A1 @ A1 @ A1)),
-    )

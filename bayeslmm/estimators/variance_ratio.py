@@ -18,6 +18,7 @@ from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
 from bayeslmm.estimators.estimate import Boundary, Estimate
+from bayeslmm.estimators.traces import check_identified, rotated_traces
 from bayeslmm.likelihood import LogLikelihood, at_unit_scale, gls, rescale
 from bayeslmm.spectrum import RotatedData
 
@@ -40,31 +41,9 @@ def whitened(data: RotatedData) -> tuple[RotatedData, Float[ndarray, "c c"], Flo
     if data.Y.shape[1] != 1:
         raise InputError(f"one trait is analysed at a time, but Y has {data.Y.shape[1]} columns: choose one of them")
     Q, R = orthonormal(data.X)
-    s = np.asarray(data.s)
-    SQ = s[:, None] * Q
-    A1 = Q.T @ SQ
-    t2 = s @ s - 2 * np.square(SQ).sum() + np.square(A1).sum()
-    check_identified(float(len(s) - Q.shape[1]), float(s.sum() - np.trace(A1)), float(t2))
+    check_identified(rotated_traces(np.asarray(data.s), Q))
     b = Q.T @ data.Y[:, 0]
     return data._replace(X=Q, Y=data.Y - (Q @ b)[:, None]), R, b
-
-
-def check_identified(t0: float, t1: float, t2: float) -> None:
-    """Refuse a K that is a multiple of the identity once X is projected out: h2 then makes no difference to the data.
-
-    Args:
-        t0: trace of M, n - c.
-        t1: trace of MKM.
-        t2: trace of (MKM)^2.
-
-    Raises:
-        InputError: if the eigenvalues, whose mean is t1 / t0 and mean square t2 / t0, do not vary.
-    """
-    if t2 * t0 - t1**2 <= 1e-10 * t2 * t0:
-        raise InputError(
-            "given the covariates, the people analysed are all equally related: sigma2_u and sigma2_e cannot be told "
-            "apart; a heritability needs some who are more related than others"
-        )
 
 
 @functools.partial(jax.jit, static_argnames=("loglik", "k"))
