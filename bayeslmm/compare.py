@@ -247,7 +247,7 @@ def _boundary(
 ) -> pd.DataFrame:
     """Return one row: the test of h2 = 0 by three methods, and the intervals of h2 that are valid everywhere."""
     reml = result.reml
-    statistic = max(2 * (reml.loglik - reml.loglik_null), 0.0)
+    statistic = reml.likelihood_ratio
     intervals = {
         "inversion": distribution.confidence_interval(reml.h2),
         "profile": profile_interval(reml, data, "h2"),

@@ -166,7 +166,6 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
 
     Source: Yang et al. (2011), doi:10.1016/j.ajhg.2010.11.011.
     """
-    statistic = max(2 * (estimate.loglik - estimate.loglik_null), 0.0)
     se: dict[str, str] = {}
     if not estimate.boundary:
         errors = standard_errors(estimate, data, kind="average")
@@ -184,9 +183,9 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
     lines += [
         f"logL\t{without_constants(estimate, data, estimate.loglik):.3f}",
         f"logL0\t{without_constants(estimate, data, estimate.loglik_null):.3f}",
-        f"LRT\t{statistic:.3f}",
+        f"LRT\t{estimate.likelihood_ratio:.3f}",
         "df\t1",
-        f"Pval\t{min(mixture_p_value(statistic), 0.5):.4e}",
+        f"Pval\t{min(mixture_p_value(estimate.likelihood_ratio), 0.5):.4e}",
         f"n\t{estimate.n}",
     ]
     with replacing(path) as temporary:

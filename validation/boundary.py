@@ -113,8 +113,7 @@ def _fit(task: tuple[RotatedData, ndarray, int]) -> list[float]:
     statistics = []
     for index in indices:
         y = np.random.default_rng([seed, int(index)]).standard_normal(len(data.s))
-        fit = bl.reml(data._replace(Y=y[:, None]))
-        statistics.append(max(2 * (fit.loglik - fit.loglik_null), 0.0))
+        statistics.append(bl.reml(data._replace(Y=y[:, None])).likelihood_ratio)
     return statistics
 
 

@@ -45,6 +45,11 @@ class Estimate:
         """Which likelihood it is of."""
         return "reml" if self.method == "reml" else "ml"
 
+    @property
+    def likelihood_ratio(self) -> float:
+        """Twice the gain of the log-likelihood over h2 = 0, 0 where rounding would make it negative."""
+        return max(2 * (self.loglik - self.loglik_null), 0.0)
+
     def __post_init__(self) -> None:
         if not np.isfinite([self.sigma2_u, self.sigma2_e, self.loglik]).all():
             raise FloatingPointError(f"the {self.method} search ended on numbers that are not finite: {self}")

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
 from bayeslmm.estimators.traces import Traces, check_identified, rotated_traces
@@ -55,12 +56,12 @@ class Moments:
     @property
     def h2(self) -> float:
         """sigma2_u / (sigma2_u + sigma2_e), outside 0 to 1 if one of them is negative."""
-        return self.sigma2_u / (self.sigma2_u + self.sigma2_e)
+        return parameters.h2(self.sigma2_u, self.sigma2_e)
 
     @property
     def pve(self) -> float:
         """Variance explained among the people analysed."""
-        return self.k_scale * self.sigma2_u / (self.k_scale * self.sigma2_u + self.sigma2_e)
+        return parameters.pve(self.sigma2_u, self.sigma2_e, self.k_scale)
 
     @property
     def outside(self) -> Literal["sigma2_u", "sigma2_e"] | None:

@@ -58,6 +58,22 @@ _gls = jax.jit(gls)
 _value_and_score = jax.jit(jax.value_and_grad(profile, argnums=3), static_argnums=(0, 1))
 
 
+def fixed_effects(
+    white: RotatedData, R: Float[ndarray, "c c"], b: Float[ndarray, " c"], sigma2_u: float, sigma2_e: float
+) -> tuple[Float[ndarray, " c"], Float[ndarray, " c"]]:
+    """Return beta by generalised least squares and its standard errors, in the user's X.
+
+    Args:
+        white: the data of `whitened`.
+        R: of `whitened`.
+        b: of `whitened`.
+        sigma2_u: genetic variance.
+        sigma2_e: residual variance.
+    """
+    fit, inverse = _gls(white, sigma2_u, sigma2_e), np.linalg.inv(R)
+    return inverse @ (np.asarray(fit.beta) + b), np.sqrt(np.diag(inverse @ np.asarray(fit.cov) @ inverse.T))
+
+
 def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Literal["reml", "ml"]) -> Estimate:
     """Find the best h2 in [0, 1 / (1 + DELTA_MIN)], and everything that follows from it.
 
@@ -88,8 +104,7 @@ def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Litera
 
     sigma2_p = float(_gls(white, h2, 1 - h2).quad) / k
     sigma2_u, sigma2_e = h2 * sigma2_p, (1 - h2) * sigma2_p
-    fit = _gls(white, sigma2_u, sigma2_e)
-    inverse = np.linalg.inv(R)
+    beta, se_beta = fixed_effects(white, R, b, sigma2_u, sigma2_e)
     return Estimate(
         method=method,
         sigma2_u=sigma2_u,
@@ -98,8 +113,8 @@ def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Litera
         pve=float(parameters.pve(sigma2_u, sigma2_e, data.k_scale)),
         loglik=evaluate(h2)[0],
         loglik_null=values[0],
-        beta=inverse @ (np.asarray(fit.beta) + b),
-        se_beta=np.sqrt(np.diag(inverse @ np.asarray(fit.cov) @ inverse.T)),
+        beta=beta,
+        se_beta=se_beta,
         n=len(data.s),
         c=data.X.shape[1],
         boundary=boundary,
