@@ -18,7 +18,7 @@ Each method is held against the one it should be near, and their difference in h
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import arviz_stats
 import jax
@@ -37,11 +37,10 @@ from bayeslmm.estimators.scaled_lasso import ScaledLasso
 from bayeslmm.estimators.variance_ratio import profile, whitened
 from bayeslmm.exact import ExactPosterior, Marginal
 from bayeslmm.genotypes import MarkerBlocks
-from bayeslmm.heritability import OF_GENOTYPES, Heritability, Method, MomentsSe, heritability
-from bayeslmm.information import Kind, profile_interval, standard_errors, standard_errors_from
+from bayeslmm.heritability import METHODS, OF_GENOTYPES, Heritability, Settings, heritability
+from bayeslmm.information import profile_interval, standard_errors, standard_errors_from
 from bayeslmm.likelihood import log_ml
 from bayeslmm.precision import in_float64
-from bayeslmm.priors import VariancePrior
 from bayeslmm.results import Fit
 from bayeslmm.spectrum import RotatedData
 
@@ -49,8 +48,7 @@ COLUMNS = "trait method h2 se lower upper against difference allowed agrees why"
 """Of `Comparison.table`; difference and allowed are about h2, in posterior standard deviations."""
 _SLACK = 0.02
 """Posterior standard deviations that nobody would call a difference."""
-_ORDER = ("reml", "ml", "em", "em_markers", "pxem", "pxem_markers", "mom", "rhe", "lasso", "exact", "nuts")
-_METHODS: tuple[Method, ...] = ("reml", "ml", "em", "pxem", "mom", "exact", "nuts")
+_CLIMBS = {"em": em, "pxem": px_em}
 
 
 @dataclass(frozen=True)
@@ -81,12 +79,7 @@ def compare(
     trait: str,
     seed: int,
     markers: MarkerBlocks | None = None,
-    se_kind: Kind = "average",
-    moments_se: MomentsSe = "exact",
-    prior: VariancePrior | None = None,
-    chains: int = 4,
-    draws: int = 1000,
-    warmup: int = 1000,
+    **settings: Unpack[Settings],
 ) -> Comparison:
     """Run every method on one trait and hold each against the one it should be near.
 
@@ -96,12 +89,7 @@ def compare(
         trait: its name in the cohort.
         seed: of all random numbers.
         markers: the genotypes of K; without them there are no "rhe", "lasso" and marker space.
-        se_kind: which information gives the standard errors of the likelihood methods.
-        moments_se: standard errors of "mom", "exact" or "jackknife".
-        prior: of the oracle and of NUTS.
-        chains: number of NUTS chains.
-        draws: kept draws per chain.
-        warmup: adaptation steps per chain.
+        settings: se_kind, moments_se, prior, chains, draws and warmup, as in `heritability`.
 
     Raises:
         InputError: as `heritability`.
@@ -111,23 +99,18 @@ def compare(
         trait=trait,
         covariates=cohort.covariates,
         seed=seed,
-        methods=_METHODS + (OF_GENOTYPES if markers else ()),
-        se_kind=se_kind,
-        moments_se=moments_se,
-        prior=prior,
-        chains=chains,
-        draws=draws,
-        warmup=warmup,
+        methods=[method for method in METHODS if markers or method not in OF_GENOTYPES],
         cohort=cohort,
         markers=markers,
+        **settings,
     )
-    fits: dict[str, Fit] = {**result.fits}
-    if markers:
-        p = markers.counts.kept
-        fits |= {"em_markers": em(data, m=p), "pxem_markers": px_em(data, m=p)}
-        fits = {name: fits[name] for name in sorted(fits, key=lambda name: _ORDER.index(name))}
+    fits: dict[str, Fit] = {}
+    for method, fit in result.fits.items():
+        fits[method] = fit
+        if markers and method in _CLIMBS:
+            fits[f"{method}_markers"] = _CLIMBS[method](data, m=markers.counts.kept)
     # An informative prior moves the posterior away from REML, and should.
-    flat = _get(fits, "exact", ExactPosterior) if prior is None else exact.posterior(data)
+    flat = _get(fits, "exact", ExactPosterior) if settings.get("prior") is None else exact.posterior(data)
     distribution = boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=seed)
     return Comparison(
         result=result,
@@ -147,7 +130,7 @@ def _table(result: Heritability, fits: Mapping[str, Fit], flat: Marginal, data: 
     for method, fit in fits.items():
         row: dict[Any, Any] = {"trait": result.trait, "method": method}
         # EM in marker space is not among the estimates: it is the same, found on another way.
-        row |= known[method] if method in known or not isinstance(fit, EmFit) else {"h2": fit.estimate.h2}
+        row |= {"h2": fit.estimate.h2} if isinstance(fit, EmFit) and method not in known else known[method]
         expected = _expectation(fit, fits, flat, data)
         difference, allowed = (row["h2"] - expected.of) / unit, expected.allowed / unit
         agrees = "-" if np.isnan(allowed) else "yes" if abs(difference) <= allowed else "no"

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bayeslmm.compare import Comparison, compare
-from bayeslmm.job import Clock, analysed, check_options, read_inputs, trait_record, write_record
+from bayeslmm.job import Clock, analysed, check_options, read_inputs, settings, trait_record, write_record
 from bayeslmm.plots import plot_comparison
 from bayeslmm.results import write_table
 from bayeslmm.summary import comparison_lines
@@ -32,12 +32,7 @@ def run(options: argparse.Namespace) -> bool:
                 trait=one.trait,
                 seed=options.seed,
                 markers=inputs.markers,
-                se_kind=options.se,
-                moments_se=options.mom_se,
-                prior=prior,
-                chains=options.chains,
-                draws=options.draws,
-                warmup=options.warmup,
+                **settings(options, prior),
             )
         print(f"\n{comparison_lines(comparison)}")
         diagnostics = comparison.result.diagnostics

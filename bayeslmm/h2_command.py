@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayeslmm.files import replacing
 from bayeslmm.heritability import Heritability, heritability
-from bayeslmm.job import Clock, analysed, attributes, check_options, read_inputs, trait_record, write_record
+from bayeslmm.job import Clock, analysed, attributes, check_options, read_inputs, settings, trait_record, write_record
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior
 from bayeslmm.results import write_hsq, write_table
@@ -36,12 +36,7 @@ def run(options: argparse.Namespace) -> bool:
                 covariates=one.cohort.covariates,
                 seed=options.seed,
                 methods=options.methods,
-                se_kind=options.se,
-                moments_se=options.mom_se,
-                prior=prior,
-                chains=options.chains,
-                draws=options.draws,
-                warmup=options.warmup,
+                **settings(options, prior),
                 attrs=attributes(options, inputs.kinship, one),
                 cohort=one.cohort,
                 markers=inputs.markers,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 import pandas as pd
 from xarray import DataTree
@@ -29,6 +29,17 @@ Method = Literal["reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nu
 METHODS: tuple[Method, ...] = get_args(Method)
 OF_GENOTYPES: tuple[Method, ...] = ("rhe", "lasso")
 MomentsSe = Literal["exact", "jackknife"]
+
+
+class Settings(TypedDict, total=False):
+    """What `heritability` may be told about how to estimate; its docstring explains each."""
+
+    se_kind: Kind
+    moments_se: MomentsSe
+    prior: VariancePrior | None
+    chains: int
+    draws: int
+    warmup: int
 
 
 @dataclass(frozen=True)

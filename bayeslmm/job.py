@@ -17,7 +17,7 @@ from bayeslmm.checks import InputError
 from bayeslmm.cohort import Cohort, Measurements, align, measure
 from bayeslmm.files import output_folder, replacing, sha256
 from bayeslmm.genotypes import MarkerBlocks, open_genotypes
-from bayeslmm.heritability import OF_GENOTYPES
+from bayeslmm.heritability import OF_GENOTYPES, Settings
 from bayeslmm.kinship import Kinship, genomic_kinship
 from bayeslmm.kinship_files import read_grm, read_kinship
 from bayeslmm.pedigree import pedigree_kinship
@@ -110,10 +110,10 @@ def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
 
 def _check_methods(options: argparse.Namespace) -> None:
     # `compare` has no --methods: it does all that the input allows.
-    methods = getattr(options, "methods", OF_GENOTYPES if options.bfile else ())
+    methods = getattr(options, "methods", ("mom", *(OF_GENOTYPES if options.bfile else ())))
     if not options.bfile and (needing := [method for method in methods if method in OF_GENOTYPES]):
         raise InputError(f"--methods {needing[0]} works on genotypes and needs --bfile")
-    if options.mom_se == "jackknife" and "mom" not in getattr(options, "methods", ["mom"]):
+    if options.mom_se == "jackknife" and "mom" not in methods:
         raise InputError("--mom-se jackknife is about --methods mom, which was not given")
     if "rhe" in methods and options.centre and options.no_intercept:
         raise InputError(
@@ -163,6 +163,18 @@ def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Itera
     with clock.step("writing"):
         if options.eigen and not options.eigen.exists():
             save_spectra(options.eigen, spectra)
+
+
+def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
+    """Return how the options ask to estimate."""
+    return {
+        "se_kind": options.se,
+        "moments_se": options.mom_se,
+        "prior": prior,
+        "chains": options.chains,
+        "draws": options.draws,
+        "warmup": options.warmup,
+    }
 
 
 def attributes(options: argparse.Namespace, kinship: Kinship, one: Analysed) -> dict[str, Any]:
