@@ -1,6 +1,7 @@
 from . import boundary as boundary
 from . import exact as exact
 from . import information as information
+from . import joint_information as joint_information
 from . import models as models
 from .checks import InputError as InputError
 from .checks import InputWarning as InputWarning
@@ -10,11 +11,17 @@ from .cohort import measure as measure
 from .compare import Comparison as Comparison
 from .compare import compare as compare
 from .conventions import conventions as conventions
+from .correlations import Correlations as Correlations
+from .correlations import correlations as correlations
 from .diagnostics import diagnose as diagnose
 from .estimators.em import EmFit as EmFit
 from .estimators.em import em as em
 from .estimators.em import px_em as px_em
 from .estimators.estimate import Estimate as Estimate
+from .estimators.joint_moments import JointMoments as JointMoments
+from .estimators.joint_moments import joint_moments as joint_moments
+from .estimators.joint_reml import JointEstimate as JointEstimate
+from .estimators.joint_reml import joint_reml as joint_reml
 from .estimators.ml import ml as ml
 from .estimators.moments import Moments as Moments
 from .estimators.moments import moments as moments
@@ -27,6 +34,8 @@ from .genotypes import MarkerBlocks as MarkerBlocks
 from .genotypes import open_genotypes as open_genotypes
 from .heritability import Heritability as Heritability
 from .heritability import heritability as heritability
+from .joint_cohort import JointCohort as JointCohort
+from .joint_cohort import align_jointly as align_jointly
 from .kinship import Kinship as Kinship
 from .kinship import genomic_kinship as genomic_kinship
 from .kinship_files import read_grm as read_grm
@@ -35,6 +44,7 @@ from .kinship_files import write_grm as write_grm
 from .pedigree import pedigree_kinship as pedigree_kinship
 from .priors import VariancePrior as VariancePrior
 from .sampling import sample as sample
+from .spectrum import JointData as JointData
 from .spectrum import RotatedData as RotatedData
 from .spectrum import Spectrum as Spectrum
 from .spectrum import decompose as decompose

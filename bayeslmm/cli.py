@@ -53,6 +53,12 @@ def _run_compare(options: argparse.Namespace) -> int:
     return DIAGNOSTICS_FAILED if run(options) else 0
 
 
+def _run_rg(options: argparse.Namespace) -> int:
+    from bayeslmm.rg_command import run
+
+    return DIAGNOSTICS_FAILED if run(options) else 0
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
@@ -86,18 +92,32 @@ def _parser() -> argparse.ArgumentParser:
 
     h2 = commands.add_parser("h2", help="heritability of traits", formatter_class=_Formatter)
     _add_kinship_options(h2)
-    _add_table_options(h2)
+    _add_trait_option(_add_table_options(h2), "--trait", "columns of --pheno to analyse")
     _add_method_options(h2)
-    _add_inference_options(h2)
+    _add_moments_option(_add_inference_options(h2))
     h2.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     h2.set_defaults(run=_run_h2)
 
     compare = commands.add_parser("compare", help="every method on each trait", formatter_class=_Formatter)
     _add_kinship_options(compare)
-    _add_table_options(compare)
-    _add_inference_options(compare)
+    _add_trait_option(_add_table_options(compare), "--trait", "columns of --pheno to analyse")
+    _add_moments_option(_add_inference_options(compare))
     compare.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     compare.set_defaults(run=_run_compare)
+
+    rg = commands.add_parser("rg", help="genetic correlations of traits", formatter_class=_Formatter)
+    _add_kinship_options(rg)
+    _add_joint_options(_add_table_options(rg))
+    rg.add_argument(
+        "--methods",
+        nargs="+",
+        default=["mom", "reml", "nuts"],
+        choices=("mom", "reml", "nuts"),
+        help="moments, restricted maximum likelihood, posterior by NUTS",
+    )
+    _add_correlation_prior(_add_inference_options(rg))
+    rg.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    rg.set_defaults(run=_run_rg)
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
     demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
@@ -139,10 +159,9 @@ def _add_kinship_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")
 
 
-def _add_table_options(parser: argparse.ArgumentParser) -> None:
+def _add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("traits and covariates")
     group.add_argument("--pheno", required=True, metavar="F", help="table with a header, one column of it IID")
-    group.add_argument("--trait", required=True, nargs="+", metavar="NAME", help="columns of --pheno to analyse")
     group.add_argument("--covar", metavar="F", help="table of covariates, like --pheno")
     group.add_argument(
         "--covariates", nargs="+", metavar="NAME", help="columns to use: of --covar (all by default), else of --pheno"
@@ -155,6 +174,28 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--no-intercept", action="store_true", help="do not add a column of ones")
     group.add_argument("--missing", nargs="+", default=(), metavar="CODE", help="further missing codes, such as -9")
+    return group
+
+
+def _add_trait_option(group: argparse._ArgumentGroup, name: str, help: str) -> None:
+    group.add_argument(name, dest="trait", required=True, nargs="+", metavar="NAME", help=help)
+
+
+def _add_joint_options(group: argparse._ArgumentGroup) -> None:
+    _add_trait_option(group, "--traits", "columns of --pheno to analyse together, two or more")
+    group.add_argument(
+        "--covariates-of",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a trait and the covariates to use for it in place of those for all; may be repeated",
+    )
+    group.add_argument(
+        "--complete-only",
+        action="store_true",
+        help="drop people who lack any of the traits, in place of using all values that are there",
+    )
 
 
 def _add_method_options(parser: argparse.ArgumentParser) -> None:
@@ -167,13 +208,27 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_inference_options(parser: argparse.ArgumentParser) -> None:
+def _add_moments_option(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--mom-se", choices=("exact", "jackknife"), default="exact", help="standard errors of mom (see the README)"
+    )
+
+
+def _add_correlation_prior(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--prior-eta",
+        nargs=2,
+        type=float,
+        default=[1.0, 1.0],
+        metavar=("U", "E"),
+        help="LKJ priors of the genetic and of the residual correlations: 1 is uniform, more draws them to 0",
+    )
+
+
+def _add_inference_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("inference")
     group.add_argument(
         "--se", choices=("average", "expected", "observed"), default="average", help="information for standard errors"
-    )
-    group.add_argument(
-        "--mom-se", choices=("exact", "jackknife"), default="exact", help="standard errors of mom (see the README)"
     )
     group.add_argument(
         "--prior-h2", nargs=2, type=float, default=[1.0, 1.0], metavar=("A", "B"), help="Beta(A, B) prior of h2"
@@ -182,3 +237,4 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--draws", type=int, default=1000, metavar="N", help="kept draws of each chain")
     group.add_argument("--warmup", type=int, default=1000, metavar="N", help="adaptation steps of each chain")
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    return group

@@ -75,22 +75,7 @@ class Cohort:
     source: str = "cohort"
 
     def __post_init__(self) -> None:
-        check_unique(self.covariates, where=self.source, what="covariate")
-        n, c = self.X.shape
-        if n < c + 2:
-            raise InputError(
-                f"{self.source}: {n} people are left for {c} covariates ({examples(self.covariates)}), but at least "
-                f"{c + 2} are needed: use fewer covariates, or look at who was dropped: "
-                f"{'; '.join(map(str, self.dropped)) or 'nobody'}"
-            )
-        for name, y in zip(self.traits, self.Y.T, strict=True):
-            if np.ptp(y) == 0:
-                raise InputError(f"{self.source}: trait {name!r} is {y[0]:g} for all {n} people: it has no variation")
-        check_full_rank(self.X, self.covariates, where=self.source)
-        for name, y in zip(self.traits, self.Y.T, strict=True):
-            left = y - self.X @ np.linalg.lstsq(self.X, y, rcond=None)[0]
-            if np.linalg.norm(left) < 1e-10 * np.linalg.norm(y):
-                raise InputError(f"{self.source}: trait {name!r} is a combination of the covariates: nothing is left")
+        check_model(self.traits, self.covariates, self.Y, self.X, dropped=self.dropped, where=self.source)
 
     def with_covariates(self, names: Sequence[str], columns: Float[ndarray, "n k"]) -> "Cohort":
         """Return the cohort with further columns of X, such as principal components of K.
@@ -104,6 +89,38 @@ class Cohort:
     def coords(self) -> dict[str, list[str]]:
         """Coordinates of the named dimensions of a posterior."""
         return {"trait": list(self.traits), "covariate": list(self.covariates)}
+
+
+def check_model(
+    traits: Sequence[str],
+    covariates: Sequence[str],
+    Y: Float64[ndarray, "n t"],
+    X: Float64[ndarray, "n c"],
+    *,
+    dropped: Sequence[Drop],
+    where: str,
+) -> None:
+    """Refuse traits and covariates of the same people that no model can be fitted to.
+
+    Raises:
+        InputError: too few people, a trait that does not vary or that the covariates explain, collinear covariates.
+    """
+    check_unique(covariates, where=where, what="covariate")
+    n, c = X.shape
+    if n < c + 2:
+        raise InputError(
+            f"{where}: {n} people are left for {c} covariates ({examples(covariates)}), but at least "
+            f"{c + 2} are needed: use fewer covariates, or look at who was dropped: "
+            f"{'; '.join(map(str, dropped)) or 'nobody'}"
+        )
+    for name, y in zip(traits, Y.T, strict=True):
+        if np.ptp(y) == 0:
+            raise InputError(f"{where}: trait {name!r} is {y[0]:g} for all {n} people: it has no variation")
+    check_full_rank(X, covariates, where=where)
+    for name, y in zip(traits, Y.T, strict=True):
+        left = y - X @ np.linalg.lstsq(X, y, rcond=None)[0]
+        if np.linalg.norm(left) < 1e-10 * np.linalg.norm(y):
+            raise InputError(f"{where}: trait {name!r} is a combination of the covariates: nothing is left")
 
 
 def measure(
@@ -171,6 +188,20 @@ def align(
     Raises:
         InputError: if no id matches, or nobody is left.
     """
+    in_k, rows, always = matched(kinship, measurements)
+    sets: dict[bytes, list[int]] = {}
+    for j in range(len(measurements.traits)):
+        sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
+    for columns in sets.values():
+        yield _cohort(kinship, measurements, columns, in_k, rows, always, centred, normalised)
+
+
+def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndarray, list[Drop]]:
+    """Return rows of K and of the phenotype table that belong to the same people, and who is in one file only.
+
+    Raises:
+        InputError: if no id matches.
+    """
     row_of = {name: i for i, name in enumerate(measurements.ids)}
     in_k = np.array([i for i, name in enumerate(kinship.ids) if name in row_of], dtype=int)
     if in_k.size == 0:
@@ -182,15 +213,14 @@ def align(
     unmeasured = [name for name in kinship.ids if name not in row_of]
     known = set(kinship.ids)
     unrelated = [name for name in measurements.ids if name not in known]
-    always = [
-        *_drop(f"in {kinship.source} but not in {measurements.source}", unmeasured),
-        *_drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
-    ]
-    sets: dict[bytes, list[int]] = {}
-    for j in range(len(measurements.traits)):
-        sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
-    for columns in sets.values():
-        yield _cohort(kinship, measurements, columns, in_k, rows, always, centred, normalised)
+    return (
+        in_k,
+        rows,
+        [
+            *drop(f"in {kinship.source} but not in {measurements.source}", unmeasured),
+            *drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
+        ],
+    )
 
 
 def _cohort(
@@ -211,16 +241,29 @@ def _cohort(
         "without a row in the covariate file": measurements.absent[rows],
     }
     for name, column in measurements.covariates.items():
-        reasons[f"without a value of the covariate {name}"] = _is_missing(column[rows])
+        reasons[f"without a value of the covariate {name}"] = is_missing(column[rows])
     for reason, lacking in reasons.items():
-        dropped += _drop(reason, [measurements.ids[i] for i in rows[keep & lacking]])
+        dropped += drop(reason, [measurements.ids[i] for i in rows[keep & lacking]])
         keep &= ~lacking
     if not keep.any():
         raise InputError(f"{measurements.source}: nobody is left to analyse: {'; '.join(map(str, dropped))}")
     rows, in_k = rows[keep], in_k[keep]
-    names, blocks = _design({name: column[rows] for name, column in measurements.covariates.items()})
-    if measurements.intercept:
-        names, blocks = [INTERCEPT, *names], [np.ones((len(rows), 1)), *blocks]
+    names, X = design_matrix(measurements, list(measurements.covariates), rows)
+    K = kinship_of(kinship, in_k, centred=centred, normalised=normalised)
+    return Cohort(
+        ids=tuple(kinship.ids[i] for i in in_k),
+        traits=traits,
+        covariates=tuple(names),
+        K=K,
+        Y=measurements.Y[np.ix_(rows, columns)],
+        X=X,
+        dropped=tuple(dropped),
+        source=f"{measurements.source} with {kinship.source}",
+    )
+
+
+def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bool) -> Float64[ndarray, "n n"]:
+    """Return K of the people in some of its rows; warn where h2 would not be a share of variance."""
     K = kinship.take(in_k)
     if centred:
         K = centre(K)
@@ -232,24 +275,23 @@ def _cohort(
             f"{kinship.source}: the mean diagonal of K is {mean_diagonal:.3g}, not near 1, so h2 = sigma2_u / "
             "(sigma2_u + sigma2_e) is not the share of variance explained: read pve for that, or use --normalise",
             InputWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return Cohort(
-        ids=tuple(kinship.ids[i] for i in in_k),
-        traits=traits,
-        covariates=tuple(names),
-        K=K,
-        Y=measurements.Y[np.ix_(rows, columns)],
-        X=np.column_stack(blocks) if blocks else np.empty((len(rows), 0)),
-        dropped=tuple(dropped),
-        source=f"{measurements.source} with {kinship.source}",
-    )
+    return K
 
 
-def _design(covariates: dict[str, ndarray]) -> tuple[list[str], list[ndarray]]:
-    names: list[str] = []
-    blocks: list[ndarray] = []
-    for name, column in covariates.items():
+def design_matrix(
+    measurements: Measurements, covariates: Sequence[str], rows: ndarray
+) -> tuple[list[str], Float64[ndarray, "n c"]]:
+    """Return names and columns of X for some rows of the phenotype table, complete there.
+
+    Raises:
+        InputError: if a category is the same for all of them.
+    """
+    names: list[str] = [INTERCEPT] if measurements.intercept else []
+    blocks: list[ndarray] = [np.ones((len(rows), len(names)))]
+    for name in covariates:
+        column = measurements.covariates[name][rows]
         if column.dtype.kind == "U":
             coded, block = treatment_coding(name, column)
             if not coded:
@@ -258,12 +300,14 @@ def _design(covariates: dict[str, ndarray]) -> tuple[list[str], list[ndarray]]:
             coded, block = [name], column[:, None]
         names += coded
         blocks.append(block)
-    return names, blocks
+    return names, np.column_stack(blocks)
 
 
-def _is_missing(column: ndarray) -> Bool[ndarray, " rows"]:
+def is_missing(column: ndarray) -> Bool[ndarray, " rows"]:
+    """Return where a column of a covariate has no value."""
     return column == "" if column.dtype.kind == "U" else np.isnan(column)
 
 
-def _drop(reason: str, ids: Sequence[str]) -> list[Drop]:
+def drop(reason: str, ids: Sequence[str]) -> list[Drop]:
+    """Return what is told about people who are left out for one reason; nothing if there is nobody."""
     return [Drop(reason, len(ids), tuple(ids[:3]))] if ids else []

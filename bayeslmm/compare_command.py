@@ -7,7 +7,16 @@ from typing import Any
 import pandas as pd
 
 from bayeslmm.compare import Comparison, compare
-from bayeslmm.job import Clock, analysed, check_options, read_inputs, settings, trait_record, write_record
+from bayeslmm.job import (
+    Clock,
+    analysed,
+    check_options,
+    one_trait_prior,
+    read_inputs,
+    settings,
+    trait_record,
+    write_record,
+)
 from bayeslmm.plots import plot_comparison
 from bayeslmm.results import write_table
 from bayeslmm.summary import comparison_lines
@@ -20,7 +29,7 @@ def run(options: argparse.Namespace) -> bool:
         InputError: for anything in the files or options that a user can mend.
     """
     clock = Clock()
-    out, prior = check_options(options)
+    out, prior = check_options(options), one_trait_prior(options)
     inputs = read_inputs(options, clock)
     tables: dict[str, list[pd.DataFrame]] = {}
     traits: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,17 @@ import pandas as pd
 
 from bayeslmm.files import replacing
 from bayeslmm.heritability import Heritability, heritability
-from bayeslmm.job import Clock, analysed, attributes, check_options, read_inputs, settings, trait_record, write_record
+from bayeslmm.job import (
+    Clock,
+    analysed,
+    attributes,
+    check_options,
+    one_trait_prior,
+    read_inputs,
+    settings,
+    trait_record,
+    write_record,
+)
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior
 from bayeslmm.results import write_hsq, write_table
@@ -24,7 +34,7 @@ def run(options: argparse.Namespace) -> bool:
         InputError: for anything in the files or options that a user can mend.
     """
     clock = Clock()
-    out, prior = check_options(options)
+    out, prior = check_options(options), one_trait_prior(options)
     estimates: list[pd.DataFrame] = []
     traits: dict[str, dict[str, Any]] = {}
     inputs = read_inputs(options, clock)
@@ -37,7 +47,7 @@ def run(options: argparse.Namespace) -> bool:
                 seed=options.seed,
                 methods=options.methods,
                 **settings(options, prior),
-                attrs=attributes(options, inputs.kinship, one),
+                attrs=attributes(options, inputs.kinship, one.cohort.dropped),
                 cohort=one.cohort,
                 markers=inputs.markers,
             )

@@ -5,7 +5,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,18 +13,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from numpy import ndarray
+
 from bayeslmm.checks import InputError
-from bayeslmm.cohort import Cohort, Measurements, align, measure
+from bayeslmm.cohort import Cohort, Drop, Measurements, align, measure
 from bayeslmm.files import output_folder, replacing, sha256
 from bayeslmm.genotypes import MarkerBlocks, open_genotypes
 from bayeslmm.heritability import OF_GENOTYPES, Settings
+from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.kinship import Kinship, genomic_kinship
 from bayeslmm.kinship_files import read_grm, read_kinship
 from bayeslmm.pedigree import pedigree_kinship
-from bayeslmm.priors import VariancePrior, beta_prior, describe
+from bayeslmm.priors import JointPrior, VariancePrior, beta_prior, describe
 from bayeslmm.sampling import CONVENTION
-from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
-from bayeslmm.summary import cohort_lines
+from bayeslmm.spectrum import JointData, RotatedData, Spectrum, decompose, load_spectrum, save_spectra
+from bayeslmm.summary import cohort_lines, joint_cohort_lines
 from bayeslmm.tables import read_table
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); the .hsq leaves constants out (GCTA)"
@@ -78,9 +81,23 @@ class Analysed:
     spectrum: Spectrum
 
 
-def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
-    """Refuse what cannot work before anything is computed; return the folder of the results and the prior."""
-    prior = VariancePrior(h2=beta_prior(*options.prior_h2))
+@dataclass(frozen=True)
+class AnalysedJointly:
+    """Several traits of the same cohort, ready for inference.
+
+    Attributes:
+        data: all traits, in the eigenbasis.
+        cohort: the people who have at least one of them.
+        spectrum: of their kinship.
+    """
+
+    data: JointData
+    cohort: JointCohort
+    spectrum: Spectrum
+
+
+def check_options(options: argparse.Namespace) -> Path:
+    """Refuse what cannot work, whatever the command, before anything is computed; return the folder of the results."""
     for trait in options.trait:
         if Path(trait).name != trait:
             raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
@@ -89,10 +106,9 @@ def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
     for name, default in {"scale": "hwe", "maf": 0.01, "geno": 0.05}.items():
         if not options.bfile and getattr(options, name) != default:
             raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
-    _check_methods(options)
-    if options.covar is None and options.covariates is None and options.categorical:
+    if options.covar is None and not _named_covariates(options) and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
-    if options.no_intercept and not options.pcs and options.covar is None and not options.covariates:
+    if options.no_intercept and not options.pcs and options.covar is None and not _named_covariates(options):
         raise InputError(
             "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
         )
@@ -105,7 +121,13 @@ def check_options(options: argparse.Namespace) -> tuple[Path, VariancePrior]:
         raise InputError(f"--pcs must be at least 0, but {options.pcs} was given")
     if options.eigen and not options.eigen.parent.is_dir():
         raise InputError(f"--eigen {options.eigen}: the folder {options.eigen.parent} does not exist")
-    return output_folder(options.out), prior
+    return output_folder(options.out)
+
+
+def one_trait_prior(options: argparse.Namespace) -> VariancePrior:
+    """Return the prior of methods for one trait; refuse options about them that cannot work."""
+    _check_methods(options)
+    return VariancePrior(h2=beta_prior(*options.prior_h2))
 
 
 def _check_methods(options: argparse.Namespace) -> None:
@@ -153,8 +175,7 @@ def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Itera
             spectrum = _spectrum(options, cohort)
         spectra += [(cohort.ids, spectrum)] if options.eigen else []
         if options.pcs:
-            names = [f"PC{k + 1}" for k in range(options.pcs)]
-            cohort = cohort.with_covariates(names, spectrum.principal_components(options.pcs))
+            cohort = cohort.with_covariates(*_components(options, spectrum))
         print(f"\n{cohort_lines(cohort)}")
         with clock.step("rotation"):
             data = spectrum.rotate(cohort.Y, cohort.X)
@@ -163,6 +184,32 @@ def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Itera
     with clock.step("writing"):
         if options.eigen and not options.eigen.exists():
             save_spectra(options.eigen, spectra)
+
+
+def analysed_jointly(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> AnalysedJointly:
+    """Return all traits at once, of everybody who has at least one of them; say who is analysed.
+
+    Raises:
+        InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
+    """
+    cohort = align_jointly(
+        inputs.kinship,
+        inputs.measurements,
+        covariates_of=_covariates_of(options, inputs.measurements),
+        complete_only=options.complete_only,
+        centred=options.centre,
+        normalised=options.normalise,
+    )
+    with clock.step("decomposition"):
+        spectrum = _spectrum(options, cohort)
+    if options.eigen and not options.eigen.exists():
+        save_spectra(options.eigen, [(cohort.ids, spectrum)])
+    if options.pcs:
+        cohort = cohort.with_covariates(*_components(options, spectrum))
+    print(f"\n{joint_cohort_lines(cohort)}")
+    with clock.step("rotation"):
+        data = spectrum.rotate_jointly(cohort.Y, cohort.X)
+    return AnalysedJointly(data, cohort, spectrum)
 
 
 def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
@@ -177,18 +224,18 @@ def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
     }
 
 
-def attributes(options: argparse.Namespace, kinship: Kinship, one: Analysed) -> dict[str, Any]:
-    """Return what is kept with the draws of a trait, so that they can be understood and repeated."""
+def attributes(options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop]) -> dict[str, Any]:
+    """Return what is kept with draws, so that they can be understood and repeated."""
     return {
-        "dropped": json.dumps([asdict(drop) for drop in one.cohort.dropped]),
+        "dropped": json.dumps([asdict(drop) for drop in dropped]),
         "kinship": json.dumps({"source": kinship.source, **kinship.details}),
         "centred": int(options.centre),
         "normalised": int(options.normalise),
     }
 
 
-def trait_record(one: Analysed) -> dict[str, Any]:
-    """Return what the record of the run says about a trait, whatever the command."""
+def trait_record(one: Analysed | AnalysedJointly) -> dict[str, Any]:
+    """Return what the record of the run says about what was analysed, whatever the command."""
     return {
         "n": len(one.cohort.ids),
         "covariates": list(one.cohort.covariates),
@@ -199,7 +246,12 @@ def trait_record(one: Analysed) -> dict[str, Any]:
 
 
 def write_record(
-    options: argparse.Namespace, clock: Clock, kinship: Kinship, prior: VariancePrior, traits: dict[str, Any], out: Path
+    options: argparse.Namespace,
+    clock: Clock,
+    kinship: Kinship,
+    prior: VariancePrior | JointPrior,
+    traits: dict[str, Any],
+    out: Path,
 ) -> None:
     """Write ``run.json``: versions, options, seed, checksums of inputs, people and markers dropped, times, memory."""
     with clock.step("writing"):
@@ -222,12 +274,37 @@ def write_record(
         temporary.write_text(json.dumps(record, indent=1) + "\n")
 
 
+def _named_covariates(options: argparse.Namespace) -> list[str]:
+    """Return the covariates that options name, for all traits or for some."""
+    of_some = [name for _, *names in getattr(options, "covariates_of", ()) for name in names]
+    return list(dict.fromkeys([*(options.covariates or []), *of_some]))
+
+
+def _covariates_of(options: argparse.Namespace, measurements: Measurements) -> dict[str, list[str]]:
+    """Return the covariates of each trait: those given for it, or those for all."""
+    if options.covariates is None and options.covar is None:
+        for_all = []
+    else:
+        for_all = list(measurements.covariates) if options.covariates is None else options.covariates
+    given: dict[str, list[str]] = {}
+    for trait, *names in options.covariates_of:
+        if trait in given:
+            raise InputError(f"--covariates-of {trait} was given twice: name all its covariates at once")
+        given[trait] = names
+    return {trait: for_all for trait in options.trait} | given
+
+
+def _components(options: argparse.Namespace, spectrum: Spectrum) -> tuple[list[str], ndarray]:
+    return [f"PC{k + 1}" for k in range(options.pcs)], spectrum.principal_components(options.pcs)
+
+
 def _measurements(options: argparse.Namespace) -> Measurements:
+    everything = options.covar is not None and options.covariates is None
     return measure(
         read_table(options.pheno, missing=options.missing),
         options.trait,
         covariate_table=read_table(options.covar, missing=options.missing) if options.covar else None,
-        covariates=options.covariates,
+        covariates=None if everything else _named_covariates(options),
         categorical=options.categorical,
         intercept=not options.no_intercept,
     )
@@ -243,7 +320,7 @@ def _kinship(options: argparse.Namespace) -> Kinship:
     return read_kinship(options.kinship, fam=options.fam)
 
 
-def _spectrum(options: argparse.Namespace, cohort: Cohort) -> Spectrum:
+def _spectrum(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
     if options.eigen and options.eigen.exists():
         return load_spectrum(options.eigen, cohort.ids, cohort.K)
     return decompose(cohort.K, where=cohort.source)

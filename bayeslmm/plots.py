@@ -19,8 +19,8 @@ from bayeslmm.heritability import Heritability
 from bayeslmm.priors import VariancePrior
 from bayeslmm.spectrum import RotatedData
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # told apart by colour-blind readers
-_COLOURS = {"yes": _BLUE, "no": _ORANGE, "-": _GREY}
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # told apart by colour-blind readers
+_COLOURS = {"yes": BLUE, "no": ORANGE, "-": GREY}
 _LABELS = {
     "reml": "REML",
     "ml": "ML",
@@ -51,7 +51,7 @@ def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePr
     _posterior_of_h2(axes[0], result, prior)
     _residual_variance(axes[1], result.reml, data)
     if result.posterior is not None:
-        _draws(axes[2], axes[3], result.posterior, figure)
+        plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
     n, c = data.X.shape
     figure.suptitle(f"{result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14)
     with replacing(path) as temporary:
@@ -84,7 +84,7 @@ def _forest(ax: Axes, found: Comparison) -> None:
     ]
     (bounds,) = found.boundary.to_dict("records")
     for key, label in (("profile", "REML, profile interval"), ("inversion", "REML, test inversion")):
-        rows.insert(1, (label, bounds["h2"], bounds[f"{key}_lower"], bounds[f"{key}_upper"], _BLUE))
+        rows.insert(1, (label, bounds["h2"], bounds[f"{key}_lower"], bounds[f"{key}_upper"], BLUE))
     # Moments can be so wide that nothing else would be seen: what the others say sets the scale.
     ends = [end for label, *numbers, _ in rows if label not in _WIDE for end in numbers]
     pad = 0.15 * (max(ends) - min(ends))
@@ -104,7 +104,7 @@ def _forest(ax: Axes, found: Comparison) -> None:
     ax.invert_yaxis()
     ax.set_xlim(left, right)
     for bound in (0, 1):
-        ax.axvline(bound, color=_GREY, linewidth=0.8)
+        ax.axvline(bound, color=GREY, linewidth=0.8)
     for agrees, meaning in (
         ("yes", "agrees"),
         ("no", "differs more than theory allows"),
@@ -121,7 +121,7 @@ def _climbs(ax: Axes, found: Comparison) -> None:
     for name, fit in found.em.items():
         # As many points as can be seen on a logarithmic axis.
         shown = np.unique(np.geomspace(1, fit.iterations, 400).astype(int)) - 1
-        colour = _ORANGE if name.startswith("em") else _BLUE
+        colour = ORANGE if name.startswith("em") else BLUE
         label = f"{_LABELS[name]}: {fit.iterations:,} iterations{'' if fit.converged else ', not there'}"
         style = "-" if name.endswith("_markers") else "--"
         ax.loglog(shown + 1, np.maximum(top - fit.loglik[shown], 1e-9), style, color=colour, label=label)
@@ -133,12 +133,12 @@ def _null_tail(ax: Axes, found: Comparison) -> None:
     observed = float(found.boundary["rlrt"].iloc[0])
     end = max(12.0, 1.2 * observed) if observed < 40 else 12.0
     grid = np.linspace(1e-3, end, 200)
-    ax.semilogy(grid, [found.reml_distribution.p_value(t) for t in grid], color=_BLUE, label="exact, this K and X")
-    ax.semilogy(grid, chi2.sf(grid, 1) / 2, "--", color=_GREY, label="50:50 mixture of 0 and chi2")
+    ax.semilogy(grid, [found.reml_distribution.p_value(t) for t in grid], color=BLUE, label="exact, this K and X")
+    ax.semilogy(grid, chi2.sf(grid, 1) / 2, "--", color=GREY, label="50:50 mixture of 0 and chi2")
     if observed <= end:
-        ax.axvline(observed, color=_ORANGE, label=f"observed: {observed:.2f}")
+        ax.axvline(observed, color=ORANGE, label=f"observed: {observed:.2f}")
     else:
-        ax.plot([], [], ">", color=_ORANGE, label=f"observed: {observed:.1f}, far to the right")
+        ax.plot([], [], ">", color=ORANGE, label=f"observed: {observed:.1f}, far to the right")
     ax.set(xlabel="restricted likelihood ratio of h2 = 0", ylabel="probability of more", title="If h2 were 0")
     ax.legend(frameon=False, fontsize="small")
 
@@ -146,13 +146,13 @@ def _null_tail(ax: Axes, found: Comparison) -> None:
 def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior) -> None:
     if result.posterior is not None:
         draws = result.posterior["posterior"]["h2"].to_numpy().ravel()
-        ax.hist(draws, bins=40, density=True, color=_BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
+        ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
     if result.exact is not None:
         _exact_density(ax, result.exact)
     low, high = ax.get_xlim() if ax.has_data() else (0.0, 1.0)
     low, high = max(low, 0.0), min(high, 1.0)
     grid = np.linspace(low, high, 402)[1:-1]
-    ax.plot(grid, np.exp(np.asarray(prior.h2.log_prob(grid))), color=_GREY, linestyle="--", label="prior")
+    ax.plot(grid, np.exp(np.asarray(prior.h2.log_prob(grid))), color=GREY, linestyle="--", label="prior")
     ax.set_xlim(low, high)
     ax.set_ylim(bottom=0)
     row = result.estimates.query("method == 'reml' and parameter == 'h2'")
@@ -165,7 +165,7 @@ def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior) -> No
             y,
             xerr=[[estimate - lower], [upper - estimate]],
             fmt="o",
-            color=_ORANGE,
+            color=ORANGE,
             capsize=4,
             label=f"REML, {kind}",
         )
@@ -177,7 +177,7 @@ def _exact_density(ax: Axes, exact: ExactPosterior) -> None:
     value, density = exact.h2.curve()
     lower, upper = exact.h2.quantile(1e-4), exact.h2.quantile(1 - 1e-4)
     shown = (value >= lower) & (value <= upper)
-    ax.plot(value[shown], density[shown], color=_BLUE, label="exact posterior")
+    ax.plot(value[shown], density[shown], color=BLUE, label="exact posterior")
 
 
 def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
@@ -190,30 +190,33 @@ def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
     observed = np.array([np.mean(residual[b] ** 2 / expected[b]) for b in bins])
     m = np.array([len(b) for b in bins])
     line = fit.sigma2_u * s + fit.sigma2_e
-    ax.plot(s, line, color=_BLUE, label="expected: sigma2_u s + sigma2_e (REML)")
+    ax.plot(s, line, color=BLUE, label="expected: sigma2_u s + sigma2_e (REML)")
     ax.fill_between(
-        s, line * chi2.ppf(0.025, m) / m, line * chi2.ppf(0.975, m) / m, color=_BLUE, alpha=0.15, label="95% of bins"
+        s, line * chi2.ppf(0.025, m) / m, line * chi2.ppf(0.975, m) / m, color=BLUE, alpha=0.15, label="95% of bins"
     )
-    ax.plot(s, observed * line, "o", color=_GREEN, label=f"observed, {len(bins)} bins of eigenvalues")
+    ax.plot(s, observed * line, "o", color=GREEN, label=f"observed, {len(bins)} bins of eigenvalues")
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set(xlabel="eigenvalue s of K", ylabel="variance of rotated residuals", title="Fit in the eigenbasis of K")
     ax.legend(frameon=False)
 
 
-def _draws(trace: Axes, rank: Axes, posterior: DataTree, figure: Figure) -> None:
-    h2 = posterior["posterior"].dataset[["h2"]].squeeze("trait", drop=True)
-    tree = DataTree.from_dict({"posterior": h2, "sample_stats": posterior["sample_stats"].dataset})
+def plot_draws(trace: Axes, rank: Axes, posterior: DataTree, figure: Figure, name: str) -> None:
+    """Draw trace and rank plots of one number: a site with no dimension left but trait, of length 1."""
+    one = posterior["posterior"].dataset[[name]].squeeze(drop=True)
+    if one.sizes.get("chain", 1) == 1:
+        one = one.expand_dims("chain")
+    tree = DataTree.from_dict({"posterior": one, "sample_stats": posterior["sample_stats"].dataset})
     panels = [(trace, arviz_plots.plot_trace), (rank, arviz_plots.plot_rank)]
-    if h2.sizes["chain"] == 1:
+    if one.sizes["chain"] == 1:
         panels.pop()
         rank.text(0.5, 0.5, "one chain: nothing to compare", ha="center", va="center", transform=rank.transAxes)
     for ax, plot in panels:
         place = DataTree.from_dict(
-            {"plot": xr.Dataset({"h2": xr.DataArray(ax)}), "figure": xr.Dataset({"figure": xr.DataArray(figure)})}
+            {"plot": xr.Dataset({name: xr.DataArray(ax)}), "figure": xr.Dataset({"figure": xr.DataArray(figure)})}
         )
         by_chain = {"color": ["chain"], "overlay": ["chain"]}  # overlay is what ArviZ marks divergences by
-        collection = arviz_plots.PlotCollection(h2, place, backend="matplotlib", aes=by_chain)
-        plot(tree, var_names=["h2"], plot_collection=collection, backend="matplotlib")
-    trace.set(title="Trace of h2", xlabel="draw", ylabel="h2")
-    rank.set(title="Ranks of h2 (lines stay near 0 when chains agree)", xlabel="fractional rank")
+        collection = arviz_plots.PlotCollection(one, place, backend="matplotlib", aes=by_chain)
+        plot(tree, var_names=[name], plot_collection=collection, backend="matplotlib")
+    trace.set(title=f"Trace of {name}", xlabel="draw", ylabel=name)
+    rank.set(title=f"Ranks of {name} (lines stay near 0 when chains agree)", xlabel="fractional rank")

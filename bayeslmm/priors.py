@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 from numpy import ndarray
+from numpyro.distributions.transforms import AffineTransform
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
@@ -28,6 +30,46 @@ class VariancePrior(NamedTuple):
     beta: dist.Distribution = dist.Normal(0.0, 1e5)
 
 
+class BivariatePrior(NamedTuple):
+    """Prior of the model of two traits; the first three as in `VariancePrior`, for each trait.
+
+    Attributes:
+        h2: of each heritability.
+        sigma2_p: of each sigma2_u + sigma2_e, in units of the variance of the trait given its covariates.
+        beta: of each fixed effect on the orthonormal design, in units of the standard deviation of the trait.
+        rho_u: of the genetic correlation, on (-1, 1).
+        rho_e: of the residual correlation, on (-1, 1).
+    """
+
+    h2: dist.Distribution = dist.Uniform(0.0, 1.0)
+    sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
+    beta: dist.Distribution = dist.Normal(0.0, 1e5)
+    rho_u: dist.Distribution = dist.Uniform(-1.0, 1.0)
+    rho_e: dist.Distribution = dist.Uniform(-1.0, 1.0)
+
+
+class MultivariatePrior(NamedTuple):
+    """Prior of the model of several traits; the first three as in `VariancePrior`, for each trait.
+
+    Attributes:
+        h2: of each heritability.
+        sigma2_p: of each sigma2_u + sigma2_e, in units of the variance of the trait given its covariates.
+        beta: of each fixed effect on the orthonormal design, in units of the standard deviation of the trait.
+        eta_u: concentration of the LKJ prior of the genetic correlations: 1 is uniform over correlation matrices, more
+            draws them to 0.
+        eta_e: the same for the residual correlations.
+    """
+
+    h2: dist.Distribution = dist.Uniform(0.0, 1.0)
+    sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
+    beta: dist.Distribution = dist.Normal(0.0, 1e5)
+    eta_u: float = 1.0
+    eta_e: float = 1.0
+
+
+JointPrior = BivariatePrior | MultivariatePrior
+
+
 def residual_variance(Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> Float[ndarray, " t"]:
     """Return the variance of each trait given X by ordinary least squares: the unit of the priors, shape (t,)."""
     n, c = X.shape
@@ -35,8 +77,25 @@ def residual_variance(Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> Flo
     return np.square(Y - Q @ (Q.T @ Y)).sum(axis=0) / (n - c)
 
 
-def describe(distribution: dist.Distribution) -> str:
-    """Write a distribution with its parameters: ``Beta(concentration1=1, concentration0=1)``."""
+def in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:
+    """Return the prior of a quantity whose prior is given in some unit."""
+    return dist.TransformedDistribution(prior, AffineTransform(0.0, jnp.asarray(unit)))
+
+
+def density_on(prior: dist.Distribution, points: Float[ndarray, " m"]) -> Float[ndarray, " m"]:
+    """Return the density of a prior, 0 outside its support."""
+    density = np.zeros(len(points))
+    inside = np.asarray(prior.support(points))  # pyright: ignore[reportOptionalCall]
+    density[inside] = np.exp(np.asarray(prior.log_prob(points[inside])))
+    return density
+
+
+def describe(distribution: dist.Distribution | float) -> str:
+    """Write a distribution with its parameters, ``Beta(concentration1=1, concentration0=1)``; a number as it is."""
+    if not isinstance(distribution, dist.Distribution):
+        return f"{distribution:g}"
+    if isinstance(distribution, dist.TransformedDistribution):
+        return f"{describe(distribution.base_dist)} on {distribution.support}"
     parameters = ", ".join(f"{name}={getattr(distribution, name):g}" for name in distribution.arg_constraints)
     return f"{type(distribution).__name__}({parameters})"
 
@@ -50,3 +109,21 @@ def beta_prior(a: float, b: float) -> dist.Distribution:
     if not (a > 0 and b > 0):
         raise InputError(f"the prior of h2 is Beta(a, b) with a and b above 0, but {a:g} and {b:g} were given")
     return dist.Uniform(0.0, 1.0) if a == b == 1 else dist.Beta(a, b)
+
+
+def correlation_prior(eta: float, t: int) -> dist.Distribution:
+    """Return the prior of one of the correlations of t traits under LKJ(eta).
+
+    It is a symmetric Beta on (-1, 1), uniform if t = 2 and eta = 1.
+
+    Raises:
+        InputError: if eta is not positive.
+
+    Source: Lewandowski, Kurowicka and Joe (2009), doi:10.1016/j.jmva.2009.04.008, theorem 5 and section 3.4.
+    """
+    if not eta > 0:
+        raise InputError(f"the concentration of an LKJ prior must be above 0, but {eta:g} was given")
+    a = eta - 1 + t / 2
+    if a == 1:
+        return dist.Uniform(-1.0, 1.0)
+    return dist.TransformedDistribution(dist.Beta(a, a), AffineTransform(-1.0, 2.0, dist.constraints.unit_interval))

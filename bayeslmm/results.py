@@ -7,6 +7,8 @@ from typing import Any
 import arviz_stats
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 from scipy.stats import norm
 from xarray import DataTree
 
@@ -51,7 +53,7 @@ def rows_of(fit: Fit, data: RotatedData, *, trait: str, covariates: Sequence[str
                 rows = _estimate_rows(fit.estimate, data, trait, covariates, se_kind)
             else:
                 rows = _points(fit.estimate, trait, covariates)
-            return [row | {"note": _joined(_em_note(fit), row["note"])} for row in rows]
+            return [row | {"note": joined(_em_note(fit), row["note"])} for row in rows]
         case Moments():
             return _moments_rows(fit, trait)
         case ScaledLasso():
@@ -75,12 +77,20 @@ def _estimate_rows(
             lower, upper = profile_interval(estimate, data, name)
             row = {"lower": lower, "upper": upper, "interval": "profile95", "note": _boundary_note(estimate)}
         else:
-            row = _wald(value, se[name]) | {"se_kind": se_kind, "note": _wald_note(name, value, se[name])}
+            row = wald(value, se[name]) | {"se_kind": se_kind, "note": _wald_note(name, value, se[name])}
         rows.append(common | {"parameter": name, "estimate": value} | row)
     rows.append(common | {"parameter": "loglik", "estimate": estimate.loglik})
-    for name, beta, se_beta in zip(covariates, estimate.beta, estimate.se_beta, strict=True):
-        rows.append(common | {"parameter": f"beta[{name}]", "estimate": beta, "se_kind": "gls"} | _wald(beta, se_beta))
-    return rows
+    return rows + beta_rows(common, covariates, estimate.beta, estimate.se_beta)
+
+
+def beta_rows(
+    common: Row, covariates: Sequence[str], beta: Float[ndarray, " c"], se_beta: Float[ndarray, " c"]
+) -> list[Row]:
+    """Return the rows of the fixed effects of one trait, with Wald intervals."""
+    return [
+        common | {"parameter": f"beta[{name}]", "estimate": value, "se_kind": "gls"} | wald(value, se)
+        for name, value, se in zip(covariates, beta, se_beta, strict=True)
+    ]
 
 
 def _points(estimate: Estimate, trait: str, covariates: Sequence[str]) -> list[Row]:
@@ -105,14 +115,14 @@ def _moments_rows(fit: Moments, trait: str) -> list[Row]:
             if fit.cov_kind == "jackknife"
             else ""
         )
-        note = _joined(noise, outside or _wald_note(name, value, se), jackknife)
+        note = joined(noise, outside or _wald_note(name, value, se), jackknife)
         common = {"trait": trait, "method": fit.method, "parameter": name, "estimate": value, "note": note}
-        rows.append(common | _wald(value, se) | {"se_kind": fit.cov_kind})
+        rows.append(common | wald(value, se) | {"se_kind": fit.cov_kind})
     return rows
 
 
 def _lasso_rows(fit: ScaledLasso, trait: str) -> list[Row]:
-    note = _joined(
+    note = joined(
         f"what {fit.selected:,} selected of {fit.p:,} markers explain, not the heritability of all",
         f"{fit.dropped:,} markers do not vary among these people" if fit.dropped else "",
         "" if fit.converged else f"NOT converged in {fit.rounds} rounds",
@@ -141,21 +151,28 @@ def _exact_rows(posterior: ExactPosterior, trait: str, covariates: Sequence[str]
 
 def _nuts_rows(posterior: DataTree, trait: str, covariates: Sequence[str]) -> list[Row]:
     """Means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
-    common = {"trait": trait, "method": "nuts", "se_kind": "sd", "interval": "eti95", "note": ""}
     draws = {name: posterior["posterior"][name].sel(trait=trait) for name in VARIANCES}
     beta = posterior["posterior"]["beta"].sel(trait=trait)
     draws |= {f"beta[{name}]": beta.sel(covariate=name) for name in covariates}
-    rows: list[Row] = []
-    for name, values in draws.items():
-        array = values.to_numpy()
-        lower, upper = np.quantile(array, [0.025, 0.975])
-        row = {"parameter": name, "estimate": array.mean(), "se": array.std(ddof=1), "lower": lower, "upper": upper}
-        row |= {
-            "ess_bulk": float(arviz_stats.ess(array, method="bulk")),
-            "r_hat": float(arviz_stats.rhat(array)) if len(array) > 1 else np.nan,
-        }
-        rows.append(common | row)
-    return rows
+    return [
+        {"trait": trait, "method": "nuts", "parameter": name, "note": ""} | draws_row(values.to_numpy())
+        for name, values in draws.items()
+    ]
+
+
+def draws_row(array: Float[ndarray, "chain draw"]) -> Row:
+    """Return what a row says about draws of one number."""
+    lower, upper = np.quantile(array, [0.025, 0.975])
+    return {
+        "estimate": array.mean(),
+        "se": array.std(ddof=1),
+        "se_kind": "sd",
+        "lower": lower,
+        "upper": upper,
+        "interval": "eti95",
+        "ess_bulk": float(arviz_stats.ess(array, method="bulk")),
+        "r_hat": float(arviz_stats.rhat(array)) if len(array) > 1 else np.nan,
+    }
 
 
 def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
@@ -192,7 +209,8 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
         temporary.write_text("\n".join(lines) + "\n")
 
 
-def _wald(estimate: float, se: float) -> dict[str, Any]:
+def wald(estimate: float, se: float) -> Row:
+    """Return what a row says about an estimate that is about normal."""
     return {"se": se, "lower": estimate - _WALD * se, "upper": estimate + _WALD * se, "interval": "wald95"}
 
 
@@ -206,7 +224,8 @@ def _em_note(fit: EmFit) -> str:
     return f"{fit.iterations:,} iterations with {fit.m:,} random effects{end}"
 
 
-def _joined(*notes: str) -> str:
+def joined(*notes: str) -> str:
+    """Return several notes as one."""
     return "; ".join(filter(None, notes))
 
 

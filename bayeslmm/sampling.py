@@ -21,7 +21,7 @@ from bayeslmm.checks import InputError
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import describe
 from bayeslmm.progress import on_terminal
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.spectrum import JointData, RotatedData
 
 # ArviZ puts a lazy stand-in for numpyro into sys.modules. If `import numpyro.distributions` is what then loads it,
 # the submodules stay unbound in their packages (lazy_loader 0.6) and numpyro.factor fails: bind them.
@@ -38,6 +38,7 @@ _SAMPLE_STATS = {
     "accept_prob": "acceptance_rate",
 }
 _DATA_DIMS = {"y": ["eigenvector", "trait"], "s": ["eigenvector"], "X": ["eigenvector", "covariate"]}
+_MOST_DENSE = 64
 CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
 
 
@@ -46,8 +47,9 @@ class Program(Protocol):
     """A module (or any object) that holds a NumPyro program, as the files of `bayeslmm.models` do.
 
     Attributes:
-        DIMS: the dimensions of each site, for ArviZ.
-        model: called as ``model(data)`` or ``model(data, prior)``; its observed site is named "y".
+        DIMS: the dimensions of each site, for ArviZ, and of y, s and X where they are not those of one trait.
+        model: called as ``model(data)`` or ``model(data, prior)``; its observed site is named "y". Sites whose names
+            begin with an underscore are its own affair: they are sampled, but not kept.
         start: called as ``start(data)`` for the values of the sites from which the chains start.
     """
 
@@ -62,7 +64,7 @@ class Program(Protocol):
         ...
 
     @property
-    def start(self) -> Callable[[RotatedData], Mapping[str, ArrayLike]]:
+    def start(self) -> Callable[..., Mapping[str, ArrayLike]]:
         """Returns starting values in the support of each site."""
         ...
 
@@ -70,10 +72,11 @@ class Program(Protocol):
 @in_float64
 def sample(
     program: Program | Callable[..., None],
-    data: RotatedData,
+    data: RotatedData | JointData,
     *,
     seed: int,
     prior: Any = None,
+    start: Mapping[str, ArrayLike] | None = None,
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
@@ -85,14 +88,16 @@ def sample(
 
     The chains start from the Laplace approximation at ``program.start`` (REML, for ours): each at its own draw of
     it, with its covariance as the first mass matrix. They adapt a dense mass matrix and run side by side in float64.
-    The same seed gives the same draws on the same machine.
+    Sites of more than 64 elements (missing values) get a diagonal one, as a warm-up is too short to learn more, and
+    start from the same values in all chains. The same seed gives the same draws on the same machine.
 
     Args:
         program: a module of `bayeslmm.models`, an object like one, or a bare model function (its chains start at
             random and its dimensions get numbers for names).
-        data: one cohort in the eigenbasis.
+        data: one cohort in the eigenbasis, as the program wants it.
         seed: of all random numbers.
         prior: passed to the model as its second argument; by default the model's own.
+        start: values of the sites to start from; by default ``program.start(data)``.
         chains: how many, run side by side.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
@@ -101,7 +106,7 @@ def sample(
         attrs: kept with the result, beside versions, seed, priors, k_scale, n and the convention.
 
     Returns:
-        DataTree with groups posterior, sample_stats, observed_data (y) and constant_data (s, X).
+        DataTree with groups posterior, sample_stats, observed_data (y) and constant_data (s, X; E of several traits).
 
     Raises:
         InputError: if a number of chains or draws is not positive.
@@ -111,19 +116,22 @@ def sample(
     for name, value in (("chains", chains), ("draws", draws), ("warmup", warmup)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, but {value} was given")
-    model, dims, start = _parts(program, data)
+    model, dims, start = _parts(program, data, start)
     prior = _default_prior(model) if prior is None else prior
     arguments = (data,) if prior is None else (data, prior)
     key_start, key_scatter, key_run = jax.random.split(jax.random.key(seed), 3)
     # The potential, not the model: NumPyro would run the model op by op to find what is known here.
     potential = jax.jit(lambda z: potential_energy(model, arguments, {}, z))
-    centre, unravel = ravel_pytree(_unconstrained_start(model, arguments, start, key_start))
-    spread = _laplace_spread(lambda flat: potential(unravel(flat)), centre)
+    point = _unconstrained_start(model, arguments, start, key_start)
+    large = {name: value for name, value in point.items() if value.size > _MOST_DENSE}
+    centre, unravel = ravel_pytree({name: value for name, value in point.items() if name not in large})
+    spread = _laplace_spread(lambda flat: potential(large | unravel(flat)), centre)
+    dense = tuple(sorted(set(point) - set(large)))
     mcmc = MCMC(
         NUTS(
             potential_fn=potential,
-            dense_mass=True,
-            inverse_mass_matrix=spread @ spread.T,
+            dense_mass=[dense] if dense else [],  # pyright: ignore[reportArgumentType] (a list is documented)
+            inverse_mass_matrix={dense: spread @ spread.T} if dense else None,
             target_accept_prob=target_accept,
         ),
         num_warmup=warmup,
@@ -133,18 +141,20 @@ def sample(
         progress_bar=on_terminal(),
     )
     starts = jax.vmap(unravel)(centre + jax.random.normal(key_scatter, (chains, centre.size)) @ spread.T)
+    starts |= {name: jnp.repeat(value[None], chains, axis=0) for name, value in large.items()}
     if chains == 1:  # NumPyro wants no axis of chains then
         starts = jax.tree.map(lambda values: values[0], starts)
     mcmc.run(key_run, init_params=starts, extra_fields=tuple(_SAMPLE_STATS))
     constrain = jax.jit(jax.vmap(jax.vmap(lambda z: constrain_fn(model, arguments, {}, z, return_deterministic=True))))
+    draws_of = jax.device_get(constrain(mcmc.get_samples(group_by_chain=True)))
     tree = arviz_base.from_dict(
         {
-            "posterior": jax.device_get(constrain(mcmc.get_samples(group_by_chain=True))),
+            "posterior": {name: values for name, values in draws_of.items() if not name.startswith("_")},
             "sample_stats": _sample_stats(mcmc),
             "observed_data": {"y": np.asarray(data.Y)},
-            "constant_data": {"s": np.asarray(data.s), "X": np.asarray(data.X)},
+            "constant_data": _constant_data(data),
         },
-        coords=dict(coords or {}),
+        coords={name: list(values) for name, values in (coords or {}).items()},
         dims={**_DATA_DIMS, **dims},
     )
     tree.attrs |= {
@@ -161,11 +171,18 @@ def sample(
 
 
 def _parts(
-    program: Program | Callable[..., None], data: RotatedData
+    program: Program | Callable[..., None], data: RotatedData | JointData, start: Mapping[str, ArrayLike] | None
 ) -> tuple[Callable[..., None], Mapping[str, Sequence[str]], Mapping[str, ArrayLike] | None]:
     if isinstance(program, Program):
-        return program.model, program.DIMS, program.start(data)
-    return program, {}, None
+        return program.model, program.DIMS, program.start(data) if start is None else start
+    return program, {}, start
+
+
+def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:
+    """Return what the draws are conditional on, beside y; what is there for each trait side by side."""
+    constants = {name: value for name, value in data._asdict().items() if name not in ("Y", "k_scale")}
+    whole = {name: np.column_stack(v) if isinstance(v, tuple) else np.asarray(v) for name, v in constants.items()}
+    return {name: value for name, value in whole.items() if value.size}
 
 
 def _unconstrained_start(

@@ -33,6 +33,33 @@ class RotatedData(NamedTuple):
     k_scale: float = 1.0
 
 
+class JointData(NamedTuple):
+    """What inference of several traits at once takes: one cohort in the eigenbasis of its K.
+
+    Each trait has covariates of its own, and a person may lack some of the traits. A missing value is 0 in Y before
+    rotation, with a column of E that is 1 there: with the unknown value as the coefficient of that column, Y is
+    complete, and the rotation applies. Methods then integrate over those coefficients, which is exact.
+
+    Attributes:
+        s: eigenvalues of K, ascending, shape (n,).
+        Y: U'Y, shape (n, t).
+        X: U'X of each trait, shapes (n, c_j); before rotation 0 where the trait is missing, of full column rank.
+        E: U'E of each trait, shapes (n, m_j): one column for each missing value, so that E'E = I and E'X = 0.
+        k_scale: see `RotatedData`.
+    """
+
+    s: Float[ndarray, " n"]
+    Y: Float[ndarray, "n t"]
+    X: tuple[Float[ndarray, "n _"], ...]
+    E: tuple[Float[ndarray, "n _"], ...]
+    k_scale: float = 1.0
+
+    def take(self, traits: Sequence[int]) -> "JointData":
+        """Return some of the traits, in the order given, on the same people."""
+        X, E = tuple(self.X[j] for j in traits), tuple(self.E[j] for j in traits)
+        return self._replace(Y=self.Y[:, list(traits)], X=X, E=E)
+
+
 @dataclass(frozen=True)
 class Spectrum:
     """K = U diag(s) U'.
@@ -71,6 +98,31 @@ class Spectrum:
                 )
             check_finite(array, name=name, where="rotate")
         return RotatedData(self.s, self.U.T @ Y, self.U.T @ X, self.k_scale)
+
+    def rotate_jointly(self, Y: Float[ndarray, "n t"], X: Sequence[Float[ndarray, "n _"]]) -> JointData:
+        """Rotate several traits, each with covariates of its own.
+
+        Args:
+            Y: traits, NaN where a person lacks one, shape (n, t).
+            X: for each trait its covariates, shape (n, c_j); rows of people who lack the trait are not looked at.
+
+        Raises:
+            InputError: if shapes do not match, a covariate is missing where its trait is not, or somebody lacks all.
+        """
+        missing = np.isnan(Y)
+        if missing.all(axis=1).any():
+            raise InputError(f"row {int(missing.all(axis=1).argmax()) + 1} of Y lacks all traits: leave it out")
+        if len(X) != Y.shape[1]:
+            raise InputError(f"each of the {Y.shape[1]} traits needs its covariates, but {len(X)} matrices were given")
+        known = [np.where(lacks[:, None], 0.0, columns) for columns, lacks in zip(X, missing.T, strict=True)]
+        rotated = [self.rotate(np.where(missing, 0.0, Y), columns) for columns in known]
+        return JointData(
+            self.s,
+            rotated[0].Y,
+            tuple(data.X for data in rotated),
+            tuple(np.ascontiguousarray(self.U[lacks].T) for lacks in missing.T),
+            self.k_scale,
+        )
 
     def principal_components(self, k: int) -> Float64[ndarray, "n k"]:
         """Return the k leading eigenvectors of K, leading first, shape (n, k), each of length 1.

@@ -1,12 +1,16 @@
 """What the command line says to a person."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from bayeslmm.cohort import Cohort
 from bayeslmm.compare import Comparison
+from bayeslmm.correlations import Correlations
+from bayeslmm.diagnostics import Diagnostics
 from bayeslmm.heritability import Heritability
+from bayeslmm.joint_cohort import JointCohort
 
 _METHODS: dict[str, str] = {
     "reml": "REML (se)",
@@ -32,6 +36,29 @@ def cohort_lines(cohort: Cohort) -> str:
     return "\n".join(lines)
 
 
+def joint_cohort_lines(cohort: JointCohort) -> str:
+    """Say who is analysed for several traits, who is not, and what is done about values that are missing."""
+    counts = zip(cohort.traits, (~cohort.missing).sum(axis=0), strict=True)
+    everything = int((~cohort.missing).all(axis=1).sum())
+    lines = [
+        f"{len(cohort.ids):,} people: {', '.join(f'{count:,} with {trait}' for trait, count in counts)}, "
+        f"{everything:,} with {'both' if len(cohort.traits) == 2 else 'all'}; one decomposition of their kinship"
+    ]
+    lines += [
+        f"  covariates of {trait}: {', '.join(names) or 'none'}"
+        for trait, names in zip(cohort.traits, cohort.covariates, strict=True)
+    ]
+    lines += [f"  dropped: {drop}" for drop in cohort.dropped]
+    if m := int(cohort.missing.sum()):
+        c = sum(map(len, cohort.covariates))
+        lines.append(
+            f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect of its own "
+            f"({len(cohort.ids) * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them beside "
+            f"the parameters; --complete-only would drop {len(cohort.ids) - everything:,} people instead"
+        )
+    return "\n".join(lines)
+
+
 def result_lines(result: Heritability) -> str:
     """Return a short table of one trait: a column for each method, and the answer of the best one in a sentence."""
     table = result.estimates[~result.estimates["parameter"].str.startswith("beta")]
@@ -43,18 +70,80 @@ def result_lines(result: Heritability) -> str:
     columns["95% interval"] = dict(zip(best["parameter"], map(_interval, best.itertuples()), strict=True))
     frame = pd.DataFrame(columns).reindex(["h2", "pve", "sigma2_u", "sigma2_e", "loglik"]).dropna(how="all").fillna("")
     lines = [frame.to_string(), *_notes(table), _answer(result, best)]
-    if result.diagnostics is not None:
-        d = result.diagnostics
-        sizes = f"bulk ESS {d.ess_bulk:,.0f}, tail ESS {d.ess_tail:,.0f}"
-        lines.append(f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergences")
-        lines += [f"DIAGNOSTICS FAILED: {failure}" for failure in d.failures]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_diagnostics(result.diagnostics)])
+
+
+def correlation_lines(result: Correlations) -> str:
+    """Return a table of several traits: a column for each method; and what is known of each pair, in sentences."""
+    table = result.estimates[~result.estimates["parameter"].str.startswith("beta")]
+    best = table[table["method"] == next(method for method in _BEST_FIRST if method in result.fits)]
+    keys = list(zip(best["trait"], best["parameter"], strict=True))
+    columns: dict[str, dict[tuple[str, str], str | float]] = {
+        _METHODS[str(method)]: dict(
+            zip(zip(rows["trait"], rows["parameter"], strict=True), map(_cell, rows.itertuples()), strict=True)
+        )
+        for method, rows in table.groupby("method", sort=False)
+    }
+    columns["95% interval"] = dict(zip(keys, map(_interval, best.itertuples()), strict=True))
+    frame = pd.DataFrame(columns).reindex(pd.MultiIndex.from_tuples(keys)).fillna("")
+    lines = [frame.to_string(), *_joint_notes(table)]
+    for pair in result.pairs.to_dict("records"):
+        lines += _about_pair(pair, best[(best["trait"] == pair["pair"]) & (best["parameter"] == "rho_u")].iloc[0])
+    lines.append("took: " + ", ".join(f"{_name(method)} {spent:.1f} s" for method, spent in result.seconds.items()))
+    return "\n".join([*lines, *_diagnostics(result.diagnostics)])
+
+
+def _joint_notes(table: pd.DataFrame) -> list[str]:
+    """What the notes say, each once, with the rows that have it unless all of the method do."""
+    noted = table[(table["method"] != "nuts") & (table["note"] != "")]
+    parts = noted.assign(note=noted["note"].str.split("; ")).explode("note")
+    lines: list[str] = []
+    for (method, note), rows in parts.groupby(["method", "note"], sort=False):
+        method = str(method)
+        names = ", ".join(f"{row.parameter} of {row.trait}" for row in rows.itertuples())
+        of_all = len(rows) == (table["method"] == method).sum()
+        lines.append(f"  {_name(method)}{'' if of_all else f' ({names})'}: {note}")
+    return lines
+
+
+def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series) -> list[str]:
+    kind = "probability" if rho_u["interval"] == "eti95" else "confidence"
+    interval = (
+        f", with 95% {kind} between {rho_u['lower']:.3f} and {rho_u['upper']:.3f}" if pd.notna(rho_u["lower"]) else ""
+    )
+    lines = [f"genetic correlation of {pair['pair'].replace(':', ' and ')}: {rho_u['estimate']:.3f}{interval}"]
+    if "identified" in pair:
+        verdict = "" if pair["identified"] else ": NOT IDENTIFIED by these data, the prior decides what you see"
+        lines.append(
+            f"  P(rho_u > 0) = {pair['probability_positive']:.4g}; posterior and prior of rho_u share "
+            f"{pair['prior_overlap']:.0%}{verdict}"
+        )
+    if "ratio_zero" in pair:
+        lines.append(
+            f"  likelihood ratio of rho_u = 0: {pair['ratio_zero']:.3f} (p = {pair['p_zero']:.2g}, chi2); of |rho_u| = "
+            f"1: {pair['ratio_one']:.3f} (p = {pair['p_one']:.2g}, half chi2); {pair['both']:,} people have both traits"
+        )
+    return lines
+
+
+def _diagnostics(d: Diagnostics | None) -> list[str]:
+    if d is None:
+        return []
+    sizes = f"bulk ESS {d.ess_bulk:,.0f}, tail ESS {d.ess_tail:,.0f}"
+    return [
+        f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergences",
+        *(f"DIAGNOSTICS FAILED: {failure}" for failure in d.failures),
+    ]
 
 
 def _notes(table: pd.DataFrame) -> list[str]:
     """What the notes say about h2, method by method: boundaries, ends that were not reached, impossible values."""
     rows = table[(table["parameter"] == "h2") & (table["note"] != "")].to_dict("records")
-    return [f"  {_METHODS[row['method']].split(' (')[0]}: {row['note']}" for row in rows]
+    return [f"  {_name(row['method'])}: {row['note']}" for row in rows]
+
+
+def _name(method: str) -> str:
+    return _METHODS[method].split(" (")[0]
 
 
 def comparison_lines(found: Comparison) -> str:

@@ -13,7 +13,6 @@ v is the variance of y given X, X* = Q R, and beta = R^-1 b are the fixed effect
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
 from numpyro.distributions.transforms import AffineTransform
@@ -24,7 +23,7 @@ from bayeslmm import likelihood, parameters
 from bayeslmm.design import orthonormal
 from bayeslmm.estimators.reml import reml
 from bayeslmm.priors import VariancePrior as Prior
-from bayeslmm.priors import residual_variance
+from bayeslmm.priors import in_units, residual_variance
 from bayeslmm.spectrum import RotatedData
 
 DIMS = {
@@ -46,10 +45,10 @@ def model(data: RotatedData, prior: Prior = Prior(), *, observe: bool = True) ->
     v = residual_variance(data.Y, data.X)
 
     h2 = jnp.asarray(numpyro.sample("h2", prior.h2.expand([1]).to_event(1)))
-    sigma2_p = numpyro.sample("sigma2_p", _in_units(prior.sigma2_p, v).to_event(1))
+    sigma2_p = numpyro.sample("sigma2_p", in_units(prior.sigma2_p, v).to_event(1))
     sigma2_u, sigma2_e = h2 * sigma2_p, (1 - h2) * sigma2_p
     with reparam(config={"b": ExplicitReparam(_least_squares(data, sigma2_u, sigma2_e).inv)}):
-        b = numpyro.sample("b", _in_units(prior.beta, np.sqrt(v)).expand([Q.shape[1], 1]).to_event(2))
+        b = numpyro.sample("b", in_units(prior.beta, np.sqrt(v)).expand([Q.shape[1], 1]).to_event(2))
 
     numpyro.deterministic("sigma2_u", sigma2_u)
     numpyro.deterministic("sigma2_e", sigma2_e)
@@ -66,10 +65,6 @@ def start(data: RotatedData) -> dict[str, ArrayLike]:
     _, R = orthonormal(data.X)
     to_base = _least_squares(data, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
     return {"h2": h2[None], "sigma2_p": np.array([sigma2_p]), "b_base": to_base((R @ fit.beta)[:, None])}
-
-
-def _in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:
-    return dist.TransformedDistribution(prior, AffineTransform(0.0, jnp.asarray(unit)))
 
 
 def _least_squares(data: RotatedData, sigma2_u: ArrayLike, sigma2_e: ArrayLike) -> AffineTransform:

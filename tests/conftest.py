@@ -1,14 +1,16 @@
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bed_reader import to_bed
+from scipy.linalg import block_diag
 
 import bayeslmm as bl
 from bayeslmm.kinship import Kinship
-from bayeslmm.spectrum import RotatedData, Spectrum
+from bayeslmm.spectrum import JointData, RotatedData, Spectrum
 
 ROOT = Path(__file__).resolve().parents[1]
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
@@ -116,3 +118,82 @@ def plink(tmp_path, rng):
     path = tmp_path / "toy.bed"
     to_bed(path, G, properties={"fid": ids, "iid": ids, "chromosome": ["1"] * p})
     return tmp_path / "toy", G, ids
+
+
+@dataclass(frozen=True)
+class DenseTraits:
+    """A small problem of several traits before rotation, with everything that a dense formula needs."""
+
+    K: np.ndarray
+    Y: np.ndarray
+    X: tuple[np.ndarray, ...]
+    data: JointData
+
+    @property
+    def known(self) -> np.ndarray:
+        return ~np.isnan(self.Y.T.ravel())
+
+    @property
+    def y(self) -> np.ndarray:
+        """Records of the first trait, then of the second, and so on."""
+        return self.Y.T.ravel()[self.known]
+
+    @property
+    def stacked(self) -> np.ndarray:
+        return block_diag(*self.X)[self.known]
+
+    def V(self, Gamma_u, Gamma_e) -> np.ndarray:
+        n = len(self.K)
+        whole = np.kron(Gamma_u, self.K) + np.kron(Gamma_e, np.eye(n))
+        return whole[np.ix_(self.known, self.known)]
+
+
+@pytest.fixture
+def dense_traits(rng):
+    """Make traits of few people by dense arithmetic, each with covariates of its own and some missing values."""
+
+    def make(t: int = 2, n: int = 25, *, missing: bool = True) -> DenseTraits:
+        W = rng.standard_normal((n, 2 * n)) * np.geomspace(3, 0.1, 2 * n)
+        K = W @ W.T / np.trace(W @ W.T) * n
+        Y = 3 + rng.standard_normal((n, t)) @ (np.eye(t) + 0.3) + np.linalg.cholesky(K) @ rng.standard_normal((n, t))
+        if missing:
+            for j in range(t):
+                Y[rng.choice(n - t, 3, replace=False) + j, j] = np.nan
+            Y[np.isnan(Y).all(axis=1)] = 1.0
+        X = tuple(np.column_stack([np.ones(n), rng.standard_normal((n, j))]) for j in range(t))
+        return DenseTraits(K, Y, X, bl.decompose(K).rotate_jointly(Y, X))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mouse_pair(mouse_kinship):
+    """Rotated data of CD8 and MCH on GEMMA's centred K up to its scale: of mice with both, or of all with either."""
+    made: dict[bool, JointData] = {}
+
+    def data(*, complete_only: bool) -> JointData:
+        if complete_only not in made:
+            people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), ["CD8", "MCH"])
+            cohort = bl.align_jointly(mouse_kinship("vanraden"), people, complete_only=complete_only)
+            made[complete_only] = bl.decompose(cohort.K).rotate_jointly(cohort.Y, cohort.X)
+        return made[complete_only]
+
+    return data
+
+
+@pytest.fixture(scope="session")
+def gryphon_pair(shared) -> JointData:
+    """Rotated data of BWT (854 records) and TARSUS (683) on the pedigree."""
+    folder = shared / "gryphon"
+    people = bl.measure(bl.read_table(folder / "pheno.tsv"), ["BWT", "TARSUS"])
+    cohort = bl.align_jointly(bl.pedigree_kinship(folder / "pedigree.csv"), people)
+    return bl.decompose(cohort.K).rotate_jointly(cohort.Y, cohort.X)
+
+
+def simulated_traits(s: np.ndarray, Gamma_u: np.ndarray, Gamma_e: np.ndarray, rng: np.random.Generator) -> JointData:
+    """Rotated data of complete traits with an intercept, on given eigenvalues."""
+    n, t = len(s), len(Gamma_u)
+    U = Spectrum(s, np.eye(n))
+    normal = [rng.multivariate_normal(np.zeros(t), Gamma, size=n, method="eigh") for Gamma in (Gamma_u, Gamma_e)]
+    ones = np.linalg.qr(rng.standard_normal((n, 1)))[0] * np.sqrt(n)
+    return U.rotate_jointly(np.sqrt(s)[:, None] * normal[0] + normal[1], [ones] * t)

@@ -1,7 +1,11 @@
 import arviz_base
 import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy.stats import norm
 
 import bayeslmm as bl
+from bayeslmm.diagnostics import prior_overlap
 
 
 def tree(draws, *, diverging=0):
@@ -35,3 +39,23 @@ def test_divergences_fail(rng):
 
 def test_a_single_chain_fails(rng):
     assert any("one chain only" in failure for failure in bl.diagnose(tree(rng.standard_normal((1, 1000)))).failures)
+
+
+def test_prior_overlap_is_the_shared_area(rng):
+    """Against integrals: nothing moved, all moved, and half of a uniform prior left."""
+    uniform = dist.Uniform(-1.0, 1.0)
+    assert prior_overlap(rng.uniform(-1, 1, 100_000), uniform, -1.0, 1.0) > 0.98
+    assert prior_overlap(np.full(1000, 0.99), uniform, -1.0, 1.0) == pytest.approx(0.05)
+    assert prior_overlap(rng.uniform(0, 1, 100_000), uniform, -1.0, 1.0) == pytest.approx(0.5, abs=1e-6)
+    normal = np.clip(0.2 * rng.standard_normal(200_000), -0.999, 0.999)
+    points = np.linspace(-1, 1, 20_001)
+    exact = np.minimum(norm.pdf(points, scale=0.2), 0.5).mean() * 2
+    assert prior_overlap(normal, uniform, -1.0, 1.0) == pytest.approx(exact, abs=0.02)
+
+
+def test_constant_elements_do_not_fail_the_checks(rng):
+    """The diagonal of a correlation matrix: no variance, no R-hat, and no complaint."""
+    draws = {"rho": np.stack([np.ones((4, 500)), rng.standard_normal((4, 500))], axis=-1)}
+    flags = {"diverging": np.zeros((4, 500), dtype=bool)}
+    posterior = arviz_base.from_dict({"posterior": draws, "sample_stats": flags})
+    assert bl.diagnose(posterior).failures == ()

@@ -1,11 +1,25 @@
 import jax
 import numpy as np
+import pytest
 import scipy.linalg
 import scipy.stats
 from numpy.testing import assert_allclose
+from scipy.stats import multivariate_normal
 
-from bayeslmm.likelihood import at_unit_scale, gls, log_ml, log_reml, rescale, univariate
+import bayeslmm as bl
+from bayeslmm.likelihood import (
+    at_unit_scale,
+    gls,
+    joint_gls,
+    joint_log_reml,
+    log_ml,
+    log_reml,
+    multivariate,
+    rescale,
+    univariate,
+)
 from bayeslmm.precision import in_float64
+from bayeslmm.spectrum import JointData
 
 SIGMA2_U, SIGMA2_E = 0.7, 0.3
 
@@ -77,3 +91,72 @@ def test_a_model_without_covariates_has_a_likelihood(small_data, dense):
     expected = scipy.stats.multivariate_normal(cov=V_of(K)).logpdf(y)
     assert_allclose(log_ml(bare, SIGMA2_U, SIGMA2_E), expected, rtol=1e-10)
     assert_allclose(log_reml(bare, SIGMA2_U, SIGMA2_E), expected, rtol=1e-10)
+
+
+def gammas(t, rng):
+    A, B = rng.standard_normal((2, t, t + 1))
+    return A @ A.T / t, B @ B.T / t
+
+
+@pytest.mark.parametrize("t", [1, 2, 4])
+@in_float64
+def test_multivariate_equals_dense_normal(dense_traits, rng, t):
+    """Rows in the eigenbasis against one normal of n t dimensions."""
+    dense = dense_traits(t, missing=False)
+    Gamma_u, Gamma_e = gammas(t, rng)
+    mean = rng.standard_normal(dense.Y.shape)
+    rotated = bl.decompose(dense.K)
+    found = multivariate(rotated.s, rotated.U.T @ mean, Gamma_u, Gamma_e).log_prob(rotated.U.T @ dense.Y)
+    expected = multivariate_normal(mean.T.ravel(), dense.V(Gamma_u, Gamma_e)).logpdf(dense.y)
+    assert_allclose(found, expected, rtol=1e-10)
+
+
+@in_float64
+def test_multivariate_of_one_trait_is_univariate(small_data):
+    one = univariate(small_data.s, small_data.X[:, 0], 0.3, 0.8).log_prob(small_data.Y[:, 0])
+    Gamma_u, Gamma_e = np.array([[0.3]]), np.array([[0.8]])
+    many = multivariate(small_data.s, small_data.X[:, [0]], Gamma_u, Gamma_e).log_prob(small_data.Y)
+    assert_allclose(many, one, rtol=1e-12)
+
+
+@in_float64
+def test_multivariate_draws_have_its_covariance(rng):
+    Gamma_u, Gamma_e = gammas(2, rng)
+    draws = np.asarray(
+        multivariate(np.array([0.0, 2.0]), np.zeros((2, 2)), Gamma_u, Gamma_e).sample(jax.random.key(1), (20_000,))
+    )
+    for i, s in enumerate([0.0, 2.0]):
+        V = s * Gamma_u + Gamma_e
+        error = np.sqrt((V**2 + np.outer(np.diag(V), np.diag(V))) / 20_000)
+        assert (np.abs(np.cov(draws[:, i].T) - V) < 4 * error).all()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("t", [1, 2, 3])
+@in_float64
+def test_joint_log_reml_equals_dense_formula_of_the_records(dense_traits, rng, t, missing):
+    """Harville's formula with the covariance matrix of the records that are there, and each trait its covariates."""
+    dense = dense_traits(t, missing=missing and t > 1)
+    Gamma_u, Gamma_e = gammas(t, rng)
+    V, X, y = dense.V(Gamma_u, Gamma_e), dense.stacked, dense.y
+    A = X.T @ np.linalg.solve(V, X)
+    beta = np.linalg.solve(A, X.T @ np.linalg.solve(V, y))
+    quad = (y - X @ beta) @ np.linalg.solve(V, y - X @ beta)
+    log_dets = [np.linalg.slogdet(matrix)[1] for matrix in (V, A, X.T @ X)]
+    N, c = X.shape
+    expected = -((N - c) * np.log(2 * np.pi) + log_dets[0] + log_dets[1] - log_dets[2] + quad) / 2
+    assert_allclose(joint_log_reml(dense.data, Gamma_u, Gamma_e), expected, rtol=1e-10)
+    fit = joint_gls(dense.data, Gamma_u, Gamma_e)
+    parts = zip(dense.data.X, dense.data.E, strict=True)
+    fixed = np.concatenate([np.repeat([True, False], [X.shape[1], E.shape[1]]) for X, E in parts])
+    assert_allclose(np.asarray(fit.coefficients)[fixed], beta, rtol=1e-8)
+    cov = np.linalg.inv(np.asarray(fit.root @ fit.root.T))[np.ix_(fixed, fixed)]
+    assert_allclose(cov, np.linalg.inv(A), rtol=1e-8, atol=1e-12)
+    assert_allclose(fit.quad, quad, rtol=1e-8)
+
+
+@in_float64
+def test_joint_log_reml_of_one_trait_is_log_reml(small_data):
+    one = JointData(small_data.s, small_data.Y, (small_data.X,), (np.zeros((len(small_data.s), 0)),))
+    joint = joint_log_reml(one, np.array([[0.3]]), np.array([[0.8]]))
+    assert_allclose(joint, log_reml(small_data, 0.3, 0.8), rtol=1e-12)

@@ -1,0 +1,183 @@
+"""Several traits of one cohort through every method asked for: their correlations, genetic and residual."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+from xarray import DataTree
+
+from bayeslmm.checks import InputError
+from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics, diagnose, prior_overlap
+from bayeslmm.estimators.joint_moments import joint_moments
+from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
+from bayeslmm.information import Kind
+from bayeslmm.joint_information import correlation_tests
+from bayeslmm.joint_results import JointFit, draws_of_traits, joint_rows_of, pair_name
+from bayeslmm.models import bivariate, multivariate
+from bayeslmm.priors import BivariatePrior, JointPrior, correlation_prior
+from bayeslmm.results import Row, joined, to_table
+from bayeslmm.sampling import sample
+from bayeslmm.spectrum import JointData
+
+JointMethod = Literal["mom", "reml", "nuts"]
+JOINT_METHODS: tuple[JointMethod, ...] = get_args(JointMethod)
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """What is known about several traits.
+
+    Attributes:
+        traits: their names.
+        estimates: the table of `results`: rows of each trait, and of each pair as ``A:B``.
+        pairs: a row for each pair: how many people have both, tests of rho_u, and what the draws say about it.
+        reml: always there, the other methods stand on it.
+        fits: what each method asked for returned.
+        diagnostics: of the draws, if NUTS was asked for.
+        rho_prior: of each genetic and of each residual correlation.
+        seconds: what each method took, compilation included; REML with its tests and standard errors.
+    """
+
+    traits: tuple[str, ...]
+    estimates: pd.DataFrame
+    pairs: pd.DataFrame
+    reml: JointEstimate
+    fits: Mapping[JointMethod, JointFit]
+    diagnostics: Diagnostics | None
+    rho_prior: tuple[dist.Distribution, dist.Distribution]
+    seconds: Mapping[JointMethod, float]
+
+    @property
+    def posterior(self) -> DataTree | None:
+        """NUTS draws, if asked for."""
+        fit = self.fits.get("nuts")
+        return fit if isinstance(fit, DataTree) else None
+
+
+def correlations(
+    data: JointData,
+    *,
+    traits: Sequence[str],
+    covariates: Sequence[Sequence[str]],
+    seed: int,
+    methods: Sequence[JointMethod] = ("mom", "reml", "nuts"),
+    se_kind: Kind = "average",
+    prior: JointPrior | None = None,
+    chains: int = 4,
+    draws: int = 1000,
+    warmup: int = 1000,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> Correlations:
+    """Estimate genetic and residual correlations of two or more traits.
+
+    Args:
+        data: the traits in the eigenbasis.
+        traits: their names.
+        covariates: for each trait the names of the columns of its X.
+        seed: of the draws.
+        methods: which of `JOINT_METHODS`.
+        se_kind: which information gives the standard errors of REML.
+        prior: of NUTS: `bivariate.Prior` for two traits, `multivariate.Prior` for more.
+        chains: number of NUTS chains.
+        draws: kept draws per chain.
+        warmup: adaptation steps per chain.
+        coords: names of further dimensions of the draws, such as `JointCohort.coords`.
+        attrs: kept with the draws.
+
+    Raises:
+        InputError: if a method is unknown, or the prior is not one of so many traits.
+    """
+    traits, t = tuple(traits), len(traits)
+    if unknown := [method for method in methods if method not in JOINT_METHODS]:
+        raise InputError(f"methods must be among {', '.join(JOINT_METHODS)}, but {unknown[0]!r} was given")
+    program = bivariate if t == 2 else multivariate
+    prior = prior or program.Prior()
+    if not isinstance(prior, program.Prior):
+        raise InputError(f"the prior of {t} traits must be a {program.Prior.__name__}, but is a {type(prior).__name__}")
+    pairs = list(combinations(range(t), 2))
+    seconds: dict[JointMethod, float] = {}
+
+    @contextmanager
+    def timed(method: JointMethod) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        seconds[method] = seconds.get(method, 0.0) + time.perf_counter() - begun
+
+    def rows(fit: JointFit) -> list[Row]:
+        return joint_rows_of(fit, data, traits=traits, covariates=covariates, overlaps=best.overlaps, se_kind=se_kind)
+
+    with timed("reml"):
+        best = joint_reml(data)
+    about: list[dict[str, Any]] = [
+        {"pair": pair_name(traits, pair), "both": int(best.overlaps[pair])} for pair in pairs
+    ]
+    fits: dict[JointMethod, JointFit] = {}
+    table: list[Row] = []
+    for method in methods:
+        with timed(method):
+            match method:
+                case "mom":
+                    fits[method] = joint_moments(data)
+                case "reml":
+                    fits[method] = best
+                    for one, pair in zip(about, pairs, strict=True):
+                        one |= asdict(correlation_tests(best, data, pair))
+                case "nuts":
+                    names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
+                    fits[method] = sample(
+                        program,
+                        data,
+                        seed=seed,
+                        prior=prior,
+                        start=program.start(data, best),
+                        chains=chains,
+                        draws=draws,
+                        warmup=warmup,
+                        coords={"trait": traits, "trait_bis": traits, "coefficient": names} | dict(coords or {}),
+                        attrs=attrs,
+                    )
+            table += rows(fits[method])
+    rho_prior = _rho_prior(prior, t)
+    drawn = fits.get("nuts")
+    diagnostics = None
+    if isinstance(drawn, DataTree):
+        diagnostics = diagnose(drawn)
+        for one, pair in zip(about, pairs, strict=True):
+            one |= _data_about(drawn, pair, rho_prior[0])
+        told = {one["pair"]: _told(one) for one in about}
+        for row in table:
+            if (row["method"], row["parameter"]) == ("nuts", "rho_u"):
+                row["note"] = joined(told[row["trait"]], row["note"])
+    return Correlations(traits, to_table(table), pd.DataFrame(about), best, fits, diagnostics, rho_prior, seconds)
+
+
+def _rho_prior(prior: JointPrior, t: int) -> tuple[dist.Distribution, dist.Distribution]:
+    if isinstance(prior, BivariatePrior):
+        return prior.rho_u, prior.rho_e
+    return correlation_prior(prior.eta_u, t), correlation_prior(prior.eta_e, t)
+
+
+def _data_about(posterior: DataTree, pair: tuple[int, int], prior: dist.Distribution) -> dict[str, Any]:
+    """Return what the draws say about a genetic correlation, and how far they are from its prior."""
+    rho_u = draws_of_traits(posterior)["rho_u"][(..., *pair)]
+    overlap = prior_overlap(rho_u, prior, -1.0, 1.0)
+    return {
+        "probability_positive": float(np.mean(rho_u > 0)),
+        "prior_overlap": overlap,
+        "identified": overlap <= MOST_OVERLAP,
+    }
+
+
+def _told(about: Mapping[str, Any]) -> str:
+    verdict = "" if about["identified"] else ": rho_u is NOT IDENTIFIED by these data, the prior decides"
+    return (
+        f"P(rho_u > 0) = {about['probability_positive']:.4g}; posterior and prior share "
+        f"{about['prior_overlap']:.0%}{verdict}"
+    )

@@ -1,0 +1,169 @@
+r"""The method of moments for several traits: one linear system for each pair, without a likelihood.
+
+With M_j = I - Z_j (Z_j'Z_j)^-1 Z_j', Z_j = [X_j E_j] (covariates, and cells without a value), for traits j and k
+
+    [ tr(M_j K M_k K)  tr(M_j K M_k) ; tr(M_j K M_k)  tr(M_j M_k) ] [cov_u; cov_e] =
+        [ y_j'M_j K M_k y_k ; y_j'M_j M_k y_k ]
+
+whose diagonal cases j = k are the equations of `moments`: six parameters for a pair. The right-hand sides are bilinear
+forms of normal vectors, so that all their covariances are traces: :math:`Cov(y_j'Ay_k, y_i'By_m) =
+tr(A V_{ki} B V_{mj}) + tr(A V_{km} B' V_{ij})`.
+
+Sources: Haseman and Elston (1972), doi:10.1007/BF01066731; Searle, Casella and McCulloch (1992), Variance Components,
+appendix S.5, for the covariances of quadratic forms.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, product
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from bayeslmm.checks import InputError
+from bayeslmm.design import orthonormal
+from bayeslmm.estimators.traces import Traces, check_identified
+from bayeslmm.spectrum import JointData
+
+_ROWS = 256
+Name = tuple[int, int, int]  # the matrix M_j S^a M_k, as j, k, a
+
+
+@dataclass(frozen=True)
+class JointMoments:
+    """Covariance matrices by the method of moments: unbiased, and for that not confined to the parameter space.
+
+    Attributes:
+        Gamma_u, Gamma_e: as the equations give them, shape (t, t): they need not be positive semi-definite. Elements
+            that the records do not identify (`overlaps`) are NaN.
+        cov: sampling covariance of `elements`, for normal data with these matrices.
+    """
+
+    Gamma_u: Float64[ndarray, "t t"]
+    Gamma_e: Float64[ndarray, "t t"]
+    cov: Float64[ndarray, "k k"]
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Which matrices are not positive semi-definite."""
+        named = {"Gamma_u": self.Gamma_u, "Gamma_e": np.nan_to_num(self.Gamma_e)}
+        return tuple(name for name, Gamma in named.items() if np.linalg.eigvalsh(Gamma)[0] < 0)
+
+
+def elements(Gamma_u: ndarray, Gamma_e: ndarray) -> Float64[ndarray, " k"]:
+    """Return the distinct elements of both matrices: the upper triangles row by row, Gamma_u first."""
+    upper = np.triu_indices(len(Gamma_u))
+    return np.concatenate([Gamma_u[upper], Gamma_e[upper]])
+
+
+def overlaps(data: JointData) -> Float64[ndarray, "t t"]:
+    """Return how many people have both traits of each pair; where none has, cov_e is not identified."""
+    n, m = len(data.s), [E.shape[1] for E in data.E]
+    both_missing = [[float(np.square(a.T @ b).sum()) for b in data.E] for a in data.E]
+    return np.round(n - np.add.outer(m, m) + np.array(both_missing))
+
+
+def joint_moments(data: JointData) -> JointMoments:
+    """Estimate the covariance matrices of several traits by the method of moments, in O(n^2 C).
+
+    Args:
+        data: the traits in the eigenbasis.
+
+    Raises:
+        InputError: if the people with a trait are all equally related.
+    """
+    n, t = data.Y.shape
+    s, design, bases = np.asarray(data.s), *_distinct_designs(data)
+    R = np.column_stack([y - bases[d] @ (bases[d].T @ y) for y, d in zip(data.Y.T, design, strict=True)])
+    pairs = list(combinations_with_replacement(range(t), 2))
+    matrices = {(d, e, a) for (d, e), a in product(product(design, design), (0, 1))}
+    words: dict[tuple[Name, Name], ndarray] = {}
+    traces: dict[Name, ndarray] = dict.fromkeys(matrices, np.zeros(2))
+    powers = np.column_stack([np.ones(n), s])
+    for rows, N in _row_blocks(s, bases, matrices):
+        for name, block in N.items():
+            traces[name] = traces[name] + powers[rows].T @ block[np.arange(len(rows)), rows]
+        for one, other in product(N, N):
+            word = powers[rows].T @ (N[one] * N[other]) @ powers
+            words[one, other] = words.get((one, other), 0) + word
+
+    solutions, inverses = [], []
+    unidentified = overlaps(data) == 0
+    for j, k in pairs:
+        system = np.array([traces[design[j], design[k], a][::-1] for a in (1, 0)])
+        q = np.array([R[:, j] @ (s * R[:, k]), R[:, j] @ R[:, k]])
+        if j == k:
+            check_identified(Traces(system[1, 1], system[0, 1], system[0, 0], np.nan, np.nan))
+        if unidentified[j, k]:
+            system, q = np.diag([system[0, 0], 1.0]), np.array([q[0], 0.0])
+        elif np.linalg.det(system) <= 1e-10 * system[0, 0] * system[1, 1]:
+            raise InputError(
+                f"the people with both of the traits {j + 1} and {k + 1} are too few or too equally related to tell "
+                "their genetic covariance from their residual one: analyse the traits apart"
+            )
+        solutions.append(np.linalg.solve(system, q))
+        inverses.append(np.linalg.inv(system))
+    found = np.array(solutions)
+    Gamma_u, Gamma_e = (_symmetric(column, t) for column in found.T)
+    cov = _sampling_cov(pairs, design, words, inverses, Gamma_u, Gamma_e)
+    Gamma_e = np.where(unidentified, np.nan, Gamma_e)
+    return JointMoments(Gamma_u, Gamma_e, cov)
+
+
+def _distinct_designs(data: JointData) -> tuple[list[int], list[ndarray]]:
+    """Return which design each trait has, and an orthonormal basis of each: traits often share one."""
+    design: list[int] = []
+    kept: list[int] = []
+    for j, (X, E) in enumerate(zip(data.X, data.E, strict=True)):
+        same = (i for i, k in enumerate(kept) if np.array_equal(X, data.X[k]) and np.array_equal(E, data.E[k]))
+        design.append(next(same, len(kept)))
+        kept += [j] if design[-1] == len(kept) else []
+    return design, [np.column_stack([orthonormal(data.X[j])[0], data.E[j]]) for j in kept]
+
+
+def _row_blocks(
+    s: ndarray, bases: list[ndarray], names: set[Name]
+) -> Iterator[tuple[ndarray, dict[Name, Float64[ndarray, "rows n"]]]]:
+    """Yield M_j S^a M_k in blocks of rows: whole, they would be n x n each."""
+    right: dict[Name, ndarray] = {}
+    for d, e, a in names:
+        Qd, Qe = bases[d], bases[e]
+        right[d, e, a] = (s[:, None] ** a * Qd).T - (Qd.T @ (s[:, None] ** a * Qe)) @ Qe.T
+    for rows in np.array_split(np.arange(len(s)), max(len(s) // _ROWS, 1)):
+        N: dict[Name, ndarray] = {}
+        for d, e, a in names:
+            block = -bases[d][rows] @ right[d, e, a] - (s[rows, None] ** a * bases[e][rows]) @ bases[e].T
+            block[np.arange(len(rows)), rows] += s[rows] ** a
+            N[d, e, a] = block
+        yield rows, N
+
+
+def _sampling_cov(
+    pairs: list[tuple[int, int]],
+    design: list[int],
+    words: dict[tuple[Name, Name], ndarray],
+    inverses: list[ndarray],
+    Gamma_u: ndarray,
+    Gamma_e: ndarray,
+) -> Float64[ndarray, "k k"]:
+    """Return the covariance of the solutions: that of the bilinear forms, through the inverse of each system."""
+    gamma = np.stack([Gamma_e, Gamma_u])  # by power of S
+
+    def covariance(j: int, k: int, a: int, i: int, m: int, b: int) -> float:
+        # tr(N_1 D N_2 D') is a sum of products of elements of N_1 and of N_2', which is M_m S^b M_i.
+        straight = words[(design[j], design[k], a), (design[m], design[i], b)]
+        crossed = words[(design[j], design[k], a), (design[i], design[m], b)]
+        return float(gamma[:, m, j] @ straight @ gamma[:, k, i] + gamma[:, i, j] @ crossed @ gamma[:, k, m])
+
+    cov = np.empty((2, len(pairs), 2, len(pairs)))
+    for (x, (j, k)), (y, (i, m)) in product(enumerate(pairs), enumerate(pairs)):
+        forms = np.array([[covariance(j, k, a, i, m, b) for b in (1, 0)] for a in (1, 0)])
+        cov[:, x, :, y] = inverses[x] @ forms @ inverses[y].T
+    return cov.reshape(2 * len(pairs), 2 * len(pairs))
+
+
+def _symmetric(upper: ndarray, t: int) -> Float64[ndarray, "t t"]:
+    matrix = np.empty((t, t))
+    matrix[np.triu_indices(t)] = upper
+    return np.where(np.triu(np.ones((t, t), dtype=bool)), matrix, matrix.T)

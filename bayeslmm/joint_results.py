@@ -1,0 +1,171 @@
+"""Results of several traits as rows of the one table of estimates: of a trait ``A``, and of a pair ``A:B``."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from xarray import DataTree
+
+from bayeslmm import parameters
+from bayeslmm.estimators.joint_moments import JointMoments
+from bayeslmm.estimators.joint_reml import JointEstimate
+from bayeslmm.information import Kind
+from bayeslmm.joint_information import errors_of_traits, joint_standard_errors, likelihood_interval
+from bayeslmm.results import Row, beta_rows, draws_row, joined, wald
+from bayeslmm.spectrum import JointData
+
+JointFit = JointMoments | JointEstimate | DataTree
+OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row of `parameters.of_traits` stands: the name in the table, the parameter, the element."""
+
+    trait: str
+    parameter: str
+    at: tuple[int, ...]
+
+
+def places(traits: Sequence[str]) -> Iterator[Place]:
+    """Yield the rows of a fit in their order: each trait, then each pair."""
+    for j, trait in enumerate(traits):
+        for parameter in parameters.OF_TRAIT:
+            yield Place(trait, parameter, (j,))
+    for j, k in combinations(range(len(traits)), 2):
+        for parameter in parameters.OF_PAIR:
+            yield Place(pair_name(traits, (j, k)), parameter, (j, k))
+
+
+def pair_name(traits: Sequence[str], pair: tuple[int, int]) -> str:
+    """Return how a pair of traits is written: ``A:B``."""
+    return f"{traits[pair[0]]}:{traits[pair[1]]}"
+
+
+def joint_rows_of(
+    fit: JointFit,
+    data: JointData,
+    *,
+    traits: Sequence[str],
+    covariates: Sequence[Sequence[str]],
+    overlaps: ndarray,
+    se_kind: Kind,
+) -> list[Row]:
+    """Return the rows of a fit of several traits by any method.
+
+    Args:
+        fit: what the method returned.
+        data: its data.
+        traits: their names.
+        covariates: for each trait the names of the columns of its X.
+        overlaps: how many people have both traits of each pair.
+        se_kind: which information gives the standard errors of REML.
+    """
+    match fit:
+        case JointMoments():
+            rows = _moments_rows(fit, traits)
+        case JointEstimate():
+            rows = _reml_rows(fit, data, traits, covariates, se_kind)
+        case DataTree():
+            rows = _nuts_rows(fit, traits, covariates)
+    apart = {pair_name(traits, (j, k)) for j, k in combinations(range(len(traits)), 2) if overlaps[j, k] == 0}
+    for row in rows:
+        if row["trait"] in apart and row["parameter"] in ("rho_e", "rho_p", "cov_e"):
+            row["note"] = joined("not identified: nobody has both traits", row["note"])
+            if not isinstance(fit, DataTree):
+                row |= {"estimate": np.nan, "se": np.nan, "lower": np.nan, "upper": np.nan, "interval": None}
+    return rows
+
+
+def _moments_rows(fit: JointMoments, traits: Sequence[str]) -> list[Row]:
+    """Estimates as the equations give them; what lies outside the parameter space, or does not exist, is told."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = parameters.of_traits(fit.Gamma_u, fit.Gamma_e)
+        errors = errors_of_traits(fit.Gamma_u, fit.Gamma_e, fit.cov)
+    not_definite = f"{' and '.join(fit.outside)} not positive semi-definite" if fit.outside else ""
+    rows: list[Row] = []
+    for place in places(traits):
+        value, se = float(values[place.parameter][place.at]), float(errors[place.parameter][place.at])
+        negative = [
+            f"{name} of {traits[j]} is negative"
+            for name, Gamma in (("sigma2_u", fit.Gamma_u), ("sigma2_e", fit.Gamma_e))
+            for j in place.at
+            if Gamma[j, j] < 0 and not _other_matrix(place.parameter, name)
+        ]
+        beyond = place.parameter.startswith("rho") and abs(value) > 1
+        outside = (
+            f"undefined: {' and '.join(negative)}"
+            if negative and np.isnan(value)
+            else f"outside the parameter space: {' and '.join([*negative, *['beyond 1'] * beyond])}"
+            if negative or beyond
+            else ""
+        )
+        note = joined(outside or _wald_note(place, value, se), not_definite)
+        common = {"trait": place.trait, "method": "mom", "parameter": place.parameter, "estimate": value, "note": note}
+        rows.append(common | (wald(value, se) | {"se_kind": "exact"} if np.isfinite(value) else {}))
+    return rows
+
+
+def _other_matrix(parameter: str, variance: str) -> bool:
+    """Whether a parameter has nothing to do with a variance: rho_u with sigma2_e."""
+    return parameter[-2:] in ("_u", "_e") and parameter[-1] != variance[-1]
+
+
+def _reml_rows(
+    fit: JointEstimate, data: JointData, traits: Sequence[str], covariates: Sequence[Sequence[str]], se_kind: Kind
+) -> list[Row]:
+    """Wald intervals inside the parameter space, likelihood intervals on its boundary."""
+    with np.errstate(invalid="ignore"):
+        values = parameters.of_traits(fit.Gamma_u, fit.Gamma_e)
+    errors = {} if fit.boundary else joint_standard_errors(fit, data, kind=se_kind)
+    rows: list[Row] = []
+    for place in places(traits):
+        value = float(values[place.parameter][place.at])
+        if fit.boundary:
+
+            def of_place(Gamma_u: Any, Gamma_e: Any, place: Place = place) -> Any:
+                return parameters.of_traits(Gamma_u, Gamma_e)[place.parameter][place.at]
+
+            lower, upper = likelihood_interval(fit, data, of_place)
+            told = f"boundary: {fit.boundary_of(traits)}, no standard error exists"
+            row = {"lower": lower, "upper": upper, "interval": "profile95", "note": told}
+        else:
+            se = float(errors[place.parameter][place.at])
+            row = wald(value, se) | {"se_kind": se_kind, "note": _wald_note(place, value, se)}
+        rows.append({"trait": place.trait, "method": "reml", "parameter": place.parameter, "estimate": value} | row)
+    for trait, names, beta, se_beta in zip(traits, covariates, fit.beta, fit.se_beta, strict=True):
+        rows += beta_rows({"trait": trait, "method": "reml", "note": ""}, names, beta, se_beta)
+    return rows
+
+
+def _nuts_rows(posterior: DataTree, traits: Sequence[str], covariates: Sequence[Sequence[str]]) -> list[Row]:
+    """Means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
+    values = draws_of_traits(posterior)
+    rows: list[Row] = []
+    for place in places(traits):
+        array = values[place.parameter][(..., *place.at)]
+        rows.append(
+            {"trait": place.trait, "method": "nuts", "parameter": place.parameter, "note": ""} | draws_row(array)
+        )
+    beta = posterior["posterior"]["beta"]
+    for trait, names in zip(traits, covariates, strict=True):
+        for name in names:
+            array = beta.sel(coefficient=f"{trait}:{name}").to_numpy()
+            row = {"trait": trait, "method": "nuts", "parameter": f"beta[{name}]", "note": ""}
+            rows.append(row | draws_row(array))
+    return rows
+
+
+def draws_of_traits(posterior: DataTree) -> dict[str, ndarray]:
+    """Return draws of everything in `parameters.of_traits`, shapes (chain, draw, t) or (chain, draw, t, t)."""
+    draws = posterior["posterior"]
+    return parameters.of_traits(draws["Gamma_u"].to_numpy(), draws["Gamma_e"].to_numpy())
+
+
+def _wald_note(place: Place, value: float, se: float) -> str:
+    interval = wald(value, se)
+    least, most = {"h2": (0, 1), "rho": (-1, 1), "sig": (0, np.inf)}.get(place.parameter[:3], (-np.inf, np.inf))
+    return OUTSIDE if interval["lower"] < least or interval["upper"] > most else ""

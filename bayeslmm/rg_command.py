@@ -1,0 +1,72 @@
+"""``bayeslmm rg``: files in, a folder with the correlations of two or more traits out."""
+
+import argparse
+from dataclasses import asdict
+
+from bayeslmm.checks import InputError
+from bayeslmm.correlations import correlations
+from bayeslmm.files import replacing
+from bayeslmm.job import Clock, analysed_jointly, attributes, check_options, read_inputs, trait_record, write_record
+from bayeslmm.joint_plots import plot_correlations
+from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
+from bayeslmm.results import write_table
+from bayeslmm.summary import correlation_lines
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Estimate the correlations of the traits; return whether the draws failed their checks.
+
+    Raises:
+        InputError: for anything in the files or options that a user can mend.
+    """
+    clock = Clock()
+    prior = _prior(options)
+    out = check_options(options)
+    inputs = read_inputs(options, clock)
+    joint = analysed_jointly(options, clock, inputs)
+    with clock.step("inference"):
+        result = correlations(
+            joint.data,
+            traits=joint.cohort.traits,
+            covariates=joint.cohort.covariates,
+            seed=options.seed,
+            methods=options.methods,
+            se_kind=options.se,
+            prior=prior,
+            chains=options.chains,
+            draws=options.draws,
+            warmup=options.warmup,
+            coords=joint.cohort.coords,
+            attrs=attributes(options, inputs.kinship, joint.cohort.dropped),
+        )
+    print(f"\n{correlation_lines(result)}")
+    with clock.step("writing"):
+        write_table(result.estimates, out / "estimates.tsv")
+        write_table(result.pairs, out / "pairs.tsv")
+        plot_correlations(result, out / "correlations.png")
+        if result.posterior is not None:
+            with replacing(out / "posterior.nc") as temporary:
+                result.posterior.to_netcdf(temporary, engine="h5netcdf")
+    record = trait_record(joint) | {
+        "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
+        "pairs": result.pairs.to_dict("records"),
+        "loglik": result.reml.loglik,
+        "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
+    }
+    write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): record}, out)
+    print(f"\nresults are in {out}")
+    return result.diagnostics is not None and bool(result.diagnostics.failures)
+
+
+def _prior(options: argparse.Namespace) -> JointPrior:
+    """Return the prior that the options ask for; refuse traits that cannot be correlated."""
+    traits: list[str] = options.trait
+    if len(traits) < 2 or len(set(traits)) < len(traits):
+        raise InputError(f"--traits needs two or more different traits, but {' '.join(traits)} was given")
+    if colon := [trait for trait in traits if ":" in trait]:
+        raise InputError(f"a pair of traits is written A:B, so {colon[0]!r} cannot be the name of one: rename it")
+    h2, (eta_u, eta_e) = beta_prior(*options.prior_h2), options.prior_eta
+    rho_u, rho_e = (correlation_prior(eta, len(traits)) for eta in (eta_u, eta_e))
+    if len(traits) == 2:
+        return BivariatePrior(h2=h2, rho_u=rho_u, rho_e=rho_e)
+    return MultivariatePrior(h2=h2, eta_u=eta_u, eta_e=eta_e)

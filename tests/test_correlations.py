@@ -1,0 +1,138 @@
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from numpy.testing import assert_allclose
+
+import bayeslmm as bl
+from bayeslmm.joint_plots import plot_correlations
+from bayeslmm.priors import BivariatePrior, MultivariatePrior
+from bayeslmm.summary import correlation_lines
+from conftest import simulated_traits
+
+FAST = {"chains": 2, "draws": 300, "warmup": 300}
+OF_TRAIT, OF_PAIR = ["sigma2_u", "sigma2_e", "h2"], ["rho_u", "rho_e", "rho_p", "cov_u", "cov_e"]
+
+
+def values(result, method, trait, column="estimate"):
+    rows = result.estimates[(result.estimates["method"] == method) & (result.estimates["trait"] == trait)]
+    return dict(zip(rows["parameter"], rows[column], strict=True))
+
+
+@pytest.fixture(scope="module")
+def gryphon(gryphon_pair):
+    return bl.correlations(gryphon_pair, traits=["BWT", "TARSUS"], covariates=[["intercept"]] * 2, seed=1)
+
+
+def test_rows_of_every_method(gryphon):
+    assert gryphon.estimates["method"].unique().tolist() == ["mom", "reml", "nuts"]
+    for method in ("mom", "reml", "nuts"):
+        betas = [] if method == "mom" else ["beta[intercept]"]
+        for trait in ("BWT", "TARSUS"):
+            assert list(values(gryphon, method, trait)) == OF_TRAIT + betas
+        assert list(values(gryphon, method, "BWT:TARSUS")) == OF_PAIR
+    of_pair, of_one = values(gryphon, "reml", "BWT:TARSUS"), values(gryphon, "reml", "BWT")
+    assert_allclose(of_pair["rho_u"], 0.38144, atol=1e-5)
+    assert_allclose(of_one["h2"], 0.4666459, atol=1e-6)
+    assert_allclose(of_pair["cov_u"], gryphon.reml.Gamma_u[0, 1])
+    assert_allclose(values(gryphon, "reml", "BWT:TARSUS", "se")["rho_u"], 0.1299758, atol=1e-6)
+    assert set(values(gryphon, "reml", "BWT", "se_kind").values()) == {"average", "gls"}
+    assert set(values(gryphon, "nuts", "BWT:TARSUS", "interval").values()) == {"eti95"}
+
+
+def test_phenotypic_correlation_is_that_of_the_sum(gryphon):
+    Gamma = gryphon.reml.Gamma_u + gryphon.reml.Gamma_e
+    rho_p = values(gryphon, "reml", "BWT:TARSUS")["rho_p"]
+    assert_allclose(rho_p, Gamma[0, 1] / np.sqrt(Gamma[0, 0] * Gamma[1, 1]))
+
+
+def test_pairs_say_what_is_known_of_rho_u(gryphon):
+    (row,) = gryphon.pairs.to_dict("records")
+    assert (row["pair"], row["both"]) == ("BWT:TARSUS", 683)
+    assert 0.97 < row["probability_positive"] < 1
+    assert row["identified"]
+    assert_allclose(row["ratio_zero"], 5.878, atol=0.01)
+    note = values(gryphon, "nuts", "BWT:TARSUS", "note")["rho_u"]
+    assert note.startswith(f"P(rho_u > 0) = {row['probability_positive']:.4g}; posterior and prior share 3")
+    lines = correlation_lines(gryphon)
+    assert "genetic correlation of BWT and TARSUS: 0.3" in lines
+    assert "683 people have both traits" in lines
+    assert "NOT IDENTIFIED" not in lines
+
+
+def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tmp_path):
+    Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
+    data = simulated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, np.random.default_rng(0))
+    result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1)
+    assert result.diagnostics.failures == ()
+    assert not result.pairs["identified"].any()
+    lines = correlation_lines(result)
+    assert "NOT IDENTIFIED by these data" in lines
+    reml = values(result, "reml", "A:B", "interval")
+    if result.reml.boundary:
+        assert reml["rho_u"] == "profile95"
+        assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)
+        assert "REML: boundary: rho_u = " in lines
+    plot_correlations(result, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 20_000
+
+
+def test_moments_outside_are_named(mouse_pair):
+    result = bl.correlations(
+        mouse_pair(complete_only=True), traits=["CD8", "MCH"], covariates=[["one"]] * 2, seed=1, methods=["mom"]
+    )
+    notes = values(result, "mom", "CD8:MCH", "note")
+    assert notes["rho_e"] == "undefined: sigma2_e of CD8 is negative; Gamma_e not positive semi-definite"
+    assert np.isnan(values(result, "mom", "CD8:MCH")["rho_e"])
+    assert np.isfinite(values(result, "mom", "CD8:MCH")["rho_u"])
+    assert values(result, "mom", "CD8", "note")["h2"].startswith(
+        "outside the parameter space: sigma2_e of CD8 is negative"
+    )
+    assert_allclose(values(result, "mom", "CD8")["h2"], 1.277, atol=0.01)
+
+
+def test_nobody_with_both_leaves_rho_e_open(rng, tmp_path):
+    n = 160
+    W = rng.standard_normal((n, 100)) * np.geomspace(3, 0.1, 100)
+    K = W @ W.T / np.trace(W @ W.T) * n
+    Y = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], n)
+    Y += 0.7 * rng.standard_normal((n, 2))
+    Y[:80, 0] = np.nan
+    Y[80:, 1] = np.nan
+    data = bl.decompose(K).rotate_jointly(Y, [np.ones((n, 1))] * 2)
+    result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, **FAST)
+    for method in ("mom", "reml", "nuts"):
+        assert "not identified: nobody has both traits" in values(result, method, "A:B", "note")["rho_e"]
+        assert np.isfinite(values(result, method, "A:B")["cov_u"])
+    assert np.isnan(values(result, "reml", "A:B")["rho_e"])
+    assert "nobody has both" in correlation_lines(result)
+    plot_correlations(result, tmp_path / "a.png")
+
+
+def test_three_traits_have_three_pairs_and_a_picture(rng, tmp_path):
+    s = np.sort(rng.gamma(0.5, 2.0, 300))
+    data = simulated_traits(s, 0.5 * np.eye(3) + 0.1, 0.5 * np.eye(3), rng)
+    prior = MultivariatePrior(eta_u=2.0)
+    result = bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, prior=prior, **FAST)
+    assert result.pairs["pair"].tolist() == ["A:B", "A:C", "B:C"]
+    assert list(values(result, "nuts", "B:C")) == OF_PAIR
+    assert_allclose(result.rho_prior[0].base_dist.concentration1, 2.5)
+    for methods in (["mom", "reml", "nuts"], ["reml"], ["mom"]):
+        one = bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, methods=methods, **FAST)
+        plot_correlations(one, tmp_path / "a.png")
+        assert (tmp_path / "a.png").stat().st_size > 20_000
+
+
+def test_a_prior_of_other_traits_is_refused(gryphon_pair):
+    common = {"traits": ["A", "B"], "covariates": [["one"]] * 2, "seed": 1}
+    with pytest.raises(bl.InputError, match=r"the prior of 2 traits must be a BivariatePrior"):
+        bl.correlations(gryphon_pair, prior=MultivariatePrior(), **common)
+
+
+def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):
+    prior = BivariatePrior(rho_u=dist.Uniform(0.0, 1.0))
+    result = bl.correlations(
+        gryphon_pair, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, prior=prior, methods=["nuts"], **FAST
+    )
+    assert float(result.posterior["posterior"]["rho_u"].min()) > 0
+    assert "Uniform(low=0, high=1)" in result.posterior.attrs["prior"]
+    assert result.pairs["probability_positive"].tolist() == [1.0]

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from numpy.testing import assert_allclose
+
+from bayeslmm.cli import main
+
+COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
+
+
+def table(folder, name="estimates"):
+    return pd.read_csv(folder / f"{name}.tsv", sep="\t", keep_default_na=False, na_values="NA")
+
+
+def cell(estimates, trait, method, parameter, column="estimate"):
+    rows = estimates.query("trait == @trait and method == @method and parameter == @parameter")
+    assert len(rows) == 1
+    return rows[column].iloc[0]
+
+
+@pytest.fixture(scope="module")
+def gryphon_run(shared, tmp_path_factory):
+    """`bayeslmm rg` on the pedigree, sex for one trait only, by its default methods."""
+    out = tmp_path_factory.mktemp("run") / "results"
+    folder = shared / "gryphon"
+    arguments = ["rg", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
+    arguments += ["--traits", "BWT", "TARSUS", "--covar", str(folder / "covar.tsv"), "--categorical", "sex"]
+    arguments += ["--covariates-of", "BWT", "sex", "--covariates-of", "TARSUS", "--out", str(out)]
+    return arguments, out
+
+
+def test_rg_writes_its_tables(gryphon_run, capsys):
+    arguments, out = gryphon_run
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "854 people: 854 with BWT, 683 with TARSUS, 683 with both" in printed
+    assert "covariates of BWT: intercept, sex[2]" in printed
+    assert "covariates of TARSUS: intercept\n" in printed
+    assert "171 missing values are integrated over exactly" in printed
+    assert "--complete-only would drop 171 people instead" in printed
+    assert "took: REML" in printed
+    estimates = table(out)
+    assert list(estimates.columns) == COLUMNS
+    assert set(estimates["trait"]) == {"BWT", "TARSUS", "BWT:TARSUS"}
+    # Sex explains part of BWT: its residual variance is smaller than without.
+    assert 2.5 < cell(estimates, "BWT", "reml", "sigma2_e") < 3.5
+    assert cell(estimates, "BWT", "reml", "beta[sex[2]]") > 2
+    assert 0 < cell(estimates, "BWT:TARSUS", "nuts", "rho_u") < 0.8
+    assert cell(estimates, "BWT:TARSUS", "nuts", "rho_u", "ess_bulk") > 2000
+    assert cell(estimates, "BWT:TARSUS", "nuts", "rho_u", "note").startswith("P(rho_u > 0) = ")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "correlations.png", "estimates.tsv", "pairs.tsv", "posterior.nc", "run.json",
+    ]  # fmt: skip
+    assert (out / "correlations.png").read_bytes()[:4] == b"\x89PNG"
+    assert table(out, "pairs")["both"].tolist() == [683]
+    draws = xr.open_datatree(out / "posterior.nc", engine="h5netcdf")
+    assert draws["posterior"]["Gamma_u"].sel(trait="BWT", trait_bis="TARSUS").shape == (4, 1000)
+    assert draws["posterior"]["beta"].sel(coefficient="BWT:sex[2]").shape == (4, 1000)
+    assert len(draws["constant_data"]["missing_value"]) == 171
+    record = json.loads((out / "run.json").read_text())
+    run = record["traits"]["BWT:TARSUS"]
+    assert run["records"] == {"BWT": 854, "TARSUS": 683}
+    assert run["covariates"] == [["intercept", "sex[2]"], ["intercept"]]
+    assert run["diagnostics"]["divergences"] == 0
+    assert set(record["prior"]) == {"h2", "sigma2_p", "beta", "rho_u", "rho_e"}
+
+
+def test_complete_only_drops(shared, tmp_path, capsys):
+    folder = shared / "gryphon"
+    arguments = ["rg", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
+    arguments += ["--traits", "BWT", "TARSUS", "--complete-only", "--methods", "reml", "--se", "observed"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "dropped: 171 without all of BWT, TARSUS" in printed
+    assert "integrated over" not in printed
+    estimates = table(tmp_path / "out")
+    assert_allclose(cell(estimates, "BWT:TARSUS", "reml", "rho_u"), 0.35776, atol=1e-4)  # GEMMA on the 683
+    assert_allclose(cell(estimates, "BWT", "reml", "sigma2_u", "se"), 0.719, atol=1e-3)
+    assert not (tmp_path / "out" / "posterior.nc").exists()
+
+
+@pytest.fixture
+def toy(plink, write, rng):
+    prefix, _, ids = plink
+    values = rng.standard_normal((30, 3))
+    lines = [
+        "IID x y z a:b",
+        *(f"{name} {x:.3f} {y:.3f} {z:.3f} 1" for name, (x, y, z) in zip(ids, values, strict=True)),
+    ]
+    return ["rg", "--bfile", str(prefix), "--pheno", str(write("pheno.txt", "\n".join(lines) + "\n"))]
+
+
+def test_three_traits_and_components(toy, tmp_path):
+    fast = ["--chains", "2", "--draws", "300", "--warmup", "300", "--prior-eta", "2", "2", "--pcs", "1"]
+    assert main([*toy, "--traits", "x", "y", "z", *fast, "--out", str(tmp_path / "out")]) in (0, 3)
+    estimates = table(tmp_path / "out")
+    assert {"x:y", "x:z", "y:z"} <= set(estimates["trait"])
+    assert np.isfinite(cell(estimates, "y", "nuts", "beta[PC1]"))
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["prior"]["eta_u"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--traits", "x"], "--traits needs two or more different traits, but x was given"),
+        (["--traits", "x", "x"], "--traits needs two or more different traits, but x x was given"),
+        (["--traits", "x", "a:b"], "a pair of traits is written A:B, so 'a:b' cannot be the name of one: rename it"),
+        (["--traits", "x", "y", "--covariates-of", "q", "z"], "covariates are given for q, which is not among the"),
+        (["--traits", "x", "y", "--covariates-of", "x", "q"], "has no column 'q'"),
+        (
+            ["--traits", "x", "y", "--covariates-of", "x", "z", "--covariates-of", "x", "z"],
+            "--covariates-of x was given twice: name all its covariates at once",
+        ),
+        (["--traits", "x", "y", "--prior-eta", "0", "1"], "the concentration of an LKJ prior must be above 0, but 0"),
+        (["--traits", "x", "y", "--draws", "0"], "--draws must be at least 1, but 0 was given"),
+        (["--traits", "x", "w"], "has no column 'w'"),
+    ],
+)
+def test_wrong_requests_are_one_line(toy, tmp_path, capsys, arguments, message):
+    assert main([*toy, *arguments, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
