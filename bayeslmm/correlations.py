@@ -1,9 +1,10 @@
 """Several traits of one cohort through every method asked for: their correlations, genetic and residual."""
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from typing import Any, Literal, get_args
 
@@ -12,12 +13,12 @@ import numpyro.distributions as dist
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, InputWarning
 from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics, diagnose, prior_overlap
 from bayeslmm.estimators.joint_moments import joint_moments
-from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
+from bayeslmm.estimators.joint_reml import JointEstimate, SearchError, joint_reml
 from bayeslmm.information import Kind
-from bayeslmm.joint_information import correlation_tests
+from bayeslmm.joint_information import PairTest, correlation_tests
 from bayeslmm.joint_results import JointFit, draws_of_traits, joint_rows_of, pair_name
 from bayeslmm.models import bivariate, multivariate
 from bayeslmm.priors import BivariatePrior, JointPrior, correlation_prior
@@ -128,7 +129,7 @@ def correlations(
                 case "reml":
                     fits[method] = best
                     for one, pair in zip(about, pairs, strict=True):
-                        one |= asdict(correlation_tests(best, data, pair))
+                        one |= _tests(best, data, pair)
                 case "nuts":
                     names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
                     fits[method] = sample(
@@ -156,6 +157,14 @@ def correlations(
             if (row["method"], row["parameter"]) == ("nuts", "rho_u"):
                 row["note"] = joined(told[row["trait"]], row["note"])
     return Correlations(traits, to_table(table), pd.DataFrame(about), best, fits, diagnostics, rho_prior, seconds)
+
+
+def _tests(best: JointEstimate, data: JointData, pair: tuple[int, int]) -> dict[str, float]:
+    try:
+        return asdict(correlation_tests(best, data, pair))
+    except SearchError as error:
+        warnings.warn(f"no tests of the genetic correlation: {error}", InputWarning, stacklevel=3)
+        return {field.name: np.nan for field in fields(PairTest)}
 
 
 def _rho_prior(prior: JointPrior, t: int) -> tuple[dist.Distribution, dist.Distribution]:

@@ -11,7 +11,7 @@ from xarray import DataTree
 
 from bayeslmm import parameters
 from bayeslmm.estimators.joint_moments import JointMoments
-from bayeslmm.estimators.joint_reml import JointEstimate
+from bayeslmm.estimators.joint_reml import JointEstimate, SearchError
 from bayeslmm.information import Kind
 from bayeslmm.joint_information import errors_of_traits, joint_standard_errors, likelihood_interval
 from bayeslmm.results import Row, beta_rows, draws_row, joined, wald
@@ -129,9 +129,12 @@ def _reml_rows(
             def of_place(Gamma_u: Any, Gamma_e: Any, place: Place = place) -> Any:
                 return parameters.of_traits(Gamma_u, Gamma_e)[place.parameter][place.at]
 
-            lower, upper = likelihood_interval(fit, data, of_place)
             told = f"boundary: {fit.boundary_of(traits)}, no standard error exists"
-            row = {"lower": lower, "upper": upper, "interval": "profile95", "note": told}
+            try:
+                lower, upper = likelihood_interval(fit, data, of_place)
+                row = {"lower": lower, "upper": upper, "interval": "profile95", "note": told}
+            except SearchError as error:
+                row = {"note": joined(told, str(error))}
         else:
             se = float(errors[place.parameter][place.at])
             row = wald(value, se) | {"se_kind": se_kind, "note": _wald_note(place, value, se)}

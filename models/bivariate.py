@@ -6,16 +6,23 @@ The model of :mod:`bayeslmm.models.multivariate` with one genetic and one residu
 
     \rho_u \sim U(-1, 1), \qquad \rho_e \sim U(-1, 1)
 
-and any other prior of each, on (-1, 1), in their place.
+and any other prior of each, on (-1, 1) or a part of it, in their place.
 """
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro
+import numpyro.distributions as dist
+from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+from numpyro.distributions.transforms import AffineTransform, ComposeTransform, ParameterFreeTransform
+from numpyro.handlers import reparam
+from numpyro.infer.reparam import ExplicitReparam
 
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.models import multivariate
+from bayeslmm.precision import in_float64
 from bayeslmm.priors import BivariatePrior as Prior
 from bayeslmm.spectrum import JointData
 
@@ -24,17 +31,51 @@ DIMS = {name: dims for name, dims in multivariate.DIMS.items() if not name.start
 
 def model(data: JointData, prior: Prior = Prior(), *, observe: bool = True) -> None:
     """Sample two traits; with ``observe=False`` from the prior predictive."""
-    rho_u = jnp.asarray(numpyro.sample("rho_u", prior.rho_u))
-    rho_e = jnp.asarray(numpyro.sample("rho_e", prior.rho_e))
+    scores = {"_rho_u": ExplicitReparam(_score(prior.rho_u)), "_rho_e": ExplicitReparam(_score(prior.rho_e))}
+    with reparam(config=scores):
+        rho_u = jnp.asarray(numpyro.sample("_rho_u", prior.rho_u))
+        rho_e = jnp.asarray(numpyro.sample("_rho_e", prior.rho_e))
+    numpyro.deterministic("rho_u", rho_u)
+    numpyro.deterministic("rho_e", rho_e)
     rho_p = multivariate.sample_traits(data, prior, _matrix(rho_u), _matrix(rho_e), observe=observe)
     numpyro.deterministic("rho_p", rho_p[0, 1])
 
 
+@in_float64
 def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayLike]:
-    """Return values of all sites near the REML estimate (``fit``, if it is there already)."""
+    """Return values of all sites near the REML estimate (``fit``, if it is there already), for priors on (-1, 1)."""
     values = multivariate.start_traits(data, fit or joint_reml(data))
-    return {name: value[0, 1] if name.startswith("rho") else value for name, value in values.items()}
+    score = _score(Prior().rho_u)
+    scores = {f"_{name}_base": np.asarray(score(values.pop(name)[0, 1])) for name in ("rho_u", "rho_e")}
+    return {**scores, **values}
 
 
 def _matrix(rho: Array) -> Float[Array, "2 2"]:
     return jnp.array([[1.0, rho], [rho, 1.0]])
+
+
+class _Probit(ParameterFreeTransform):
+    """Map (0, 1) to the real line: a uniform variable to a standard normal one."""
+
+    domain = dist.constraints.unit_interval
+    codomain = dist.constraints.real
+
+    def __call__(self, x: ArrayLike) -> Array:
+        return ndtri(jnp.asarray(x))
+
+    def _inverse(self, y: ArrayLike) -> Array:
+        return ndtr(jnp.asarray(y))
+
+    def log_abs_det_jacobian(self, x: ArrayLike, y: ArrayLike, intermediates: None = None) -> Array:
+        return jnp.square(jnp.asarray(y)) / 2 + jnp.log(2 * jnp.pi) / 2
+
+
+def _score(prior: dist.Distribution) -> ComposeTransform:
+    """Map the range of a correlation to the real line.
+
+    Where data leave a correlation at its bound, NUTS then has the tail of a normal to explore, in place of the
+    exponential one that a logit would give: half as many effective draws again, or more.
+    """
+    lower, upper = prior.support.lower_bound, prior.support.upper_bound  # pyright: ignore
+    to_unit = AffineTransform(-lower / (upper - lower), 1 / (upper - lower), domain=prior.support)
+    return ComposeTransform([to_unit, _Probit()])

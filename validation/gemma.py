@@ -58,6 +58,10 @@ def main() -> None:
                     ):  # vg refers to the scale of K: bring ours, with mean diagonal near 1, to GEMMA's
                         ours["vg"] *= _mean_diagonal(scale, trait) / _mean_diagonal_of(matrix, trait)
                     rows += [_row(trait, kind, source, key, theirs[key], ours[key]) for key in LOG]
+            _gemma(folder, "-p", "pheno", "-n", "1", "2", "-k", matrix, "-lmm", "4", "-snps", "few", "-o", "pair")
+            theirs = _read_pair((folder / "output" / "pair.log.txt").read_text())
+            ours = _bayeslmm_pair(folder, ["--kinship", matrix, "--fam", DATA / "mouse_hs1940.fam"])
+            rows += [_row(":".join(TRAITS), kind, "GEMMA's K", key, theirs[key], ours[key]) for key in theirs]
     table = pd.DataFrame(rows)
     print(table.to_string(index=False))
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
@@ -103,6 +107,30 @@ def _bayeslmm(folder: Path, trait: str, options: list[object]) -> dict[str, floa
         "se(beta)": reml.loc["beta[intercept]", "se"],
     }
     return {key: float(str(value)) for key, value in found.items()}
+
+
+def _read_pair(text: str) -> dict[str, float]:
+    """Read the lower triangles of Vg, se(Vg), Ve and se(Ve) of REML in the log of a fit of two traits."""
+    block = text[text.index("REMLE estimate for Vg") : text.index("## MLE estimate")]
+    numbers = [float(n) for line in block.splitlines()[1:] if not line.startswith("##") for n in line.split()]
+    names = [f"{name} {at}" for name in ("Vg", "se(Vg)", "Ve", "se(Ve)") for at in (TRAITS[0], "both", TRAITS[1])]
+    return dict(zip(names, numbers, strict=True))
+
+
+def _bayeslmm_pair(folder: Path, options: list[object]) -> dict[str, float]:
+    out = folder / "pair"
+    command = [sys.executable, "-m", "bayeslmm", "rg", "--pheno", DATA / "pheno.tsv", "--traits", *TRAITS]
+    command += ["--complete-only", "--methods", "reml", "--se", "observed", "--out", out, *options]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    table = pd.read_csv(out / "estimates.tsv", sep="\t").set_index(["trait", "parameter"])
+    found: dict[str, float] = {}
+    for matrix, part in (("Vg", "u"), ("Ve", "e")):
+        for column, kind in (("estimate", matrix), ("se", f"se({matrix})")):
+            places = {TRAITS[0]: f"sigma2_{part}", "both": f"cov_{part}", TRAITS[1]: f"sigma2_{part}"}
+            for place, parameter in places.items():
+                trait = ":".join(TRAITS) if place == "both" else place
+                found[f"{kind} {place}"] = float(str(table.loc[(trait, parameter), column]))
+    return found
 
 
 def _kinship_rows(kind: str, scale: str, matrix: Path) -> list[dict[str, object]]:

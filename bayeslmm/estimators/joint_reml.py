@@ -76,7 +76,7 @@ class JointEstimate:
         return "; ".join(words.format(*traits) for words in self.boundary)
 
 
-class SearchError(ArithmeticError):
+class SearchError(InputError):
     """A search that did not arrive at a maximum: no estimate is better than a wrong one."""
 
 
@@ -244,8 +244,8 @@ def maximise(
     score = float(np.abs(np.asarray(found.jac)).max())
     if not np.isfinite(found.fun) or score > _SCORE:
         raise SearchError(
-            f"REML of {white.Y.shape[1]} traits did not arrive: its score is {score * n:.3g} after "
-            f"{found.nit} iterations"
+            f"REML of {white.Y.shape[1]} traits did not arrive: its score is {score * n:.3g} after {found.nit} "
+            "iterations: look for outliers and for traits that are nearly the same, or analyse fewer traits at once"
         )
     return -float(found.fun) * n, found.x
 
