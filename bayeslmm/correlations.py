@@ -11,11 +11,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
+from jaxtyping import Float64
+from numpy import ndarray
 from xarray import DataTree
 
 from bayeslmm.checks import InputError, InputWarning
 from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics, diagnose, prior_overlap
-from bayeslmm.estimators.joint_moments import joint_moments
+from bayeslmm.estimators.joint_moments import joint_moments, overlaps
 from bayeslmm.estimators.joint_reml import JointEstimate, SearchError, joint_reml
 from bayeslmm.information import Kind
 from bayeslmm.joint_information import PairTest, correlation_tests
@@ -38,7 +40,9 @@ class Correlations:
         traits: their names.
         estimates: the table of `results`: rows of each trait, and of each pair as ``A:B``.
         pairs: a row for each pair: how many people have both, tests of rho_u, and what the draws say about it.
-        reml: always there, the other methods stand on it.
+        reml: there unless only moments were asked for; NUTS starts from it.
+        overlaps: how many people have both traits of each pair, shape (t, t); the diagonal counts records.
+        n: people with at least one trait.
         fits: what each method asked for returned.
         diagnostics: of the draws, if NUTS was asked for.
         rho_prior: of each genetic and of each residual correlation.
@@ -48,7 +52,9 @@ class Correlations:
     traits: tuple[str, ...]
     estimates: pd.DataFrame
     pairs: pd.DataFrame
-    reml: JointEstimate
+    reml: JointEstimate | None
+    overlaps: Float64[ndarray, "t t"]
+    n: int
     fits: Mapping[JointMethod, JointFit]
     diagnostics: Diagnostics | None
     rho_prior: tuple[dist.Distribution, dist.Distribution]
@@ -93,9 +99,15 @@ def correlations(
         attrs: kept with the draws.
 
     Raises:
-        InputError: if a method is unknown, or the prior is not one of so many traits.
+        InputError: if a method is unknown, the prior is not one of so many traits, or names do not fit the data.
     """
-    traits, t = tuple(traits), len(traits)
+    traits, t, methods = tuple(traits), len(traits), tuple(dict.fromkeys(methods))
+    found = [t, len(covariates)], [data.Y.shape[1]] * 2
+    if found[0] != found[1] or len(set(traits)) < t or t < 2:
+        raise InputError(
+            f"two or more different traits with the covariates of each are needed, one for each column of Y, but there "
+            f"are {data.Y.shape[1]} columns, {len(covariates)} sets of covariates and the traits {', '.join(traits)}"
+        )
     if unknown := [method for method in methods if method not in JOINT_METHODS]:
         raise InputError(f"methods must be among {', '.join(JOINT_METHODS)}, but {unknown[0]!r} was given")
     program = bivariate if t == 2 else multivariate
@@ -112,38 +124,37 @@ def correlations(
         seconds[method] = seconds.get(method, 0.0) + time.perf_counter() - begun
 
     def rows(fit: JointFit) -> list[Row]:
-        return joint_rows_of(fit, data, traits=traits, covariates=covariates, overlaps=best.overlaps, se_kind=se_kind)
+        return joint_rows_of(fit, data, traits=traits, covariates=covariates, overlaps=both, se_kind=se_kind)
 
-    with timed("reml"):
-        best = joint_reml(data)
-    about: list[dict[str, Any]] = [
-        {"pair": pair_name(traits, pair), "both": int(best.overlaps[pair])} for pair in pairs
-    ]
+    both, best = overlaps(data), None
+    if set(methods) != {"mom"}:
+        with timed("reml"):
+            best = joint_reml(data)
+    about: list[dict[str, Any]] = [{"pair": pair_name(traits, pair), "both": int(both[pair])} for pair in pairs]
     fits: dict[JointMethod, JointFit] = {}
     table: list[Row] = []
     for method in methods:
         with timed(method):
-            match method:
-                case "mom":
-                    fits[method] = joint_moments(data)
-                case "reml":
-                    fits[method] = best
-                    for one, pair in zip(about, pairs, strict=True):
-                        one |= _tests(best, data, pair)
-                case "nuts":
-                    names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
-                    fits[method] = sample(
-                        program,
-                        data,
-                        seed=seed,
-                        prior=prior,
-                        start=program.start(data, best),
-                        chains=chains,
-                        draws=draws,
-                        warmup=warmup,
-                        coords={"trait": traits, "trait_bis": traits, "coefficient": names} | dict(coords or {}),
-                        attrs=attrs,
-                    )
+            if method == "mom" or best is None:
+                fits[method] = joint_moments(data)
+            elif method == "reml":
+                fits[method] = best
+                for one, pair in zip(about, pairs, strict=True):
+                    one |= _tests(best, data, pair)
+            else:
+                names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
+                fits[method] = sample(
+                    program,
+                    data,
+                    seed=seed,
+                    prior=prior,
+                    start=program.start(data, best),
+                    chains=chains,
+                    draws=draws,
+                    warmup=warmup,
+                    coords={"trait": traits, "trait_bis": traits, "coefficient": names} | dict(coords or {}),
+                    attrs=attrs,
+                )
             table += rows(fits[method])
     rho_prior = _rho_prior(prior, t)
     drawn = fits.get("nuts")
@@ -156,7 +167,10 @@ def correlations(
         for row in table:
             if (row["method"], row["parameter"]) == ("nuts", "rho_u"):
                 row["note"] = joined(told[row["trait"]], row["note"])
-    return Correlations(traits, to_table(table), pd.DataFrame(about), best, fits, diagnostics, rho_prior, seconds)
+    n = len(data.s)
+    return Correlations(
+        traits, to_table(table), pd.DataFrame(about), best, both, n, fits, diagnostics, rho_prior, seconds
+    )
 
 
 def _tests(best: JointEstimate, data: JointData, pair: tuple[int, int]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the commands share: files and options in, one rotated trait at a time out, and the record of the run."""
+"""What the commands share: files and options in, rotated traits out, one by one or jointly; the record of the run."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ from bayeslmm.spectrum import JointData, RotatedData, Spectrum, decompose, load_
 from bayeslmm.summary import cohort_lines, joint_cohort_lines
 from bayeslmm.tables import read_table
 
-_LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); the .hsq leaves constants out (GCTA)"
+_LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "bed-reader")
 
 
@@ -98,9 +98,6 @@ class AnalysedJointly:
 
 def check_options(options: argparse.Namespace) -> Path:
     """Refuse what cannot work, whatever the command, before anything is computed; return the folder of the results."""
-    for trait in options.trait:
-        if Path(trait).name != trait:
-            raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
     if options.fam and not options.kinship:
         raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
     for name, default in {"scale": "hwe", "maf": 0.01, "geno": 0.05}.items():
@@ -126,6 +123,9 @@ def check_options(options: argparse.Namespace) -> Path:
 
 def one_trait_prior(options: argparse.Namespace) -> VariancePrior:
     """Return the prior of methods for one trait; refuse options about them that cannot work."""
+    for trait in options.trait:
+        if Path(trait).name != trait:
+            raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
     _check_methods(options)
     return VariancePrior(h2=beta_prior(*options.prior_h2))
 

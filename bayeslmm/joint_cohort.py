@@ -39,7 +39,13 @@ class JointCohort:
     def __post_init__(self) -> None:
         for trait, names, y, X in zip(self.traits, self.covariates, self.Y.T, self.X, strict=True):
             has = ~np.isnan(y)
-            check_model([trait], names, y[has, None], X[has], dropped=self.dropped, where=self.source)
+            if not has.any():
+                raise InputError(
+                    f"{self.source}: nobody is left with a value of {trait}: {'; '.join(map(str, self.dropped))}"
+                )
+            check_model(
+                [trait], names, y[has, None], X[has], dropped=self.dropped, where=f"{self.source}, trait {trait}"
+            )
 
     @property
     def missing(self) -> Bool[ndarray, "n t"]:
@@ -111,7 +117,7 @@ def align_jointly(
     used = ~np.isnan(measurements.Y[rows])
     dropped += drop(f"without a value of any of {', '.join(traits)}", ids[~used.any(axis=1)].tolist())
     for j, trait in enumerate(traits):
-        reasons = {"without a row in the covariate file": measurements.absent[rows]}
+        reasons = {"without a row in the covariate file": measurements.absent[rows]} if chosen[trait] else {}
         for name in chosen[trait]:
             reasons[f"without a value of the covariate {name}"] = is_missing(measurements.covariates[name][rows])
         for reason, lacking in reasons.items():

@@ -34,6 +34,8 @@ from bayeslmm.precision import in_float64
 from bayeslmm.small_matrices import cholesky, inverse
 from bayeslmm.spectrum import JointData
 
+_FAR = 30.0  # of an element of a Cholesky factor in units of the search: a variance 900 times that of the trait
+
 
 def matrices(theta: Float[Array, " k"]) -> tuple[Float[Array, "t t"], Float[Array, "t t"]]:
     """Return Gamma_u and Gamma_e from their distinct elements, the inverse of `elements`."""
@@ -111,15 +113,14 @@ def _average(theta: Float[Array, " k"], data: JointData) -> Float[Array, "k k"]:
     fitted = [Z[j] @ fit.coefficients[ends[j] : ends[j + 1]] for j in range(t)]
     Py = weighted(jnp.asarray(data.Y) - jnp.stack(fitted, axis=1))
 
-    def of_element(direction: Float[Array, " k"]) -> tuple[Array, Array]:
-        """Root-weighted parts of q'V^-1 q and of its projection on Z."""
+    def of_element(direction: Float[Array, " k"]) -> tuple[Array, Array, Array]:
+        """Return q = V_a P y, V^-1 q and Z'V^-1 q."""
         along_u, along_e = matrices(direction)
         q = s[:, None] * (Py @ along_u) + Py @ along_e
         Wq = weighted(q)
-        return q, jnp.concatenate([Z[j].T @ Wq[:, j] for j in range(t)])
+        return q, Wq, jnp.concatenate([Z[j].T @ Wq[:, j] for j in range(t)])
 
-    q, Zq = jax.lax.map(of_element, jnp.eye(len(theta)))
-    Wq = jax.lax.map(weighted, q)
+    q, Wq, Zq = jax.lax.map(of_element, jnp.eye(len(theta)))
     projected = jax.scipy.linalg.solve_triangular(fit.root, Zq.T, lower=True)
     return (jnp.einsum("anj,bnj->ab", q, Wq) - projected.T @ projected) / 2
 
@@ -155,7 +156,9 @@ def errors_of_traits(
     for name, slope in slopes.items():
         slope = np.asarray(slope)
         variance = np.einsum("...a,ab,...b->...", slope[..., known], cov[np.ix_(known, known)], slope[..., known])
-        errors[name] = np.where((slope[..., ~known] != 0).any(axis=-1), np.nan, np.sqrt(np.maximum(variance, 0.0)))
+        # Moments outside the parameter space can put it below 0: it is then no variance.
+        undefined = (slope[..., ~known] != 0).any(axis=-1) | (variance < -1e-12 * np.abs(variance).max(initial=0.0))
+        errors[name] = np.where(undefined, np.nan, np.sqrt(np.maximum(variance, 0.0)))
     return errors
 
 
@@ -193,8 +196,14 @@ def correlation_tests(estimate: JointEstimate, data: JointData, pair: tuple[int,
 
 
 def _ratio(estimate: JointEstimate, loglik: float) -> float:
-    """Return twice what is lost, 0 where it is no more than where a search stops."""
+    """Return twice what is lost, 0 where it is no more than where a search stops.
+
+    Raises:
+        SearchError: if the constrained search ended above the free one.
+    """
     ratio = 2 * (estimate.loglik - loglik)
+    if ratio < -1e-3:
+        raise SearchError("a search with a given rho_u ended higher than the free one: REML is not at its maximum")
     return ratio if ratio > 1e-6 else 0.0
 
 
@@ -253,7 +262,7 @@ def likelihood_interval(
     target = jax.jit(jax.value_and_grad(in_units))
     # The size of the function at a point where nothing is 0: the search needs numbers near 1.
     middle = (np.eye(t) + 1) / 4
-    unit = abs(float(function(jnp.asarray(middle * unit_u), jnp.asarray(middle * unit_e))))
+    unit = abs(float(function(jnp.asarray(middle * unit_u), jnp.asarray(middle * unit_e)))) or 1.0
 
     def above(theta: ndarray) -> ndarray:
         value = -float(negative_loglik(theta, white)[0]) - least
@@ -274,11 +283,11 @@ def likelihood_interval(
             start,
             jac=True,
             method="SLSQP",
-            bounds=[(-5.0, 5.0)] * len(start),
+            bounds=[(-_FAR, _FAR)] * len(start),
             constraints=[within],
             options={"maxiter": 500, "ftol": 1e-9},
         )
-        if not found.success:
+        if not found.success or np.abs(found.x).max() > 0.99 * _FAR or not np.isfinite(found.fun):
             raise SearchError(f"an end of a likelihood interval was not found: {found.message}")
         return sign * float(found.fun) * unit
 

@@ -45,10 +45,9 @@ def plot_correlations(result: Correlations, path: str | Path) -> None:
             _matrix(ax, result, name, kind)
     FigureCanvasAgg(figure)
     people = ", ".join(
-        f"{int(count):,} with {trait}"
-        for trait, count in zip(result.traits, np.diag(result.reml.overlaps), strict=True)
+        f"{int(count):,} with {trait}" for trait, count in zip(result.traits, np.diag(result.overlaps), strict=True)
     )
-    figure.suptitle(f"{' and '.join(result.traits)}: {result.reml.n:,} people, {people}", fontsize=14)
+    figure.suptitle(f"{' and '.join(result.traits)}: {result.n:,} people, {people}", fontsize=14)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -91,10 +90,13 @@ def _joint(ax: Axes, result: Correlations) -> None:
 
 
 def _contours(ax: Axes, x: ndarray, y: ndarray) -> None:
-    """Draw the regions of highest density that hold 50% and 95% of the draws."""
+    """Draw the regions of highest density that hold 50% and 95% of the draws, if the draws are enough to tell."""
     some = slice(None, None, max(x.size // 2000, 1))
-    density = gaussian_kde(np.stack([x[some], y[some]]))
-    levels = np.quantile(density(np.stack([x[some], y[some]])), [0.05, 0.5])
+    points = np.stack([x[some], y[some]])
+    if points.shape[1] < 10 or np.linalg.matrix_rank(np.cov(points)) < 2:
+        return
+    density = gaussian_kde(points)
+    levels = np.quantile(density(points), [0.05, 0.5])
     grid = np.stack(np.meshgrid(*(np.linspace(max(v.min() - 0.05, -1), min(v.max() + 0.05, 1), 80) for v in (x, y))))
     height = density(grid.reshape(2, -1)).reshape(80, 80)
     ax.contour(*grid, height, levels=levels, colors=[BLUE], linewidths=1.3)

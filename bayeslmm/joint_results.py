@@ -14,11 +14,11 @@ from bayeslmm.estimators.joint_moments import JointMoments
 from bayeslmm.estimators.joint_reml import JointEstimate, SearchError
 from bayeslmm.information import Kind
 from bayeslmm.joint_information import errors_of_traits, joint_standard_errors, likelihood_interval
-from bayeslmm.results import Row, beta_rows, draws_row, joined, wald
+from bayeslmm.results import OUTSIDE, Row, beta_rows, draws_row, joined, wald
 from bayeslmm.spectrum import JointData
 
 JointFit = JointMoments | JointEstimate | DataTree
-OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
+_ON_BOUNDARY = ("h2", "rho_u", "rho_e")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,10 @@ def _other_matrix(parameter: str, variance: str) -> bool:
 def _reml_rows(
     fit: JointEstimate, data: JointData, traits: Sequence[str], covariates: Sequence[Sequence[str]], se_kind: Kind
 ) -> list[Row]:
-    """Wald intervals inside the parameter space, likelihood intervals on its boundary."""
+    """Wald intervals inside the parameter space; on its boundary likelihood intervals, of `_ON_BOUNDARY` only.
+
+    Each of them is two constrained searches, which are long where traits or missing values are many.
+    """
     with np.errstate(invalid="ignore"):
         values = parameters.of_traits(fit.Gamma_u, fit.Gamma_e)
     errors = {} if fit.boundary else joint_standard_errors(fit, data, kind=se_kind)
@@ -130,9 +133,11 @@ def _reml_rows(
                 return parameters.of_traits(Gamma_u, Gamma_e)[place.parameter][place.at]
 
             told = f"boundary: {fit.boundary_of(traits)}, no standard error exists"
+            row: Row = {"note": told}
             try:
-                lower, upper = likelihood_interval(fit, data, of_place)
-                row = {"lower": lower, "upper": upper, "interval": "profile95", "note": told}
+                if place.parameter in _ON_BOUNDARY:
+                    lower, upper = likelihood_interval(fit, data, of_place)
+                    row |= {"lower": lower, "upper": upper, "interval": "profile95"}
             except SearchError as error:
                 row = {"note": joined(told, str(error))}
         else:

@@ -25,6 +25,7 @@ from bayeslmm.spectrum import RotatedData
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 VARIANCES: tuple[Parameter, ...] = ("sigma2_u", "sigma2_e", "h2", "pve")
+OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
 _WALD = float(norm.ppf(0.975))
 Row = dict[str, Any]
 
@@ -216,7 +217,7 @@ def wald(estimate: float, se: float) -> Row:
 
 def _wald_note(name: Parameter, value: float, se: float) -> str:
     outside = value < _WALD * se or (name in ("h2", "pve") and value + _WALD * se > 1)
-    return "the Wald interval leaves the parameter space: prefer the posterior" if outside else ""
+    return OUTSIDE if outside else ""
 
 
 def _em_note(fit: EmFit) -> str:

@@ -41,16 +41,16 @@ def run(options: argparse.Namespace) -> bool:
         )
     print(f"\n{correlation_lines(result)}")
     with clock.step("writing"):
-        write_table(result.estimates, out / "estimates.tsv")
-        write_table(result.pairs, out / "pairs.tsv")
-        plot_correlations(result, out / "correlations.png")
         if result.posterior is not None:
             with replacing(out / "posterior.nc") as temporary:
                 result.posterior.to_netcdf(temporary, engine="h5netcdf")
+        write_table(result.estimates, out / "estimates.tsv")
+        write_table(result.pairs, out / "pairs.tsv")
+        plot_correlations(result, out / "correlations.png")
     record = trait_record(joint) | {
         "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
         "pairs": result.pairs.to_dict("records"),
-        "loglik": result.reml.loglik,
+        "loglik": result.reml.loglik if result.reml else None,
         "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
     }
     write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): record}, out)

@@ -95,7 +95,8 @@ def correlation_lines(result: Correlations) -> str:
 
 def _joint_notes(table: pd.DataFrame) -> list[str]:
     """What the notes say, each once, with the rows that have it unless all of the method do."""
-    noted = table[(table["method"] != "nuts") & (table["note"] != "")]
+    # What draws say about rho_u is told beside it.
+    noted = table[(table["note"] != "") & ~((table["method"] == "nuts") & (table["parameter"] == "rho_u"))]
     parts = noted.assign(note=noted["note"].str.split("; ")).explode("note")
     lines: list[str] = []
     for (method, note), rows in parts.groupby(["method", "note"], sort=False):
@@ -113,11 +114,7 @@ def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series) -> list[str]:
     )
     lines = [f"genetic correlation of {pair['pair'].replace(':', ' and ')}: {rho_u['estimate']:.3f}{interval}"]
     if "identified" in pair:
-        verdict = "" if pair["identified"] else ": NOT IDENTIFIED by these data, the prior decides what you see"
-        lines.append(
-            f"  P(rho_u > 0) = {pair['probability_positive']:.4g}; posterior and prior of rho_u share "
-            f"{pair['prior_overlap']:.0%}{verdict}"
-        )
+        lines.append(f"  {rho_u['note']}")
     if "ratio_zero" in pair:
         lines.append(
             f"  likelihood ratio of rho_u = 0: {pair['ratio_zero']:.3f} (p = {pair['p_zero']:.2g}, chi2); of |rho_u| = "

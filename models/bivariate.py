@@ -9,6 +9,8 @@ The model of :mod:`bayeslmm.models.multivariate` with one genetic and one residu
 and any other prior of each, on (-1, 1) or a part of it, in their place.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -31,8 +33,9 @@ DIMS = {name: dims for name, dims in multivariate.DIMS.items() if not name.start
 
 def model(data: JointData, prior: Prior = Prior(), *, observe: bool = True) -> None:
     """Sample two traits; with ``observe=False`` from the prior predictive."""
-    scores = {"_rho_u": ExplicitReparam(_score(prior.rho_u)), "_rho_e": ExplicitReparam(_score(prior.rho_e))}
-    with reparam(config=scores):
+    with reparam(
+        config={"_rho_u": ExplicitReparam(_score(prior.rho_u)), "_rho_e": ExplicitReparam(_score(prior.rho_e))}
+    ):
         rho_u = jnp.asarray(numpyro.sample("_rho_u", prior.rho_u))
         rho_e = jnp.asarray(numpyro.sample("_rho_e", prior.rho_e))
     numpyro.deterministic("rho_u", rho_u)
@@ -57,8 +60,8 @@ def _matrix(rho: Array) -> Float[Array, "2 2"]:
 class _Probit(ParameterFreeTransform):
     """Map (0, 1) to the real line: a uniform variable to a standard normal one."""
 
-    domain = dist.constraints.unit_interval
-    codomain = dist.constraints.real
+    domain = dist.constraints.unit_interval  # pyright: ignore
+    codomain = dist.constraints.real  # pyright: ignore
 
     def __call__(self, x: ArrayLike) -> Array:
         return ndtri(jnp.asarray(x))
@@ -76,6 +79,7 @@ def _score(prior: dist.Distribution) -> ComposeTransform:
     Where data leave a correlation at its bound, NUTS then has the tail of a normal to explore, in place of the
     exponential one that a logit would give: half as many effective draws again, or more.
     """
-    lower, upper = prior.support.lower_bound, prior.support.upper_bound  # pyright: ignore
-    to_unit = AffineTransform(-lower / (upper - lower), 1 / (upper - lower), domain=prior.support)
+    support: Any = prior.support
+    width = support.upper_bound - support.lower_bound
+    to_unit = AffineTransform(-support.lower_bound / width, 1 / width, domain=support)
     return ComposeTransform([to_unit, _Probit()])

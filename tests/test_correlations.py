@@ -1,5 +1,6 @@
 import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
@@ -67,11 +68,12 @@ def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tm
     assert not result.pairs["identified"].any()
     lines = correlation_lines(result)
     assert "NOT IDENTIFIED by these data" in lines
-    reml = values(result, "reml", "A:B", "interval")
-    if result.reml.boundary:
-        assert reml["rho_u"] == "profile95"
-        assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)
-        assert "REML: boundary: rho_u = " in lines
+    assert result.reml.boundary
+    assert values(result, "reml", "A:B", "interval")["rho_u"] == "profile95"
+    assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)
+    assert pd.isna(values(result, "reml", "A:B", "se")["rho_u"])
+    assert pd.isna(values(result, "reml", "A:B", "lower")["cov_u"])
+    assert "REML: boundary: rho_u = " in lines
     plot_correlations(result, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 20_000
 
@@ -104,7 +106,10 @@ def test_nobody_with_both_leaves_rho_e_open(rng, tmp_path):
         assert "not identified: nobody has both traits" in values(result, method, "A:B", "note")["rho_e"]
         assert np.isfinite(values(result, method, "A:B")["cov_u"])
     assert np.isnan(values(result, "reml", "A:B")["rho_e"])
-    assert "nobody has both" in correlation_lines(result)
+    alone = bl.correlations(data, traits="AB", covariates=[["one"]] * 2, seed=1, methods=["nuts"], **FAST)
+    assert "NUTS (rho_e of A:B, rho_p of A:B, cov_e of A:B): not identified: nobody has both" in correlation_lines(
+        alone
+    )
     plot_correlations(result, tmp_path / "a.png")
 
 
@@ -126,6 +131,20 @@ def test_a_prior_of_other_traits_is_refused(gryphon_pair):
     common = {"traits": ["A", "B"], "covariates": [["one"]] * 2, "seed": 1}
     with pytest.raises(bl.InputError, match=r"the prior of 2 traits must be a BivariatePrior"):
         bl.correlations(gryphon_pair, prior=MultivariatePrior(), **common)
+
+
+def test_names_that_do_not_fit_are_refused(gryphon_pair):
+    for traits, covariates in ((["A"], [["one"]]), (["A", "A"], [["one"]] * 2), (["A", "B"], [["one"]])):
+        with pytest.raises(bl.InputError, match="two or more different traits with the covariates of each"):
+            bl.correlations(gryphon_pair, traits=traits, covariates=covariates, seed=1)
+
+
+def test_moments_alone_do_without_reml(gryphon_pair):
+    result = bl.correlations(gryphon_pair, traits="AB", covariates=[["one"]] * 2, seed=1, methods=["mom", "mom"])
+    assert result.reml is None
+    assert list(result.seconds) == ["mom"]
+    assert len(values(result, "mom", "A:B")) == len(result.estimates.query("trait == 'A:B'"))
+    assert "genetic correlation of A and B: 0.319" in correlation_lines(result)
 
 
 def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):

@@ -68,6 +68,27 @@ def test_each_trait_has_its_own_covariates(kinship, measured):
     assert reasons["values of A without a value of the covariate age"] == ("p3",)
 
 
+def test_a_trait_without_covariates_keeps_people_who_have_none(kinship, write):
+    table = write("covar.txt", "IID age\n" + "".join(f"p{i} {20 + i * i}\n" for i in range(10) if i != 3))
+    measurements = bl.measure(
+        bl.read_table(write("pheno.txt", TABLE)), ["A", "B"], covariate_table=bl.read_table(table)
+    )
+    cohort = bl.align_jointly(kinship, measurements, covariates_of={"B": []})
+    p3 = cohort.ids.index("p3")
+    assert cohort.missing[p3].tolist() == [True, False]
+    reasons = {drop.reason: drop.examples for drop in cohort.dropped}
+    assert reasons["values of A without a row in the covariate file"] == ("p3",)
+
+
+def test_a_trait_that_nobody_has_is_named(kinship, write):
+    table = TABLE.replace("age", "age2")
+    lines = [line.split() for line in table.splitlines()]
+    text = "\n".join(" ".join([*line, "Z" if i == 0 else "NA"]) for i, line in enumerate(lines)) + "\n"
+    measurements = bl.measure(bl.read_table(write("pheno.txt", text)), ["A", "Z"])
+    with pytest.raises(bl.InputError, match="nobody is left with a value of Z"):
+        bl.align_jointly(kinship, measurements)
+
+
 def test_components_are_added_where_the_trait_is(kinship, measured):
     cohort = bl.align_jointly(kinship, measured())
     wider = cohort.with_covariates(["PC1"], np.arange(1.0, 10)[:, None])

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import brentq
+from scipy.stats import chi2, kstest
 
 import bayeslmm as bl
 from bayeslmm import parameters
@@ -126,14 +127,13 @@ def test_likelihood_ratio_of_no_correlation_equals_dense_search(gryphon_pair):
 
 
 def test_ratio_of_no_correlation_is_uniform_where_there_is_none(rng):
-    """200 pairs without genetic correlation: mean and variance of the statistic are those of chi2 with 1 df."""
+    """200 pairs without genetic correlation: the statistic follows chi2 with one degree of freedom."""
     s = np.sort(rng.gamma(1.0, 1.0, 200)) * 2
     ratios = []
     for _ in range(200):
         data = simulated_traits(s, np.diag([1.0, 1.0]), np.array([[0.5, 0.2], [0.2, 0.5]]), rng)
         ratios.append(correlation_tests(bl.joint_reml(data), data, (0, 1)).ratio_zero)
-    assert abs(np.mean(ratios) - 1) < 4 * np.sqrt(2 / 200)
-    assert abs(np.mean(np.array(ratios) > 3.841) - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 200)
+    assert kstest(ratios, chi2(1).cdf).pvalue > 0.001
 
 
 def test_on_the_boundary_there_is_no_standard_error(mouse_pair):
@@ -151,13 +151,14 @@ def test_on_the_boundary_there_is_no_standard_error(mouse_pair):
 
 
 def test_what_no_record_informs_has_no_standard_error(dense_traits):
-    dense = dense_traits(2, n=60, missing=False)
+    dense = dense_traits(2, n=120, missing=False)
     Y = dense.Y.copy()
-    Y[:30, 0] = np.nan
-    Y[30:, 1] = np.nan
+    Y[:60, 0] = np.nan
+    Y[60:, 1] = np.nan
     data = bl.decompose(dense.K).rotate_jointly(Y, dense.X)
     fit = bl.joint_reml(data)
-    if not fit.boundary:
-        se = joint_standard_errors(fit, data)
-        assert np.isnan(se["rho_e"][0, 1])
-        assert np.isfinite(se["h2"]).all()
+    assert not fit.boundary
+    se = joint_standard_errors(fit, data)
+    assert np.isnan(se["rho_e"][0, 1])
+    assert np.isfinite(se["h2"]).all()
+    assert np.isfinite(se["rho_u"][0, 1])

@@ -103,6 +103,13 @@ def test_three_traits_and_components(toy, tmp_path):
     assert record["prior"]["eta_u"] == "2"
 
 
+def test_too_few_draws_are_kept_and_fail_their_checks(toy, tmp_path, capsys):
+    few = ["--chains", "1", "--draws", "4", "--warmup", "50", "--methods", "nuts"]
+    assert main([*toy, "--traits", "x", "y", *few, "--out", str(tmp_path / "out")]) == 3
+    assert "DIAGNOSTICS FAILED: one chain only" in capsys.readouterr().out
+    assert {"posterior.nc", "correlations.png", "pairs.tsv"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

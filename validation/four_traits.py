@@ -37,14 +37,16 @@ def main() -> None:
     with np.load(SPECTRUM) as arrays:
         s, X, k_scale = arrays["s"], arrays["X0"], float(arrays["k_scale"])
     true = _true_rows()
-    tables, notes = [], []
+    tables, notes, smallest = [], [], 0.0
     for seed in range(options.replicates):
         nothing = np.zeros((len(s), 0))
         data = bl.JointData(s, simulate(s, seed), (X,) * 4, (nothing,) * 4, k_scale)
         covariates = [[f"x{j}" for j in range(X.shape[1])]] * 4
         result = bl.correlations(data, traits=TRAITS, covariates=covariates, seed=1)
-        checks, boundary = result.diagnostics, result.reml.boundary_of(TRAITS)
+        checks, reml = result.diagnostics, result.reml
         assert checks is not None
+        assert reml is not None
+        boundary = reml.boundary_of(TRAITS)
         notes.append(
             f"{seed}: R-hat {checks.r_hat:.3f}, least bulk ESS {checks.ess_bulk:,.0f}, {checks.divergences} "
             f"divergences, NUTS {result.seconds['nuts']:.0f} s{'; REML on the boundary: ' * bool(boundary)}{boundary}"
@@ -54,8 +56,8 @@ def main() -> None:
         tables.append(table.assign(covers=(table["lower"] <= table["truth"]) & (table["truth"] <= table["upper"])))
         if seed == 0:
             plot_correlations(result, HERE / "results" / "four_traits.png")
-            smallest = np.linalg.eigvalsh(result.reml.rho_u)[0]
-    report = _report(tables, notes, float(smallest))
+            smallest = float(np.linalg.eigvalsh(reml.rho_u)[0])
+    report = _report(tables, notes, smallest)
     (HERE / "results" / "four_traits.md").write_text(report)
     print(report)
 
@@ -76,13 +78,13 @@ def _report(tables: list[pd.DataFrame], notes: list[str], smallest: float) -> st
     first = tables[0][tables[0]["parameter"].isin(["h2", "rho_u", "rho_e", "rho_p"])]
     shown: list[list[str]] = []
     for (trait, parameter), rows in first.groupby(["trait", "parameter"], sort=False):
-        by_method = rows.set_index("method")
-        cells = [f"{by_method['truth'].iloc[0]:.3f}"]
+        row_of = {row["method"]: row for row in rows.to_dict("records")}
+        cells = [f"{row_of['nuts']['truth']:.3f}"]
         for method in METHODS:
-            row = by_method.loc[method]
-            spread = f" ({row['se']:.3f})" if pd.notna(row["se"]) else " (boundary)"
+            row = row_of[method]
+            spread = f" ({row['se']:.3f})" if np.isfinite(row["se"]) else " (boundary)"
             cells.append(f"{row['estimate']:.3f}{spread}")
-        nuts = by_method.loc["nuts"]
+        nuts = row_of["nuts"]
         interval = f"{nuts['lower']:.3f} to {nuts['upper']:.3f}"
         shown.append([str(trait), str(parameter), *cells, interval, "yes" if nuts["covers"] else "NO"])
     both = pd.concat(tables)

@@ -55,10 +55,11 @@ def main() -> None:
         begun = time.perf_counter()
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
         seconds = time.perf_counter() - begun
-        table = pd.read_csv(out / "estimates.tsv", sep="\t").set_index(["method", "trait", "parameter"])
+        table = pd.read_csv(out / "estimates.tsv", sep="\t")
+    row_of = {(row["method"], row["trait"], row["parameter"]): row for row in table.to_dict("records")}
     rows: list[list[str]] = []
     for (trait, parameter), (theirs, se) in ASREML.items():
-        reml, nuts = table.loc[("reml", trait, parameter)], table.loc[("nuts", trait, parameter)]
+        reml, nuts = row_of["reml", trait, parameter], row_of["nuts", trait, parameter]
         dense, ours = DENSE[trait, parameter], float(reml["estimate"])
         rows.append(
             [
@@ -73,7 +74,7 @@ def main() -> None:
                 f"{nuts['ess_bulk']:,.0f}",
             ]
         )
-    draws = table.loc["nuts"]
+    draws = table[table["method"] == "nuts"]
     sizes = f"{draws['ess_bulk'].min():,.0f} to {draws['ess_bulk'].max():,.0f}"
     samplers = [
         *PUBLISHED,

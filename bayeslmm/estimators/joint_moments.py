@@ -16,6 +16,7 @@ appendix S.5, for the covariances of quadratic forms.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -64,51 +65,97 @@ def overlaps(data: JointData) -> Float64[ndarray, "t t"]:
     return np.round(n - np.add.outer(m, m) + np.array(both_missing))
 
 
-def joint_moments(data: JointData) -> JointMoments:
-    """Estimate the covariance matrices of several traits by the method of moments, in O(n^2 C).
+class Solutions(NamedTuple):
+    """Solutions of the moment equations, without the sampling covariance that most of the work goes into.
+
+    Attributes:
+        Gamma_u, Gamma_e: as in `JointMoments`, but 0 where an element is not identified.
+        pairs: of traits, j <= k, in the order of `elements`.
+        inverses: of the system of each pair; what is not identified has rows and columns of 0.
+        design: which of the bases each trait has.
+        bases: orthonormal, of the distinct Z.
+    """
+
+    Gamma_u: Float64[ndarray, "t t"]
+    Gamma_e: Float64[ndarray, "t t"]
+    pairs: list[tuple[int, int]]
+    inverses: list[Float64[ndarray, "2 2"]]
+    design: list[int]
+    bases: list[Float64[ndarray, "n _"]]
+
+
+def moment_solutions(data: JointData) -> Solutions:
+    """Solve the moment equations, in O(n C^2).
 
     Args:
         data: the traits in the eigenbasis.
 
     Raises:
-        InputError: if the people with a trait are all equally related.
+        InputError: if the people with a trait, or with both of two, are all equally related; or if two traits have no
+            person in common and no relatives among those who have one and those who have the other.
     """
-    n, t = data.Y.shape
-    s, design, bases = np.asarray(data.s), *_distinct_designs(data)
+    t, s = data.Y.shape[1], np.asarray(data.s)
+    design, bases = _distinct_designs(data)
     R = np.column_stack([y - bases[d] @ (bases[d].T @ y) for y, d in zip(data.Y.T, design, strict=True)])
     pairs = list(combinations_with_replacement(range(t), 2))
-    matrices = {(d, e, a) for (d, e), a in product(product(design, design), (0, 1))}
+    systems = {(j, k): _system(s, bases[design[j]], bases[design[k]]) for j, k in pairs}
+    for j in range(t):
+        (t2, t1), (_, t0) = systems[j, j]
+        check_identified(Traces(t0, t1, t2, np.nan, np.nan))
+    apart = overlaps(data) == 0
+    solutions, inverses = [], []
+    for j, k in pairs:
+        system = systems[j, k]
+        informed = system[0, 0] > 1e-10 * np.sqrt(systems[j, j][0, 0] * systems[k, k][0, 0])
+        if not informed or (not apart[j, k] and np.linalg.det(system) <= 1e-10 * system[0, 0] * system[1, 1]):
+            raise InputError(
+                f"the people with trait {j + 1} and those with trait {k + 1} are not related, or all equally: nothing "
+                "tells how these traits are genetically related, analyse them apart"
+            )
+        inverse = np.diag([1 / system[0, 0], 0.0]) if apart[j, k] else np.linalg.inv(system)
+        inverses.append(inverse)
+        solutions.append(inverse @ [R[:, j] @ (s * R[:, k]), R[:, j] @ R[:, k]])
+    Gamma_u, Gamma_e = (_symmetric(column, t) for column in np.array(solutions).T)
+    return Solutions(Gamma_u, Gamma_e, pairs, inverses, design, bases)
+
+
+def joint_moments(data: JointData) -> JointMoments:
+    """Estimate the covariance matrices of several traits by the method of moments.
+
+    The estimates cost O(n C^2), their sampling covariance O(n^2 C) and, for d different sets of covariates and missing
+    values, some 4 d^4 products of n x n matrices, in blocks of rows.
+
+    Args:
+        data: the traits in the eigenbasis.
+
+    Raises:
+        InputError: as `moment_solutions`.
+    """
+    found = moment_solutions(data)
+    s, design = np.asarray(data.s), set(found.design)
+    names = {(d, e, a) for d, e, a in product(design, design, (0, 1))}
     words: dict[tuple[Name, Name], ndarray] = {}
-    traces: dict[Name, ndarray] = dict.fromkeys(matrices, np.zeros(2))
-    powers = np.column_stack([np.ones(n), s])
-    for rows, N in _row_blocks(s, bases, matrices):
-        for name, block in N.items():
-            traces[name] = traces[name] + powers[rows].T @ block[np.arange(len(rows)), rows]
+    powers = np.column_stack([np.ones(len(s)), s])
+    for rows, N in _row_blocks(s, found.bases, names):
         for one, other in product(N, N):
             word = powers[rows].T @ (N[one] * N[other]) @ powers
             words[one, other] = words.get((one, other), 0) + word
+    apart = overlaps(data) == 0
+    cov = _sampling_cov(found, words)
+    unknown = elements(np.zeros_like(found.Gamma_u), apart.astype(float)) > 0
+    cov[unknown], cov[:, unknown] = np.nan, np.nan
+    return JointMoments(found.Gamma_u, np.where(apart, np.nan, found.Gamma_e), cov)
 
-    solutions, inverses = [], []
-    unidentified = overlaps(data) == 0
-    for j, k in pairs:
-        system = np.array([traces[design[j], design[k], a][::-1] for a in (1, 0)])
-        q = np.array([R[:, j] @ (s * R[:, k]), R[:, j] @ R[:, k]])
-        if j == k:
-            check_identified(Traces(system[1, 1], system[0, 1], system[0, 0], np.nan, np.nan))
-        if unidentified[j, k]:
-            system, q = np.diag([system[0, 0], 1.0]), np.array([q[0], 0.0])
-        elif np.linalg.det(system) <= 1e-10 * system[0, 0] * system[1, 1]:
-            raise InputError(
-                f"the people with both of the traits {j + 1} and {k + 1} are too few or too equally related to tell "
-                "their genetic covariance from their residual one: analyse the traits apart"
-            )
-        solutions.append(np.linalg.solve(system, q))
-        inverses.append(np.linalg.inv(system))
-    found = np.array(solutions)
-    Gamma_u, Gamma_e = (_symmetric(column, t) for column in found.T)
-    cov = _sampling_cov(pairs, design, words, inverses, Gamma_u, Gamma_e)
-    Gamma_e = np.where(unidentified, np.nan, Gamma_e)
-    return JointMoments(Gamma_u, Gamma_e, cov)
+
+def _system(s: ndarray, Qd: ndarray, Qe: ndarray) -> Float64[ndarray, "2 2"]:
+    """Return tr(M_d S^a M_e S^b) for a, b in (1, 0), from words of S and the bases."""
+
+    def trace(a: int, b: int) -> float:
+        of_bases = sum(float(np.square(Q).sum(axis=1) @ s ** (a + b)) for Q in (Qd, Qe))
+        crossed = (Qd.T @ (s[:, None] ** a * Qe)) * (Qd.T @ (s[:, None] ** b * Qe))
+        return float((s ** (a + b)).sum() - of_bases + crossed.sum())
+
+    return np.array([[trace(a, b) for b in (1, 0)] for a in (1, 0)])
 
 
 def _distinct_designs(data: JointData) -> tuple[list[int], list[ndarray]]:
@@ -139,16 +186,10 @@ def _row_blocks(
         yield rows, N
 
 
-def _sampling_cov(
-    pairs: list[tuple[int, int]],
-    design: list[int],
-    words: dict[tuple[Name, Name], ndarray],
-    inverses: list[ndarray],
-    Gamma_u: ndarray,
-    Gamma_e: ndarray,
-) -> Float64[ndarray, "k k"]:
+def _sampling_cov(found: Solutions, words: dict[tuple[Name, Name], ndarray]) -> Float64[ndarray, "k k"]:
     """Return the covariance of the solutions: that of the bilinear forms, through the inverse of each system."""
-    gamma = np.stack([Gamma_e, Gamma_u])  # by power of S
+    gamma = np.stack([found.Gamma_e, found.Gamma_u])  # by power of S
+    pairs, design, inverses = found.pairs, found.design, found.inverses
 
     def covariance(j: int, k: int, a: int, i: int, m: int, b: int) -> float:
         # tr(N_1 D N_2 D') is a sum of products of elements of N_1 and of N_2', which is M_m S^b M_i.

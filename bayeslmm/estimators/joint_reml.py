@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
-from bayeslmm.estimators.joint_moments import joint_moments, overlaps
+from bayeslmm.estimators.joint_moments import moment_solutions, overlaps
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import joint_gls, joint_log_reml
 from bayeslmm.precision import in_float64
@@ -36,7 +36,7 @@ class JointEstimate:
 
     Attributes:
         Gamma_u, Gamma_e: genetic and residual covariance matrices, shape (t, t); an element of Gamma_e that no
-            person informs (`overlaps`) is 0.
+            person informs (`overlaps`) is given as 0.
         overlaps: how many people have both traits of each pair, shape (t, t); the diagonal counts records.
         loglik: the restricted log-likelihood, in the convention of `likelihood.log_reml`.
         beta: fixed effects of each trait, shapes (c_j,).
@@ -73,7 +73,7 @@ class JointEstimate:
 
     def boundary_of(self, traits: Sequence[str]) -> str:
         """Say which bounds the estimate sits on, given the names of the traits."""
-        return "; ".join(words.format(*traits) for words in self.boundary)
+        return " and ".join(words.format(*traits) for words in self.boundary)
 
 
 class SearchError(InputError):
@@ -151,11 +151,9 @@ def joint_reml(data: JointData) -> JointEstimate:
     white, sd = whitened.data, whitened.sd
     t = len(sd)
     both = overlaps(white)
-    moments = joint_moments(white)
+    moments = moment_solutions(white)
     half = np.eye(t) / 2
-    starts = [(moments.Gamma_u, np.nan_to_num(moments.Gamma_e)), (half, half)]
-    # From two places: with several maxima one search can end at the lower.
-    loglik, theta = max((maximise(white, factors(*start)) for start in starts), key=lambda found: found[0])
+    loglik, theta = _highest(white, [factors(moments.Gamma_u, moments.Gamma_e), factors(half, half)])
     unit_u, unit_e = (np.asarray(Gamma) for Gamma in covariances(theta, t))
     fit = joint_gls(white, unit_u, unit_e)
     cov = np.linalg.inv(np.asarray(fit.root @ fit.root.T))
@@ -168,14 +166,27 @@ def joint_reml(data: JointData) -> JointEstimate:
         at += c + data.E[j].shape[1]
     return JointEstimate(
         Gamma_u=unit_u * whitened.unit_u,
-        Gamma_e=unit_e * whitened.unit_e,
+        Gamma_e=np.where(both > 0, unit_e * whitened.unit_e, 0.0),
         overlaps=both,
         loglik=loglik + whitened.log_units,
         beta=tuple(beta),
         se_beta=tuple(se_beta),
         n=len(data.s),
-        boundary=_boundary(unit_u, unit_e),
+        boundary=_boundary(unit_u, unit_e if both.all() else np.diag(np.diag(unit_e))),
     )
+
+
+def _highest(white: JointData, starts: Sequence[Float64[ndarray, " k"]]) -> tuple[float, Float64[ndarray, " k"]]:
+    """Return the highest end of searches from several places: with several maxima one can end at a lower."""
+    ends, failures = [], []
+    for start in starts:
+        try:
+            ends.append(maximise(white, start))
+        except SearchError as error:
+            failures.append(error)
+    if not ends:
+        raise failures[0]
+    return max(ends, key=lambda end: end[0])
 
 
 def covariances(theta: Float[ArrayLike, " k"], t: int, rho_u: ArrayLike | None = None) -> tuple[jax.Array, jax.Array]:
@@ -261,7 +272,7 @@ def _boundary(Gamma_u: Float64[ndarray, "t t"], Gamma_e: Float64[ndarray, "t t"]
     if np.linalg.eigvalsh(Gamma_u / scale)[0] < _SINGULAR:
         words += _singular("genetic", "rho_u", Gamma_u)
     if np.linalg.eigvalsh(Gamma_e / scale)[0] < 2 * FLOOR:
-        words += _singular("residual", "rho_e", Gamma_e)
+        words += _singular("residual", "rho_e", Gamma_e - FLOOR * np.eye(len(Gamma_e)))
     return tuple(words)
 
 

@@ -98,9 +98,24 @@ def test_no_overlap_leaves_the_residual_covariance_open(dense_traits):
     Y = dense.Y.copy()
     Y[:12, 0] = np.nan
     Y[12:, 1] = np.nan
-    fit = bl.joint_moments(bl.decompose(dense.K).rotate_jointly(Y, dense.X))
+    X = tuple(np.where(np.isnan(y)[:, None], 0, columns) for columns, y in zip(dense.X, Y.T, strict=True))
+    fit = bl.joint_moments(bl.decompose(dense.K).rotate_jointly(Y, X))
     assert np.isnan(fit.Gamma_e[0, 1])
-    assert np.isfinite(fit.Gamma_u).all()
+    M = [np.diag(1.0 * ~np.isnan(y)) - columns @ np.linalg.pinv(columns) for columns, y in zip(X, Y.T, strict=True)]
+    K, (a, b) = dense.K, np.nan_to_num(Y).T
+    assert_allclose(fit.Gamma_u[0, 1], a @ M[0] @ K @ M[1] @ b / np.trace(M[0] @ K @ M[1] @ K), rtol=1e-8)
+    assert np.isnan(np.diag(fit.cov)).tolist() == [False] * 4 + [True, False]
+
+
+def test_traits_of_unrelated_people_are_refused(dense_traits):
+    """Two families, each with a trait of its own: nothing tells how the traits are related."""
+    dense = dense_traits(2, n=40, missing=False)
+    K, Y = dense.K.copy(), dense.Y.copy()
+    K[:20, 20:], K[20:, :20] = 0, 0
+    Y[:20, 0] = np.nan
+    Y[20:, 1] = np.nan
+    with pytest.raises(bl.InputError, match="are not related, or all equally: nothing tells how these traits"):
+        bl.joint_moments(bl.decompose(K).rotate_jointly(Y, dense.X))
 
 
 def test_equally_related_people_are_refused(rng):

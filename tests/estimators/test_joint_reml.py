@@ -171,6 +171,33 @@ def test_no_overlap_leaves_the_residual_covariance_at_zero(rng):
     assert abs(fit.Gamma_e[0, 1]) < 1e-12
 
 
+def test_one_pair_of_three_without_overlap(rng):
+    """A and B have nobody in common, C overlaps both: the rest is REML still, and no boundary is made up."""
+    n = 240
+    W = rng.standard_normal((n, 150)) * np.geomspace(3, 0.3, 150)
+    K = W @ W.T / np.trace(W @ W.T) * n
+    g = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.multivariate_normal(np.zeros(3), 0.5 * np.eye(3) + 0.3, n)
+    Y = g + rng.multivariate_normal(np.zeros(3), 0.5 * np.eye(3) + 0.2, n)
+    Y[:100, 0] = np.nan
+    Y[100:, 1] = np.nan
+    data = bl.decompose(K).rotate_jointly(Y, [np.ones((n, 1))] * 3)
+    fit = bl.joint_reml(data)
+    assert fit.overlaps.tolist() == [[140, 0, 140], [0, 100, 100], [140, 100, 240]]
+    assert fit.Gamma_e[0, 1] == 0
+    assert fit.boundary == ()
+    se = bl.joint_information.joint_standard_errors(fit, data)
+    assert np.isnan(se["rho_e"][0, 1])
+    assert np.isfinite(se["rho_u"][~np.eye(3, dtype=bool)]).all()
+
+
+def test_a_trait_without_covariates_has_no_fixed_effect(dense_traits):
+    dense = dense_traits(2)
+    X = (dense.X[0], np.empty((25, 0)))
+    fit = bl.joint_reml(bl.decompose(dense.K).rotate_jointly(dense.Y, X))
+    assert fit.beta[1].shape == (0,)
+    assert np.isfinite(fit.loglik)
+
+
 def test_a_trait_that_is_its_covariate_is_refused(dense_traits):
     dense = dense_traits(2, missing=False)
     X = (np.column_stack([dense.X[0], dense.Y[:, 0]]), dense.X[1])

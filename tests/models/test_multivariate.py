@@ -86,3 +86,27 @@ def test_near_singular_wheat_is_sampled_without_divergence(shared):
     rho_u = posterior["posterior"]["rho_u"]
     assert float(rho_u.sel(trait="GY_env2", trait_bis="GY_env4").mean()) > 0.9
     assert float(rho_u.sel(trait="GY_env1", trait_bis="GY_env5").quantile(0.975)) < 0
+
+
+def test_missing_values_and_different_covariates_agree_with_reml(rng):
+    """Three traits, two of which a part of the people lacks, each with covariates of its own: means near REML."""
+    n = 240
+    W = rng.standard_normal((n, 150)) * np.geomspace(3, 0.3, 150)
+    K = W @ W.T / np.trace(W @ W.T) * n
+    sd_u, sd_e = np.sqrt([0.6, 0.5, 0.6]), np.sqrt([0.4, 0.5, 0.4])
+    g = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.multivariate_normal(np.zeros(3), RHO_U * np.outer(sd_u, sd_u), n)
+    Y = g + rng.multivariate_normal(np.zeros(3), RHO_E * np.outer(sd_e, sd_e), n)
+    x = rng.standard_normal(n)
+    Y[:, 1] += 2 * x
+    Y[:30, 0] = np.nan
+    Y[200:, 1] = np.nan
+    ones = np.ones((n, 1))
+    data = bl.decompose(K).rotate_jointly(Y, [ones, np.column_stack([ones, x]), ones])
+    posterior = bl.sample(multivariate, data, seed=1)
+    assert bl.diagnose(posterior).failures == ()
+    fit = bl.joint_reml(data)
+    draws = posterior["posterior"]
+    assert_allclose(draws["beta"].to_numpy()[..., 2].mean(), fit.beta[1][1], atol=4 * fit.se_beta[1][1] / np.sqrt(1000))
+    for pair in ((0, 1), (0, 2), (1, 2)):
+        one = draws["rho_u"].to_numpy()[(..., *pair)]
+        assert abs(one.mean() - fit.rho_u[pair]) < one.std()
