@@ -11,10 +11,10 @@ from bayeslmm.job import (
     Clock,
     analysed,
     check_options,
+    cohort_record,
     one_trait_prior,
     read_inputs,
     settings,
-    trait_record,
     write_record,
 )
 from bayeslmm.plots import plot_comparison
@@ -45,7 +45,9 @@ def run(options: argparse.Namespace) -> bool:
             )
         print(f"\n{comparison_lines(comparison)}")
         diagnostics = comparison.result.diagnostics
-        traits[one.trait] = trait_record(one) | {"diagnostics": asdict(diagnostics) if diagnostics else None}
+        traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {
+            "diagnostics": asdict(diagnostics) if diagnostics else None
+        }
         with clock.step("writing"):
             for name, table in _tables(comparison).items():
                 tables[name] = [*tables.get(name, []), table]

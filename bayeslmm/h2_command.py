@@ -14,10 +14,10 @@ from bayeslmm.job import (
     analysed,
     attributes,
     check_options,
+    cohort_record,
     one_trait_prior,
     read_inputs,
     settings,
-    trait_record,
     write_record,
 )
 from bayeslmm.plots import plot_heritability
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> bool:
         print(f"\n{result_lines(result)}")
         estimates.append(result.estimates)
         diagnostics = asdict(result.diagnostics) if result.diagnostics else None
-        traits[one.trait] = trait_record(one) | {"diagnostics": diagnostics}
+        traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
         with clock.step("writing"):
             write_table(pd.concat(estimates), out / "estimates.tsv")
             _write_trait(out, result, one.data, prior)

@@ -1,4 +1,4 @@
-"""What the commands share: files and options in, rotated traits out, one by one or jointly; the record of the run."""
+"""What the commands share: files and options in, one rotated trait at a time out, and the record of the run."""
 
 import argparse
 import json
@@ -20,14 +20,14 @@ from bayeslmm.cohort import Cohort, Drop, Measurements, align, measure
 from bayeslmm.files import output_folder, replacing, sha256
 from bayeslmm.genotypes import MarkerBlocks, open_genotypes
 from bayeslmm.heritability import OF_GENOTYPES, Settings
-from bayeslmm.joint_cohort import JointCohort, align_jointly
+from bayeslmm.joint_cohort import JointCohort
 from bayeslmm.kinship import Kinship, genomic_kinship
 from bayeslmm.kinship_files import read_grm, read_kinship
 from bayeslmm.pedigree import pedigree_kinship
 from bayeslmm.priors import JointPrior, VariancePrior, beta_prior, describe
 from bayeslmm.sampling import CONVENTION
-from bayeslmm.spectrum import JointData, RotatedData, Spectrum, decompose, load_spectrum, save_spectra
-from bayeslmm.summary import cohort_lines, joint_cohort_lines
+from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
+from bayeslmm.summary import cohort_lines
 from bayeslmm.tables import read_table
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
@@ -78,21 +78,6 @@ class Analysed:
     trait: str
     data: RotatedData
     cohort: Cohort
-    spectrum: Spectrum
-
-
-@dataclass(frozen=True)
-class AnalysedJointly:
-    """Several traits of the same cohort, ready for inference.
-
-    Attributes:
-        data: all traits, in the eigenbasis.
-        cohort: the people who have at least one of them.
-        spectrum: of their kinship.
-    """
-
-    data: JointData
-    cohort: JointCohort
     spectrum: Spectrum
 
 
@@ -172,10 +157,10 @@ def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Itera
     spectra: list[tuple[tuple[str, ...], Spectrum]] = []
     for cohort in align(inputs.kinship, inputs.measurements, centred=options.centre, normalised=options.normalise):
         with clock.step("decomposition"):
-            spectrum = _spectrum(options, cohort)
+            spectrum = spectrum_of(options, cohort)
         spectra += [(cohort.ids, spectrum)] if options.eigen else []
         if options.pcs:
-            cohort = cohort.with_covariates(*_components(options, spectrum))
+            cohort = cohort.with_covariates(*components(options, spectrum))
         print(f"\n{cohort_lines(cohort)}")
         with clock.step("rotation"):
             data = spectrum.rotate(cohort.Y, cohort.X)
@@ -184,32 +169,6 @@ def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Itera
     with clock.step("writing"):
         if options.eigen and not options.eigen.exists():
             save_spectra(options.eigen, spectra)
-
-
-def analysed_jointly(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> AnalysedJointly:
-    """Return all traits at once, of everybody who has at least one of them; say who is analysed.
-
-    Raises:
-        InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
-    """
-    cohort = align_jointly(
-        inputs.kinship,
-        inputs.measurements,
-        covariates_of=_covariates_of(options, inputs.measurements),
-        complete_only=options.complete_only,
-        centred=options.centre,
-        normalised=options.normalise,
-    )
-    with clock.step("decomposition"):
-        spectrum = _spectrum(options, cohort)
-    if options.eigen and not options.eigen.exists():
-        save_spectra(options.eigen, [(cohort.ids, spectrum)])
-    if options.pcs:
-        cohort = cohort.with_covariates(*_components(options, spectrum))
-    print(f"\n{joint_cohort_lines(cohort)}")
-    with clock.step("rotation"):
-        data = spectrum.rotate_jointly(cohort.Y, cohort.X)
-    return AnalysedJointly(data, cohort, spectrum)
 
 
 def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
@@ -234,14 +193,14 @@ def attributes(options: argparse.Namespace, kinship: Kinship, dropped: Sequence[
     }
 
 
-def trait_record(one: Analysed | AnalysedJointly) -> dict[str, Any]:
-    """Return what the record of the run says about what was analysed, whatever the command."""
+def cohort_record(cohort: Cohort | JointCohort, spectrum: Spectrum) -> dict[str, Any]:
+    """Return what the record of the run says about who was analysed, whatever the command."""
     return {
-        "n": len(one.cohort.ids),
-        "covariates": list(one.cohort.covariates),
-        "k_scale": one.spectrum.k_scale,
-        "mean_diagonal": one.spectrum.mean_diagonal,
-        "dropped": [asdict(drop) for drop in one.cohort.dropped],
+        "n": len(cohort.ids),
+        "covariates": list(cohort.covariates),
+        "k_scale": spectrum.k_scale,
+        "mean_diagonal": spectrum.mean_diagonal,
+        "dropped": [asdict(drop) for drop in cohort.dropped],
     }
 
 
@@ -280,21 +239,8 @@ def _named_covariates(options: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys([*(options.covariates or []), *of_some]))
 
 
-def _covariates_of(options: argparse.Namespace, measurements: Measurements) -> dict[str, list[str]]:
-    """Return the covariates of each trait: those given for it, or those for all."""
-    if options.covariates is None and options.covar is None:
-        for_all = []
-    else:
-        for_all = list(measurements.covariates) if options.covariates is None else options.covariates
-    given: dict[str, list[str]] = {}
-    for trait, *names in options.covariates_of:
-        if trait in given:
-            raise InputError(f"--covariates-of {trait} was given twice: name all its covariates at once")
-        given[trait] = names
-    return {trait: for_all for trait in options.trait} | given
-
-
-def _components(options: argparse.Namespace, spectrum: Spectrum) -> tuple[list[str], ndarray]:
+def components(options: argparse.Namespace, spectrum: Spectrum) -> tuple[list[str], ndarray]:
+    """Return names and columns of the principal components that options ask for."""
     return [f"PC{k + 1}" for k in range(options.pcs)], spectrum.principal_components(options.pcs)
 
 
@@ -320,7 +266,8 @@ def _kinship(options: argparse.Namespace) -> Kinship:
     return read_kinship(options.kinship, fam=options.fam)
 
 
-def _spectrum(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
+def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
+    """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
     if options.eigen and options.eigen.exists():
         return load_spectrum(options.eigen, cohort.ids, cohort.K)
     return decompose(cohort.K, where=cohort.source)

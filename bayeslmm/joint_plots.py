@@ -28,26 +28,26 @@ def plot_correlations(result: Correlations, path: str | Path) -> None:
     heritabilities, trace and ranks. Otherwise both correlation matrices with their intervals, from the draws, or else
     from REML, or else from moments.
     """
-    t = len(result.traits)
-    drawn = result.posterior is not None
-    if t == 2 and drawn:
+    t, posterior = len(result.traits), result.posterior
+    if t == 2 and posterior is not None:
+        draws = draws_of_traits(posterior)
         figure = Figure(figsize=(15, 8), layout="constrained")
         axes = figure.subplots(2, 3).ravel()
-        _joint(axes[0], result)
+        _joint(axes[0], result, draws)
         for ax, (which, name, kind) in zip(axes[1:3], _PARTS, strict=True):
-            _marginal(ax, result, which, name, kind)
-        _heritabilities(axes[3], result)
-        plot_draws(axes[4], axes[5], result.posterior, figure, "rho_u")  # pyright: ignore[reportArgumentType]
+            _marginal(ax, result, draws, which, name, kind)
+        _heritabilities(axes[3], result, draws)
+        plot_draws(axes[4], axes[5], posterior, figure, "rho_u")
     else:
         size = max(4.5, 1.7 * t)
         figure = Figure(figsize=(2 * size + 1, size + 0.5), layout="constrained")
         for ax, (_, name, kind) in zip(figure.subplots(1, 2), _PARTS, strict=True):
             _matrix(ax, result, name, kind)
     FigureCanvasAgg(figure)
-    people = ", ".join(
-        f"{int(count):,} with {trait}" for trait, count in zip(result.traits, np.diag(result.overlaps), strict=True)
-    )
-    figure.suptitle(f"{' and '.join(result.traits)}: {result.n:,} people, {people}", fontsize=14)
+    counts = np.diag(result.overlaps)
+    people = [f"{int(count):,} with {trait}" for trait, count in zip(result.traits, counts, strict=True)]
+    told = "each with all traits" if (result.overlaps == result.n).all() else ", ".join(people)
+    figure.suptitle(f"{', '.join(result.traits)}: {result.n:,} people, {told}", fontsize=14)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -63,9 +63,8 @@ def _arms(row: Mapping[Any, Any]) -> ndarray:
     return np.maximum([[row["estimate"] - row["lower"]], [row["upper"] - row["estimate"]]], 0.0)
 
 
-def _joint(ax: Axes, result: Correlations) -> None:
-    values = draws_of_traits(result.posterior)  # pyright: ignore[reportArgumentType]
-    x, y = (values[name][..., 0, 1].ravel() for name in ("rho_u", "rho_e"))
+def _joint(ax: Axes, result: Correlations, draws: Mapping[str, ndarray]) -> None:
+    x, y = (draws[name][..., 0, 1].ravel() for name in ("rho_u", "rho_e"))
     ax.plot(x, y, ".", color=BLUE, markersize=2, alpha=0.25, label=f"NUTS, {x.size:,} draws")
     _contours(ax, x, y)
     pair = pair_name(result.traits, (0, 1))
@@ -103,9 +102,9 @@ def _contours(ax: Axes, x: ndarray, y: ndarray) -> None:
     ax.plot([], [], color=BLUE, linewidth=1.3, label="50% and 95% of the posterior")
 
 
-def _marginal(ax: Axes, result: Correlations, which: int, name: str, kind: str) -> None:
-    draws = draws_of_traits(result.posterior)[name][..., 0, 1].ravel()  # pyright: ignore[reportArgumentType]
-    ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
+def _marginal(ax: Axes, result: Correlations, draws: Mapping[str, ndarray], which: int, name: str, kind: str) -> None:
+    rho = draws[name][..., 0, 1].ravel()
+    ax.hist(rho, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {rho.size:,} draws")
     grid = np.linspace(-1, 1, 402)[1:-1]
     ax.plot(grid, density_on(result.rho_prior[which], grid), "--", color=GREY, label="prior")
     row = _row(result, "reml", pair_name(result.traits, (0, 1)), name)
@@ -122,10 +121,9 @@ def _marginal(ax: Axes, result: Correlations, which: int, name: str, kind: str) 
     ax.legend(frameon=False, fontsize="small")
 
 
-def _heritabilities(ax: Axes, result: Correlations) -> None:
-    h2 = draws_of_traits(result.posterior)["h2"]  # pyright: ignore[reportArgumentType]
+def _heritabilities(ax: Axes, result: Correlations, draws: Mapping[str, ndarray]) -> None:
     for j, (trait, colour) in enumerate(zip(result.traits, (BLUE, GREEN), strict=True)):
-        ax.hist(h2[..., j].ravel(), bins=40, density=True, color=colour, alpha=0.4, label=trait)
+        ax.hist(draws["h2"][..., j].ravel(), bins=40, density=True, color=colour, alpha=0.4, label=trait)
     ax.set(xlabel="heritability h2", ylabel="density", title="Heritabilities")
     ax.legend(frameon=False, fontsize="small")
 

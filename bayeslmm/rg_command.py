@@ -1,16 +1,44 @@
 """``bayeslmm rg``: files in, a folder with the correlations of two or more traits out."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from bayeslmm.checks import InputError
+from bayeslmm.cohort import Measurements
 from bayeslmm.correlations import correlations
 from bayeslmm.files import replacing
-from bayeslmm.job import Clock, analysed_jointly, attributes, check_options, read_inputs, trait_record, write_record
+from bayeslmm.job import (
+    Clock,
+    Inputs,
+    attributes,
+    check_options,
+    cohort_record,
+    components,
+    read_inputs,
+    spectrum_of,
+    write_record,
+)
+from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
 from bayeslmm.results import write_table
-from bayeslmm.summary import correlation_lines
+from bayeslmm.spectrum import JointData, Spectrum, save_spectra
+from bayeslmm.summary import correlation_lines, joint_cohort_lines
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """Several traits of the same cohort, ready for inference.
+
+    Attributes:
+        data: all traits, in the eigenbasis.
+        cohort: the people who have at least one of them.
+        spectrum: of their kinship.
+    """
+
+    data: JointData
+    cohort: JointCohort
+    spectrum: Spectrum
 
 
 def run(options: argparse.Namespace) -> bool:
@@ -23,7 +51,7 @@ def run(options: argparse.Namespace) -> bool:
     prior = _prior(options)
     out = check_options(options)
     inputs = read_inputs(options, clock)
-    joint = analysed_jointly(options, clock, inputs)
+    joint = _analysed(options, clock, inputs)
     with clock.step("inference"):
         result = correlations(
             joint.data,
@@ -47,7 +75,7 @@ def run(options: argparse.Namespace) -> bool:
         write_table(result.estimates, out / "estimates.tsv")
         write_table(result.pairs, out / "pairs.tsv")
         plot_correlations(result, out / "correlations.png")
-    record = trait_record(joint) | {
+    record = cohort_record(joint.cohort, joint.spectrum) | {
         "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
         "pairs": result.pairs.to_dict("records"),
         "loglik": result.reml.loglik if result.reml else None,
@@ -70,3 +98,43 @@ def _prior(options: argparse.Namespace) -> JointPrior:
     if len(traits) == 2:
         return BivariatePrior(h2=h2, rho_u=rho_u, rho_e=rho_e)
     return MultivariatePrior(h2=h2, eta_u=eta_u, eta_e=eta_e)
+
+
+def _analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> _Analysed:
+    """Return all traits at once, of everybody who has at least one of them; say who is analysed.
+
+    Raises:
+        InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
+    """
+    cohort = align_jointly(
+        inputs.kinship,
+        inputs.measurements,
+        covariates_of=_covariates_of(options, inputs.measurements),
+        complete_only=options.complete_only,
+        centred=options.centre,
+        normalised=options.normalise,
+    )
+    with clock.step("decomposition"):
+        spectrum = spectrum_of(options, cohort)
+    if options.eigen and not options.eigen.exists():
+        save_spectra(options.eigen, [(cohort.ids, spectrum)])
+    if options.pcs:
+        cohort = cohort.with_covariates(*components(options, spectrum))
+    print(f"\n{joint_cohort_lines(cohort)}")
+    with clock.step("rotation"):
+        data = spectrum.rotate_jointly(cohort.Y, cohort.X)
+    return _Analysed(data, cohort, spectrum)
+
+
+def _covariates_of(options: argparse.Namespace, measurements: Measurements) -> dict[str, list[str]]:
+    """Return the covariates of each trait: those given for it, or those for all."""
+    if options.covariates is None and options.covar is None:
+        for_all = []
+    else:
+        for_all = list(measurements.covariates) if options.covariates is None else options.covariates
+    given: dict[str, list[str]] = {}
+    for trait, *names in options.covariates_of:
+        if trait in given:
+            raise InputError(f"--covariates-of {trait} was given twice: name all its covariates at once")
+        given[trait] = names
+    return {trait: for_all for trait in options.trait} | given

@@ -88,12 +88,13 @@ def _report(tables: list[pd.DataFrame], notes: list[str], smallest: float) -> st
         interval = f"{nuts['lower']:.3f} to {nuts['upper']:.3f}"
         shown.append([str(trait), str(parameter), *cells, interval, "yes" if nuts["covers"] else "NO"])
     both = pd.concat(tables)
-    coverage = both.groupby(["parameter", "method"])["covers"].agg(["mean", "size"]).unstack("method")
+    told = both[both["lower"].notna()]  # on the boundary REML has no interval for some
+    coverage = told.groupby(["parameter", "method"])["covers"].agg(["mean", "size"]).unstack("method")
     error = both.assign(error=both["estimate"] - both["truth"]).groupby(["parameter", "method"])["error"]
     rms = error.apply(lambda values: float(np.sqrt(np.nanmean(values**2)))).unstack("method")
     covered = [
-        [str(name), *(f"{coverage.loc[name, ('mean', method)]:.3f}" for method in METHODS)]
-        + [str(coverage.loc[name, ("size", "nuts")])]
+        [str(name)]
+        + [f"{coverage.loc[name, ('mean', m)]:.3f} ({coverage.loc[name, ('size', m)]:.0f})" for m in METHODS]
         + [f"{rms.loc[name, method]:.4f}" for method in METHODS]
         for name in (*parameters.OF_TRAIT, *parameters.OF_PAIR)
     ]
@@ -104,7 +105,11 @@ def _report(tables: list[pd.DataFrame], notes: list[str], smallest: float) -> st
             *_table(["trait", "parameter", "truth", *METHODS.values(), "NUTS 95%", "covers"], shown),
             f"\nShare of 95% intervals that hold the truth, and root mean squared errors, {len(tables)} data sets:\n",
             *_table(
-                ["parameter", *METHODS, "intervals", *(f"error of {method}" for method in METHODS)],
+                [
+                    "parameter",
+                    *(f"{method} (intervals)" for method in METHODS),
+                    *(f"error of {method}" for method in METHODS),
+                ],
                 covered,
             ),
             "\nData sets:\n",
