@@ -129,7 +129,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Show defaults, but not the empty ones."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, ()) or not action.option_strings:
+        if action.default in (None, False, (), []) or not action.option_strings:
             return action.help
         return super()._get_help_string(action)
 
@@ -188,7 +188,7 @@ def _add_joint_options(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         action="append",
         default=[],
-        metavar="NAME",
+        metavar=("TRAIT", "NAME"),
         help="a trait and the covariates to use for it in place of those for all; may be repeated",
     )
     group.add_argument(

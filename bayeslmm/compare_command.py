@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> bool:
         InputError: for anything in the files or options that a user can mend.
     """
     clock = Clock()
-    out, prior = check_options(options), one_trait_prior(options)
+    prior, out = one_trait_prior(options), check_options(options)
     inputs = read_inputs(options, clock)
     tables: dict[str, list[pd.DataFrame]] = {}
     traits: dict[str, dict[str, Any]] = {}

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> bool:
         InputError: for anything in the files or options that a user can mend.
     """
     clock = Clock()
-    out, prior = check_options(options), one_trait_prior(options)
+    prior, out = one_trait_prior(options), check_options(options)
     estimates: list[pd.DataFrame] = []
     traits: dict[str, dict[str, Any]] = {}
     inputs = read_inputs(options, clock)

@@ -98,8 +98,8 @@ def _contours(ax: Axes, x: ndarray, y: ndarray) -> None:
     levels = np.quantile(density(points), [0.05, 0.5])
     grid = np.stack(np.meshgrid(*(np.linspace(max(v.min() - 0.05, -1), min(v.max() + 0.05, 1), 80) for v in (x, y))))
     height = density(grid.reshape(2, -1)).reshape(80, 80)
-    ax.contour(*grid, height, levels=levels, colors=[BLUE], linewidths=1.3)
-    ax.plot([], [], color=BLUE, linewidth=1.3, label="50% and 95% of the posterior")
+    ax.contour(*grid, height, levels=levels, colors=["black"], linewidths=1.2, zorder=3)
+    ax.plot([], [], color="black", linewidth=1.2, label="50% and 95% of the posterior")
 
 
 def _marginal(ax: Axes, result: Correlations, draws: Mapping[str, ndarray], which: int, name: str, kind: str) -> None:

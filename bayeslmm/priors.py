@@ -94,7 +94,7 @@ def describe(distribution: dist.Distribution | float) -> str:
     """Write a distribution with its parameters, ``Beta(concentration1=1, concentration0=1)``; a number as it is."""
     if not isinstance(distribution, dist.Distribution):
         return f"{distribution:g}"
-    if isinstance(distribution, dist.TransformedDistribution):
+    if type(distribution) is dist.TransformedDistribution:  # LogNormal is one of them, but has a name of its own
         return f"{describe(distribution.base_dist)} on {distribution.support}"
     parameters = ", ".join(f"{name}={getattr(distribution, name):g}" for name in distribution.arg_constraints)
     return f"{type(distribution).__name__}({parameters})"

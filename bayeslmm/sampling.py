@@ -1,6 +1,7 @@
 """A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out. Knows no program."""
 
 import inspect
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ _SAMPLE_STATS = {
     "accept_prob": "acceptance_rate",
 }
 _DATA_DIMS = {"y": ["eigenvector", "trait"], "s": ["eigenvector"], "X": ["eigenvector", "covariate"]}
+_RUNS = itertools.count(1)
+_RUNS_KEPT = 16
 _MOST_DENSE = 20  # with 64 in place of it, four traits with 44 fixed effects take three times as long
 CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
 
@@ -168,7 +171,18 @@ def sample(
         "convention": CONVENTION,
     }
     tree.attrs |= dict(attrs or {})
+    _forget_now_and_then()
     return tree
+
+
+def _forget_now_and_then() -> None:
+    """Empty the caches of JAX after every 16 runs.
+
+    Each run compiles a sampler that JAX keeps to its end, in some 1,000 memory maps: Linux allows a process 65,530 of
+    them, and XLA dies of a segmentation fault at the next.
+    """
+    if next(_RUNS) % _RUNS_KEPT == 0:
+        jax.clear_caches()
 
 
 def _parts(

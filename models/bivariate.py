@@ -22,6 +22,7 @@ from numpyro.distributions.transforms import AffineTransform, ComposeTransform, 
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
+from bayeslmm.checks import InputError
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.models import multivariate
 from bayeslmm.precision import in_float64
@@ -32,7 +33,13 @@ DIMS = {name: dims for name, dims in multivariate.DIMS.items() if not name.start
 
 
 def model(data: JointData, prior: Prior = Prior(), *, observe: bool = True) -> None:
-    """Sample two traits; with ``observe=False`` from the prior predictive."""
+    """Sample two traits; with ``observe=False`` from the prior predictive.
+
+    Raises:
+        InputError: if there are not two.
+    """
+    if data.Y.shape[1] != 2:
+        raise InputError(f"bivariate is a program of two traits, but {data.Y.shape[1]} were given: use multivariate")
     with reparam(
         config={"_rho_u": ExplicitReparam(_score(prior.rho_u)), "_rho_e": ExplicitReparam(_score(prior.rho_e))}
     ):

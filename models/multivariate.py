@@ -128,7 +128,7 @@ def _least_squares(data: JointData, whitened: Whitened, sigma2_u: ArrayLike, sig
 
 
 def _missing_values(data: JointData, whitened: Whitened) -> Float[Array, "n t"] | float:
-    """Sample the missing values; return what they add to the rotated traits, sign reversed as part of the mean.
+    """Sample the missing values; return what they add to the mean of the rotated traits.
 
     Sampled are coordinates in which they are independent standard normals if half of each variance is genetic and no
     traits are correlated but by chance: near enough for NUTS, whatever the truth.

@@ -46,6 +46,15 @@ def test_priors_are_kept_with_the_result(small_data):
     assert "LogNormal(loc=0, scale=2)" in by_default.attrs["prior"]
 
 
+def test_many_runs_do_not_heap_up_compiled_code(small_data, monkeypatch):
+    monkeypatch.setattr("bayeslmm.sampling._RUNS_KEPT", 1)
+    twice = jax.jit(lambda x: 2 * x)
+    twice(1.0)
+    assert twice._cache_size() == 1
+    bl.sample(univariate, small_data, seed=1, **SHORT)
+    assert twice._cache_size() == 0
+
+
 def test_a_strong_prior_rules(small_data):
     prior = univariate.Prior(h2=dist.Beta(3000.0, 7000.0))
     posterior = bl.sample(univariate, small_data, seed=1, prior=prior, chains=2, draws=500, warmup=500)
