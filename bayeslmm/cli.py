@@ -59,6 +59,13 @@ def _run_rg(options: argparse.Namespace) -> int:
     return DIAGNOSTICS_FAILED if run(options) else 0
 
 
+def _run_scan(options: argparse.Namespace) -> int:
+    from bayeslmm.scan_command import run
+
+    run(options)
+    return 0
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
@@ -119,6 +126,13 @@ def _parser() -> argparse.ArgumentParser:
     rg.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     rg.set_defaults(run=_run_rg)
 
+    scan = commands.add_parser("scan", help="tests of markers", formatter_class=_Formatter)
+    _add_kinship_options(scan, tested=True)
+    _add_trait_option(_add_table_options(scan), "--trait", "columns of --pheno to scan")
+    _add_scan_options(scan)
+    scan.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    scan.set_defaults(run=_run_scan)
+
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
     demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
     demo.set_defaults(run=_run_demo)
@@ -145,10 +159,17 @@ def _add_marker_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--geno", type=float, default=0.05, metavar="F", help="largest missing rate of a marker")
 
 
-def _add_kinship_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("kinship (one of the first four)")
-    source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("--bfile", metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+def _add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False) -> None:
+    """Add where K comes from; if markers are tested, from them unless another kinship is given."""
+    bfile = "PLINK 1 genotypes X.bed, X.bim, X.fam"
+    if tested:
+        parser.add_argument("--bfile", required=True, metavar="X", help=f"{bfile}: the markers to test")
+        group = parser.add_argument_group("kinship (from --bfile, or one of the first three)")
+        source = group.add_mutually_exclusive_group()
+    else:
+        group = parser.add_argument_group("kinship (one of the first four)")
+        source = group.add_mutually_exclusive_group(required=True)
+        source.add_argument("--bfile", metavar="X", help=bfile)
     source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.id")
     source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
@@ -196,6 +217,36 @@ def _add_joint_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="drop people who lack any of the traits, in place of using all values that are there",
     )
+
+
+def _add_scan_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("tests")
+    group.add_argument(
+        "--test",
+        choices=("exact", "null"),
+        default="exact",
+        help="variance ratio: estimated anew with each marker, or that of the model without markers",
+    )
+    group.add_argument("--loco", action="store_true", help="test each chromosome against the kinship of all others")
+    group.add_argument("--ols", action="store_true", help="add least squares without kinship: beta_ols, se_ols, p_ols")
+    group.add_argument(
+        "--covariate-effects", action="store_true", help="add the effects of covariates beside each marker: alpha_NAME"
+    )
+    group.add_argument(
+        "--prior-effect",
+        type=float,
+        default=0.15,
+        metavar="SD",
+        help="prior of an effect for the Bayes factor, in standard deviations of the trait given its covariates",
+    )
+    group.add_argument(
+        "--posterior", nargs="+", default=(), metavar="SNP", help="markers to compute the posterior of the effect of"
+    )
+    group.add_argument(
+        "--posterior-top", type=int, default=0, metavar="K", help="the same for the K smallest p-values of each trait"
+    )
+    group.add_argument("--format", choices=("tsv", "parquet"), default="tsv", help="of the table of all markers")
+    group.add_argument("--resume", action="store_true", help="go on with a scan that was interrupted")
 
 
 def _add_method_options(parser: argparse.ArgumentParser) -> None:

@@ -64,3 +64,15 @@ def orthonormal(X: Float[ndarray, "n c"]) -> tuple[Float[ndarray, "n c"], Float[
     """Return Q, R with X = Q R and Q'Q = I: coefficients on Q have comparable scales whatever the units of X."""
     Q, R = np.linalg.qr(np.asarray(X, dtype=float))
     return Q, R
+
+
+def independent(X: Float[ndarray, "n c"]) -> tuple[Float[ndarray, "n r"], Float[ndarray, "c r"]]:
+    """Return an orthonormal basis Q of the columns of X, whatever their rank r, and a map back to X.
+
+    With a the coefficients on Q, those on X are ``back @ a``: of all that fit equally well, the ones of least length.
+
+    Source: Golub and Van Loan (2013), Matrix Computations, section 5.5.2 (least squares by the SVD).
+    """
+    Q, sizes, directions = np.linalg.svd(np.asarray(X, dtype=float), full_matrices=False)
+    kept = sizes > _RANK_TOLERANCE * sizes.max(initial=0.0)
+    return Q[:, kept], (directions[kept] / sizes[kept, None]).T

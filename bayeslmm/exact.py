@@ -29,6 +29,8 @@ from bayeslmm.spectrum import RotatedData
 
 _NODES = 400
 _BATCH = 50
+# Of h2. Where sigma2_e is below 1e-16 sigma2_u and K is singular, the digits of X'V^-1 X are used up.
+_LOGITS = (-500.0, 36.0)
 _TAIL = 36.0  # densities below exp(-36) of the peak are left out: 2e-16
 
 
@@ -116,6 +118,11 @@ class ExactPosterior:
             for p in ((1 - level) / 2, (1 + level) / 2)
         )
         return lower, upper
+
+    def beta_positive(self, j: int) -> float:
+        """Return the probability that one fixed effect is above 0."""
+        weight, mean, sd = self._mixture[0], self._mixture[1][:, j], self._mixture[2][:, j]
+        return float(weight @ ndtr(mean / sd))
 
 
 @in_float64
@@ -231,13 +238,13 @@ def _grid(
         unit, w = best_w(x)
         return np.asarray(joint(unit, x, w[:, None]))[:, 0]
 
-    x = _support(along_ridge, -500.0, 60.0)
+    x = _support(along_ridge, *_LOGITS)
     _, w = best_w(x)
     # The ridge finds the place; the marginals, each given the other grid, then set the limits.
     for _ in range(2):
         unit, ridge = best_w(x)
         w = _support(lambda w, unit=unit, x=x: logsumexp(joint(unit, x, w), axis=0), ridge.min() - 20, ridge.max() + 20)
-        x = _support(lambda x, w=w: logsumexp(joint(best_w(x)[0], x, w), axis=1), -500.0, 60.0)
+        x = _support(lambda x, w=w: logsumexp(joint(best_w(x)[0], x, w), axis=1), *_LOGITS)
     return x, w
 
 

@@ -10,23 +10,13 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from bayeslmm.checks import InputError, check_readable, examples
+from bayeslmm.marker_filters import MarkerCounts, check_filters, fill, unfit
 from bayeslmm.progress import progress_bar
 from bayeslmm.tables import read_fam
 
 SCALES = ("hwe", "sample", "vanraden")
 BLOCK = 4096
 _MAGIC = b"\x6c\x1b\x01"  # PLINK 1 .bed, SNP-major
-
-
-@dataclass
-class MarkerCounts:
-    """How many markers were read, kept and dropped, by reason."""
-
-    read: int = 0
-    kept: int = 0
-    monomorphic: int = 0
-    below_maf: int = 0
-    above_missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +87,7 @@ class MarkerBlocks:
         weight: the divisor of sum W W' so far: markers kept, or sum 2 f (1 - f) for "vanraden"
             (VanRaden 2008, doi:10.3168/jds.2007-0980, method 1).
         called: genotypes present per individual, over the kept markers, shape (n,).
+        among: which markers of the file are looked at, a range of their numbers; all by default.
     """
 
     genotypes: Genotypes
@@ -104,6 +95,7 @@ class MarkerBlocks:
     maf: float = 0.01
     geno: float = 0.05
     block: int = BLOCK
+    among: range | None = None
     counts: MarkerCounts = field(init=False)
     weight: float = field(init=False)
     called: Int64[ndarray, " n"] = field(init=False)
@@ -111,10 +103,7 @@ class MarkerBlocks:
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
             raise InputError(f"scale must be one of {', '.join(SCALES)}, but {self.scale!r} was given")
-        if not 0 <= self.maf < 0.5:
-            raise InputError(f"maf must be at least 0 and below 0.5, but {self.maf} was given")
-        if not 0 <= self.geno <= 1:
-            raise InputError(f"geno must lie between 0 and 1, but {self.geno} was given")
+        check_filters(self.maf, self.geno)
         self._restart()
 
     def _restart(self) -> None:
@@ -125,8 +114,9 @@ class MarkerBlocks:
         self._restart()
         n, p = len(self.genotypes.ids), self.genotypes.n_markers
         with open_bed(self.genotypes.bed, iid_count=n, sid_count=p, skip_format_check=True) as bed:
-            for start in range(0, p, self.block):
-                G = bed.read(np.s_[:, start : min(start + self.block, p)], dtype="float32", order="F")
+            among = self.among or range(p)
+            for start in range(among.start, among.stop, self.block):
+                G = bed.read(np.s_[:, start : min(start + self.block, among.stop)], dtype="float32", order="F")
                 yield self._standardise(G, start)
 
     def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Float32[ndarray, "n block"]]:
@@ -135,7 +125,7 @@ class MarkerBlocks:
         Raises:
             InputError: as `check_used`.
         """
-        with progress_bar(what, total=self.genotypes.n_markers, unit="marker") as bar:
+        with progress_bar(what, total=len(self.among or range(self.genotypes.n_markers)), unit="marker") as bar:
             for W in self:
                 yield W if rows is None else W[rows]
                 bar.update(self.counts.read - bar.n)
@@ -143,32 +133,16 @@ class MarkerBlocks:
 
     def _standardise(self, G: Float32[ndarray, "n block"], start: int) -> Float32[ndarray, "n kept"]:
         n = len(G)
-        # Sums of 0, 1, 2 are exact in float32 up to 2^24, which spares the conversion of the block.
-        total = G.sum(axis=0, dtype=np.float32 if n < 2**22 else np.float64).astype(np.float64)
-        holed = np.flatnonzero(np.isnan(total))
-        missing = np.isnan(G[:, holed])
-        present = np.full(G.shape[1], n)
-        present[holed] -= missing.sum(axis=0)
-        total[holed] = np.nansum(G[:, holed], axis=0, dtype=np.float64)
-        if (present == 0).any() and self.geno == 1:
+        called = fill(G)
+        if (called.present == 0).any() and self.geno == 1:
             raise InputError(
-                f"{self.genotypes.bed} marker {start + int(np.argmin(present)) + 1}: no genotype was called, so it "
-                "cannot be standardised: drop it, or use --geno below 1"
+                f"{self.genotypes.bed} marker {start + int(np.argmin(called.present)) + 1}: no genotype was called, so "
+                "it cannot be standardised: drop it, or use --geno below 1"
             )
-        mean = total / np.maximum(present, 1)
-        for j, holes in zip(holed, missing.T, strict=True):
-            G[holes, j] = mean[j]
-
-        f = mean / 2
-        above_missing = present < (1 - self.geno) * n
-        # Constant among the people seen: mean 0 or 2, or all of them heterozygous.
-        constant = (mean == 0) | (mean == 2)
-        constant[mean == 1] = np.ptp(G[:, mean == 1], axis=0) == 0
-        monomorphic = ~above_missing & constant
-        below_maf = ~above_missing & ~monomorphic & (np.minimum(f, 1 - f) < self.maf)
-        keep = ~(above_missing | monomorphic | below_maf)
-        self._count(above_missing, monomorphic, below_maf, keep)
+        keep = self.counts.add(unfit(G, called, maf=self.maf, geno=self.geno))
+        holed, missing = called.holed, called.missing
         self.called += int(keep.sum()) - missing[:, keep[holed]].sum(axis=1)
+        mean = called.mean
 
         if not keep.all():
             G, mean = np.asfortranarray(G[:, keep]), mean[keep]
@@ -179,13 +153,6 @@ class MarkerBlocks:
             variance = expected_variance if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / n
             G *= (1 / np.sqrt(variance)).astype(np.float32)
         return G
-
-    def _count(self, above_missing: ndarray, monomorphic: ndarray, below_maf: ndarray, keep: ndarray) -> None:
-        self.counts.read += keep.size
-        self.counts.kept += int(keep.sum())
-        self.counts.above_missing += int(above_missing.sum())
-        self.counts.monomorphic += int(monomorphic.sum())
-        self.counts.below_maf += int(below_maf.sum())
 
     def check_used(self) -> None:
         """Refuse a finished pass that kept no marker, or left a person without a genotype.

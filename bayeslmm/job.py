@@ -24,7 +24,7 @@ from bayeslmm.joint_cohort import JointCohort
 from bayeslmm.kinship import Kinship, genomic_kinship
 from bayeslmm.kinship_files import read_grm, read_kinship
 from bayeslmm.pedigree import pedigree_kinship
-from bayeslmm.priors import JointPrior, VariancePrior, beta_prior, describe
+from bayeslmm.priors import EffectPrior, JointPrior, VariancePrior, beta_prior, describe
 from bayeslmm.sampling import CONVENTION
 from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
 from bayeslmm.summary import cohort_lines
@@ -85,8 +85,9 @@ def check_options(options: argparse.Namespace) -> Path:
     """Refuse what cannot work, whatever the command, before anything is computed; return the folder of the results."""
     if options.fam and not options.kinship:
         raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
-    for name, default in {"scale": "hwe", "maf": 0.01, "geno": 0.05}.items():
-        if not options.bfile and getattr(options, name) != default:
+    of_kinship = ("scale",) if options.bfile else ("scale", "maf", "geno")
+    for name in of_kinship if options.grm or options.kinship or options.pedigree else ():
+        if getattr(options, name) != {"scale": "hwe", "maf": 0.01, "geno": 0.05}[name]:
             raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
     if options.covar is None and not _named_covariates(options) and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
@@ -94,11 +95,9 @@ def check_options(options: argparse.Namespace) -> Path:
         raise InputError(
             "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
         )
-    for name in ("chains", "draws", "warmup"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} must be at least 1, but {getattr(options, name)} was given")
-    if options.seed < 0:
-        raise InputError(f"--seed must be at least 0, but {options.seed} was given")
+    for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0}.items():
+        if name in options and getattr(options, name) < least:
+            raise InputError(f"--{name} must be at least {least}, but {getattr(options, name)} was given")
     if options.pcs < 0:
         raise InputError(f"--pcs must be at least 0, but {options.pcs} was given")
     if options.eigen and not options.eigen.parent.is_dir():
@@ -108,11 +107,16 @@ def check_options(options: argparse.Namespace) -> Path:
 
 def one_trait_prior(options: argparse.Namespace) -> VariancePrior:
     """Return the prior of methods for one trait; refuse options about them that cannot work."""
+    check_trait_names(options)
+    _check_methods(options)
+    return VariancePrior(h2=beta_prior(*options.prior_h2))
+
+
+def check_trait_names(options: argparse.Namespace) -> None:
+    """Refuse traits that no file can be named after."""
     for trait in options.trait:
         if Path(trait).name != trait:
             raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
-    _check_methods(options)
-    return VariancePrior(h2=beta_prior(*options.prior_h2))
 
 
 def _check_methods(options: argparse.Namespace) -> None:
@@ -149,7 +153,16 @@ def read_inputs(options: argparse.Namespace, clock: Clock) -> Inputs:
 
 
 def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Iterator[Analysed]:
-    """Yield each trait, people with the same traits sharing one decomposition; say who is analysed.
+    """Yield each trait by itself; the rest as for `decomposed`."""
+    for cohort, spectrum in decomposed(options, clock, inputs):
+        with clock.step("rotation"):
+            data = spectrum.rotate(cohort.Y, cohort.X)
+        for j, trait in enumerate(cohort.traits):
+            yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
+
+
+def decomposed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Iterator[tuple[Cohort, Spectrum]]:
+    """Yield the people with the same traits and the decomposition of their kinship; say who is analysed.
 
     Raises:
         InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
@@ -162,10 +175,7 @@ def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Itera
         if options.pcs:
             cohort = cohort.with_covariates(*components(options, spectrum))
         print(f"\n{cohort_lines(cohort)}")
-        with clock.step("rotation"):
-            data = spectrum.rotate(cohort.Y, cohort.X)
-        for j, trait in enumerate(cohort.traits):
-            yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
+        yield cohort, spectrum
     with clock.step("writing"):
         if options.eigen and not options.eigen.exists():
             save_spectra(options.eigen, spectra)
@@ -208,13 +218,13 @@ def write_record(
     options: argparse.Namespace,
     clock: Clock,
     kinship: Kinship,
-    prior: VariancePrior | JointPrior,
+    prior: VariancePrior | JointPrior | EffectPrior,
     traits: dict[str, Any],
     out: Path,
 ) -> None:
     """Write ``run.json``: versions, options, seed, checksums of inputs, people and markers dropped, times, memory."""
     with clock.step("writing"):
-        inputs = {str(path): sha256(path) for path in _inputs(options)}
+        inputs = checksums(options)
     record = {
         "command": ["bayeslmm", *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
@@ -257,13 +267,13 @@ def _measurements(options: argparse.Namespace) -> Measurements:
 
 
 def _kinship(options: argparse.Namespace) -> Kinship:
-    if options.bfile:
-        return genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
     if options.grm:
         return read_grm(options.grm)
     if options.pedigree:
         return pedigree_kinship(options.pedigree)
-    return read_kinship(options.kinship, fam=options.fam)
+    if options.kinship:
+        return read_kinship(options.kinship, fam=options.fam)
+    return genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
 
 
 def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
@@ -271,6 +281,11 @@ def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Sp
     if options.eigen and options.eigen.exists():
         return load_spectrum(options.eigen, cohort.ids, cohort.K)
     return decompose(cohort.K, where=cohort.source)
+
+
+def checksums(options: argparse.Namespace) -> dict[str, str]:
+    """Return the SHA-256 of each file that options name."""
+    return {str(path): sha256(path) for path in _inputs(options)}
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:

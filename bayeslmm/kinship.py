@@ -1,17 +1,18 @@
 """The kinship matrix K with the ids of its rows, from genotypes, a pedigree or files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
 from bayeslmm.checks import InputError, check_square, check_unique
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
+from bayeslmm.marker_filters import MarkerCounts
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,8 @@ class Kinship:
         """Say how many markers were used and dropped; empty for a kinship that was not computed from genotypes."""
         if "markers" not in self.details:
             return ""
-        counts, maf, geno = self.details["markers"], self.details["maf"], self.details["geno"]
-        return (
-            f"markers: {counts['kept']:,} of {counts['read']:,} used; dropped: {counts['monomorphic']:,} monomorphic, "
-            f"{counts['below_maf']:,} with maf below {maf:g}, "
-            f"{counts['above_missing']:,} with more than {geno:.0%} missing"
-        )
+        counts = MarkerCounts(**self.details["markers"])
+        return counts.line(maf=self.details["maf"], geno=self.details["geno"])
 
     def take(self, rows: Sequence[int] | ndarray) -> Float64[ndarray, "m m"]:
         """Return K of some of the individuals, shape (m, m), a copy."""
@@ -79,18 +76,47 @@ def genomic_kinship(
     doi:10.3168/jds.2007-0980, method 1.
     """
     genotypes = bfile if isinstance(bfile, Genotypes) else open_genotypes(bfile)
-    n = len(genotypes.ids)
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
+    K = _products(blocks.tracked("kinship"), len(genotypes.ids))
+    K /= blocks.weight
+    details = {"scale": scale, "maf": maf, "geno": geno, "weight": blocks.weight, "markers": asdict(blocks.counts)}
+    return Kinship(genotypes.ids, K, str(genotypes.bed), details)
+
+
+def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
+    """Return the kinship of all markers but some, by subtraction of what those added to it.
+
+    Args:
+        kinship: of `genomic_kinship`, from the same genotypes.
+        genotypes: the fileset.
+        left_out: the markers to leave out, by number.
+
+    Raises:
+        InputError: if no other marker is left.
+
+    Source: Listgarten et al. (2012), doi:10.1038/nmeth.2037, for why a marker should not be in its own K.
+    """
+    details = kinship.details
+    blocks = MarkerBlocks(genotypes, scale=details["scale"], maf=details["maf"], geno=details["geno"], among=left_out)
+    K = _products(blocks, len(genotypes.ids))
+    if blocks.counts.kept == details["markers"]["kept"]:
+        raise InputError(f"{genotypes.bed}: all markers used are on one chromosome, so that none is left without it")
+    weight = details["weight"] - blocks.weight
+    np.subtract(details["weight"] * kinship.K, K, out=K)
+    K /= weight
+    return Kinship(kinship.ids, K, kinship.source, details | {"weight": weight})
+
+
+def _products(blocks: Iterable[Float32[ndarray, "n block"]], n: int) -> Float64[ndarray, "n n"]:
+    """Return the sum of W W' over blocks of markers."""
     total = np.zeros((n, n), order="F")
     product = np.zeros((n, n), dtype=np.float32, order="F")
-    for W in blocks.tracked("kinship"):
+    for W in blocks:
         product = ssyrk(1.0, W, lower=1, beta=0.0, c=product, overwrite_c=1)
         _add_lower(total, product)
     del product
-    total /= blocks.weight
     _mirror_lower(total)
-    details = {"scale": scale, "maf": maf, "geno": geno, "markers": asdict(blocks.counts)}
-    return Kinship(genotypes.ids, total, str(genotypes.bed), details)
+    return total
 
 
 def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:

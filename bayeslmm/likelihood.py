@@ -104,8 +104,8 @@ class UnitScale(NamedTuple):
         quad: the quadratic form of `Gls` there.
     """
 
-    loglik: Float[Array, "..."]
-    quad: Float[Array, "..."]
+    loglik: Float[ArrayLike, "..."]
+    quad: Float[ArrayLike, "..."]
 
 
 def at_unit_scale(loglik: LogLikelihood, data: RotatedData, h2: ScalarLike, e2: ScalarLike) -> UnitScale:
@@ -113,15 +113,15 @@ def at_unit_scale(loglik: LogLikelihood, data: RotatedData, h2: ScalarLike, e2: 
     return UnitScale(loglik(data, h2, e2), gls(data, h2, e2).quad)
 
 
-def rescale(unit: UnitScale, k: int, sigma2_p: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
-    r"""Return the log-likelihood at total variance sigma2_p.
+def rescale(unit: UnitScale, k: int, sigma2_p: Any) -> Any:
+    r"""Return the log-likelihood at total variance sigma2_p, an array of JAX or of NumPy, as it comes.
 
     :math:`V = \sigma_p^2 V_1` gives
     :math:`\ell = \ell_1 + \frac{q}{2} (1 - 1/\sigma_p^2) - \frac{k}{2} \log \sigma_p^2`,
     with k = n for `log_ml` and n - c for `log_reml`. Its maximum is at :math:`\sigma_p^2 = q / k`.
     """
-    sigma2_p = jnp.asarray(sigma2_p)
-    return unit.loglik + unit.quad / 2 * (1 - 1 / sigma2_p) - k / 2 * jnp.log(sigma2_p)
+    log = sigma2_p.__array_namespace__().log
+    return unit.loglik + unit.quad / 2 * (1 - 1 / sigma2_p) - k / 2 * log(sigma2_p)
 
 
 def multivariate(

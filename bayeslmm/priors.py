@@ -30,6 +30,17 @@ class VariancePrior(NamedTuple):
     beta: dist.Distribution = dist.Normal(0.0, 1e5)
 
 
+class EffectPrior(NamedTuple):
+    """Prior of the effect of one marker.
+
+    Attributes:
+        beta: in units of the standard deviation of the trait given its covariates, for one copy of the allele. The
+            default is that of coloc (Giambartolomei et al. 2014, doi:10.1371/journal.pgen.1004383).
+    """
+
+    beta: dist.Normal = dist.Normal(0.0, 0.15)
+
+
 class BivariatePrior(NamedTuple):
     """Prior of the model of two traits; the first three as in `VariancePrior`, for each trait.
 

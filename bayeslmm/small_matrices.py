@@ -2,36 +2,38 @@
 
 The loops over t are unrolled when JAX traces them and arrays carry the loop over n: for two to four traits and
 thousands of people this is 10 to 20 times as fast as one call of LAPACK for each matrix, with its gradient.
+NumPy's arrays stay NumPy's, of any shape.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import ArrayLike, Float
 
-Matrices = Sequence[Sequence[Float[ArrayLike, " n"]]]
+Matrices = Sequence[Sequence[Float[ArrayLike, "..."]]]
 
 
-def cholesky(V: Matrices) -> list[list[Float[Array, " n"]]]:
+def cholesky(V: Matrices) -> list[list[Any]]:
     """Return the lower triangles L of V = L L', row i with its i + 1 elements.
 
     Source: Golub and Van Loan (2013), Matrix Computations, section 4.2.5.
     """
-    L: list[list[Array]] = []
+    L: list[list[Any]] = []
     for i in range(len(V)):
-        row: list[Array] = []
+        row: list[Any] = []
         for j in range(i):
-            row.append(jnp.asarray((V[i][j] - sum(row[k] * L[j][k] for k in range(j))) / L[j][j]))
-        L.append([*row, jnp.sqrt(V[i][i] - sum(element**2 for element in row))])
+            row.append((V[i][j] - sum(row[k] * L[j][k] for k in range(j))) / L[j][j])
+        L.append([*row, (V[i][i] - sum(element**2 for element in row)) ** 0.5])
     return L
 
 
-def solve_lower(L: Matrices, r: Sequence[Float[ArrayLike, " n"]]) -> list[Float[Array, " n"]]:
+def solve_lower(L: Matrices, r: Sequence[Float[ArrayLike, "..."]]) -> list[Any]:
     """Return z with L z = r, by forward substitution."""
-    z: list[Array] = []
+    z: list[Any] = []
     for i, row in enumerate(L):
-        z.append(jnp.asarray((r[i] - sum(row[k] * z[k] for k in range(i))) / row[i]))
+        z.append((r[i] - sum(row[k] * z[k] for k in range(i))) / row[i])
     return z
 
 

@@ -218,3 +218,24 @@ def _answer(result: Heritability, best: pd.DataFrame) -> str:
     kind = "with 95% probability" if row["interval"] == "eti95" else "with 95% confidence"
     interval = f"between {row['lower']:.3f} and {row['upper']:.3f}"
     return f"heritability of {result.trait}: {row['estimate']:.3f}, {kind} {interval}"
+
+
+def scan_lines(numbers: Mapping[str, Mapping[str, Any]], top: pd.DataFrame, effects: pd.DataFrame) -> str:
+    """Say what was tested for each trait and what came out first."""
+    lines = []
+    for trait, of in numbers.items():
+        counts, first = of["markers"], top[top["trait"] == trait].iloc[0]
+        lines += [
+            f"{trait}: {of['tested']:,} of {counts['read']:,} markers tested; not tested: {counts['monomorphic']:,} "
+            f"monomorphic, {counts['below_maf']:,} rare, {counts['above_missing']:,} with too many missing, "
+            f"{of['combinations_of_covariates']:,} that the covariates determine",
+            f"  lambda_GC {of['lambda_gc']:.3f}; {of['below_bonferroni']:,} markers below 0.05 / {of['tested']:,}",
+            f"  first: {first['snp']} (chromosome {first['chrom']}, {first['pos']:,}), effect of {first['a1']} "
+            f"{first['beta']:.4g} (se {first['se']:.2g}), p = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
+        ]
+    for _, row in effects.iterrows():
+        lines.append(
+            f"posterior of {row['snp']} on {row['trait']}: {row['mean']:.4g} (sd {row['sd']:.2g}), with 95% "
+            f"probability between {row['lower']:.4g} and {row['upper']:.4g}; P(> 0) = {row['p_positive']:.4g}"
+        )
+    return "\n".join(lines)

@@ -171,6 +171,19 @@ def test_mice_equal_the_reference_quadrature(mouse_data, mouse_reference, trait)
     assert_allclose(posterior.h2.interval(), [reference["q025"], reference["q975"]], rtol=1e-4)
 
 
+def test_a_singular_kinship_with_covariates_in_its_range(rng):
+    """More people than markers, and a marker among the covariates: the same as with K + 1e-9 I."""
+    W = rng.standard_normal((80, 60))
+    K = W @ W.T / 60
+    X = np.column_stack([np.ones(80), rng.uniform(20, 60, 80), W[:, 0]])
+    y = W @ rng.standard_normal((60, 1)) / 8 + rng.standard_normal((80, 1))
+    singular, regular = (exact.posterior(bl.decompose(K + e * np.eye(80)).rotate(y, X)) for e in (0.0, 1e-9))
+    assert_allclose(singular.h2.mean, regular.h2.mean, rtol=1e-5)
+    assert_allclose(singular.h2.sd, regular.h2.sd, rtol=1e-5)
+    assert_allclose(singular.beta, regular.beta, rtol=1e-5)
+    assert_allclose(singular.log_evidence, regular.log_evidence, atol=1e-5)
+
+
 @pytest.mark.parametrize("n", [6, 4000])
 def test_small_and_large_samples(n):
     rng = np.random.default_rng(3)

@@ -7,14 +7,16 @@ import pytest
 from conftest import ROOT
 
 ORDER = [
-    "checks", "progress", "files", "tables", "genotypes", "kinship", "kinship_files", "pedigree", "design", "cohort",
+    "checks", "progress", "files", "tables", "marker_filters", "genotypes", "dosages", "kinship", "kinship_files",
+    "pedigree", "design", "cohort",
     "joint_cohort", "spectrum", "precision", "parameters", "small_matrices", "likelihood", "priors",
     "estimators.estimate", "estimators.traces", "estimators.variance_ratio", "estimators.ml", "estimators.reml",
-    "estimators.em", "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_moments",
+    "estimators.em", "ratio_grid", "scan",
+    "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_moments",
     "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions", "sampling", "models.univariate",
     "models.multivariate", "models.bivariate", "diagnostics", "results", "joint_results", "heritability",
     "correlations", "compare", "plots", "joint_plots", "summary", "job", "h2_command", "compare_command",
-    "rg_command", "cli", "__main__",
+    "rg_command", "scan_table", "scan_parts", "scan_plots", "scan_command", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -79,7 +80,7 @@ def test_rescale_moves_the_total_variance(small_data):
     n, c = small_data.X.shape
     for loglik, k in ((log_ml, n), (log_reml, n - c)):
         unit = at_unit_scale(loglik, small_data, 0.7, 0.3)
-        assert_allclose(rescale(unit, k, 5.0), loglik(small_data, 3.5, 1.5), rtol=1e-10)
+        assert_allclose(rescale(unit, k, jnp.array(5.0)), loglik(small_data, 3.5, 1.5), rtol=1e-10)
         best = float(unit.quad / k)
         assert_allclose(jax.grad(lambda v, unit=unit, k=k: rescale(unit, k, v))(best), 0, atol=1e-10)
 

@@ -1,0 +1,91 @@
+"""Marker tests as tables: one row for each marker and trait."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float64
+from numpy import ndarray
+
+from bayeslmm.dosages import DosageBlock
+from bayeslmm.exact import ExactPosterior
+from bayeslmm.scan import Tests
+
+COLUMNS = "trait chrom snp pos a1 a0 af n_miss beta se p_wald p_lrt p_score log10_bf delta".split()
+
+
+def log10_bayes_factor(beta: Float[ndarray, " b"], se: Float[ndarray, " b"], prior_sd: float) -> Float64[ndarray, " b"]:
+    r"""Return the approximate Bayes factor of an effect against none, :math:`\beta \sim N(0, \tau^2)`, as log10.
+
+    :math:`\frac{1}{2} \log \frac{v}{v + \tau^2} + \frac{z^2}{2} \frac{\tau^2}{v + \tau^2}`, v = se^2, z = beta / se.
+
+    Args:
+        beta: estimates.
+        se: their standard errors.
+        prior_sd: the standard deviation of the prior of the effect, in the units of beta.
+
+    Source: Wakefield (2009), doi:10.1002/gepi.20359, with the factor the other way up.
+    """
+    shrinkage = prior_sd**2 / (se**2 + prior_sd**2)
+    return (np.log1p(-shrinkage) + (beta / se) ** 2 * shrinkage) / (2 * np.log(10))
+
+
+def marker_rows(
+    bim: pd.DataFrame,
+    block: DosageBlock,
+    tests: Mapping[str, Tests],
+    prior_sd: Mapping[str, float],
+    *,
+    ols: Mapping[str, Tests] | None = None,
+    covariate_effects: Mapping[str, Float[ndarray, "b c"]] | None = None,
+    covariates: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return one row for each marker of a block and each trait, in the order of the markers.
+
+    Args:
+        bim: all markers.
+        block: those tested.
+        tests: by trait.
+        prior_sd: of the Bayes factor, by trait.
+        ols: ordinary least squares of the same markers, for the columns beta_ols, se_ols and p_ols.
+        covariate_effects: by trait, for one column ``alpha_NAME`` for each covariate.
+        covariates: their names.
+    """
+    marker = bim.iloc[block.index].reset_index(drop=True).assign(af=block.af, n_miss=block.n_miss)
+    of_traits = []
+    for trait, test in tests.items():
+        beta, se = test.beta[:, 0], test.se[:, 0]
+        table = marker.assign(
+            trait=trait,
+            beta=beta,
+            se=se,
+            p_wald=test.p_wald[:, 0],
+            p_lrt=test.p_lrt,
+            p_score=test.p_score,
+            log10_bf=log10_bayes_factor(beta, se, prior_sd[trait]),
+            delta=test.delta,
+        )[COLUMNS]
+        if ols:
+            plain = ols[trait]
+            table = table.assign(beta_ols=plain.beta[:, 0], se_ols=plain.se[:, 0], p_ols=plain.p_wald[:, 0])
+        if covariate_effects:
+            columns = zip(covariates, covariate_effects[trait].T, strict=True)
+            table = table.assign(**{f"alpha_{name}": column for name, column in columns})
+        of_traits.append(table)
+    return pd.concat(of_traits).sort_index(kind="stable", ignore_index=True)
+
+
+def effect_row(marker: pd.Series, trait: str, posterior: ExactPosterior) -> dict[str, Any]:
+    """Return the posterior of the effect of one marker, the last covariate of the model, as a row of a table."""
+    lower, upper = posterior.beta_interval(-1)
+    return {
+        "trait": trait,
+        **marker,
+        "mean": posterior.beta[-1],
+        "sd": posterior.se_beta[-1],
+        "lower": lower,
+        "upper": upper,
+        "p_positive": posterior.beta_positive(-1),
+        "h2": posterior.h2.mean,
+    }

@@ -1,0 +1,217 @@
+"""Tests of markers, against one model at a time, dense arithmetic, and GEMMA."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from numpy.testing import assert_allclose, assert_array_equal
+
+import bayeslmm as bl
+from bayeslmm.dosages import dosages, read_bim
+from bayeslmm.genotypes import open_genotypes
+from bayeslmm.scan import exact_scan, null_scan, ols_scan
+from conftest import MOUSE
+
+
+@pytest.fixture
+def markers(rng, dense):
+    """Rotated dosages of 30 markers, some with an effect by chance, none centred."""
+    K, _, _, spectrum = dense
+    G = rng.binomial(2, 0.3, (len(K), 30)).astype(float)
+    return G, spectrum.U.T @ G
+
+
+def one_at_a_time(data, Z, fit):
+    """Fit the model with each marker as a further covariate."""
+    return [
+        fit(data._replace(X=np.column_stack([data.X, *columns]))) for columns in zip(*[z.T for z in Z], strict=True)
+    ]
+
+
+def test_exact_scan_equals_one_model_at_a_time(small_data, markers):
+    (tests,) = exact_scan(small_data).test([markers[1]])
+    n, c = small_data.X.shape
+    null = bl.ml(small_data)
+    reml, ml = (one_at_a_time(small_data, [markers[1]], fit) for fit in (bl.reml, bl.ml))
+    assert_allclose(tests.beta[:, 0], [fit.beta[-1] for fit in reml], rtol=1e-6, atol=1e-8)
+    assert_allclose(tests.se[:, 0], [fit.se_beta[-1] for fit in reml], rtol=1e-6)
+    inside = np.array([fit.boundary is None for fit in reml])
+    assert inside.sum() > 10
+    assert_allclose(tests.delta[inside], [fit.sigma2_e / fit.sigma2_u for fit in reml if not fit.boundary], rtol=1e-5)
+    assert_allclose(tests.loglik, [fit.loglik for fit in ml], atol=1e-8)
+    z = np.array([fit.beta[-1] / fit.se_beta[-1] for fit in reml])
+    assert_allclose(tests.p_wald[:, 0], scipy.stats.f.sf(z**2, 1, n - c - 1), rtol=1e-6)
+    ratio = np.array([2 * (fit.loglik - null.loglik) for fit in ml])
+    assert_allclose(tests.p_lrt, scipy.stats.chi2.sf(ratio, 1), rtol=1e-6)
+    assert_array_equal(tests.df, 1)
+
+
+def test_boundaries_are_met_exactly(rng, markers):
+    K = np.diag(np.geomspace(1e-7, 3, 40))
+    for h2, delta in ((0.0, np.inf), (1.0, 1e-5)):
+        y = np.diag(K) ** (0.5 if h2 else -0.5) * rng.standard_normal(40)
+        data = bl.decompose(K).rotate(y[:, None], np.ones((40, 1)))
+        (tests,) = exact_scan(data).test([markers[0]])
+        ends = [fit.boundary for fit in one_at_a_time(data, [markers[0]], bl.reml)]
+        there = np.array(ends) == ("h2 = 0" if h2 == 0 else "h2 = 1")
+        assert there.sum() > 10
+        assert_allclose(tests.delta[there], delta, rtol=1e-6)
+
+
+def dense_gls(K, X, y, h2):
+    """Effects, their covariance and the residual quadratic form at total variance 1, by dense arithmetic."""
+    inverse = np.linalg.inv(h2 * K + (1 - h2) * np.eye(len(K)))
+    cov = np.linalg.inv(X.T @ inverse @ X)
+    beta = cov @ X.T @ inverse @ y
+    return beta, cov, (y - X @ beta) @ inverse @ (y - X @ beta)
+
+
+def test_null_scan_equals_dense_least_squares_at_the_null_ratio(dense, small_data, markers):
+    K, X, y, _ = dense
+    scan = null_scan(small_data)
+    (tests,) = scan.test([markers[1]])
+    (alpha,) = scan.covariate_effects(markers[1], tests.beta)
+    (n, c), reml, ml = X.shape, bl.reml(small_data), bl.ml(small_data)
+    _, _, null_quad = dense_gls(K, X, y, ml.h2)
+    for j, g in enumerate(markers[0].T):
+        beta, cov, quad = dense_gls(K, np.column_stack([X, g]), y, reml.h2)
+        sigma2_p = quad / (n - c - 1)
+        assert_allclose([tests.beta[j, 0], tests.se[j, 0]], [beta[-1], np.sqrt(sigma2_p * cov[-1, -1])], rtol=1e-8)
+        assert_allclose(alpha[j], beta[:-1], rtol=1e-8)
+        assert tests.delta[j] == pytest.approx((1 - reml.h2) / reml.h2)
+        # The source's formula: sigma2_u [(X*'(S + delta)^-1 X*)^-1]_jj with X* the rotated covariates and marker.
+        Xs = np.column_stack([small_data.X, markers[1][:, j]])
+        weighted = Xs.T @ (Xs / (small_data.s + tests.delta[j])[:, None])
+        assert_allclose(tests.se[j, 0] ** 2, reml.h2 * sigma2_p * np.linalg.inv(weighted)[-1, -1], rtol=1e-8)
+        _, _, quad = dense_gls(K, np.column_stack([X, g]), y, ml.h2)
+        assert_allclose(tests.p_lrt[j], scipy.stats.chi2.sf(n * np.log(null_quad / quad), 1), rtol=1e-7)
+        score = n * (null_quad - quad) / null_quad
+        assert_allclose(tests.p_score[j], scipy.stats.f.sf(score, 1, n - c - 1), rtol=1e-7)
+
+
+def test_ols_scan_equals_least_squares(dense, small_data, markers):
+    _, X, y, _ = dense
+    (tests,) = ols_scan(small_data).test([markers[1]])
+    for j, g in enumerate(markers[0].T):
+        beta, (rss,), *_ = np.linalg.lstsq(np.column_stack([X, g]), y)
+        left = g - X @ np.linalg.lstsq(X, g)[0]
+        se = np.sqrt(rss / (40 - 4) / (left @ left))
+        assert_allclose([tests.beta[j, 0], tests.se[j, 0]], [beta[-1], se], rtol=1e-9)
+        assert_allclose(tests.p_wald[j, 0], 2 * scipy.stats.t.sf(abs(beta[-1] / se), 36), rtol=1e-8)
+
+
+def test_scans_differ_by_the_ratio_only(small_data, markers):
+    """The score test is at the null in both."""
+    (exact,), (null,) = (scan(small_data).test([markers[1]]) for scan in (exact_scan, null_scan))
+    assert_allclose(exact.p_score, null.p_score, rtol=1e-6)
+    assert (exact.loglik >= null.loglik - 1e-9).all()
+    assert (np.abs(exact.delta / null.delta - 1) > 0.01).any()
+
+
+def test_traits_share_a_scan(dense, small_data, markers, rng):
+    _, _, _, spectrum = dense
+    other = rng.standard_normal((40, 1))
+    both = small_data._replace(Y=np.column_stack([small_data.Y, spectrum.U.T @ other]))
+    for scan in (exact_scan, null_scan):
+        alone = [scan(both._replace(Y=both.Y[:, [j]])).test([markers[1]])[0] for j in range(2)]
+        for together, single in zip(scan(both).test([markers[1]]), alone, strict=True):
+            for values, expected in zip(together, single, strict=True):
+                assert_allclose(values, expected, rtol=1e-9)
+
+
+def test_sets_of_markers_equal_one_model_at_a_time(small_data, markers, rng):
+    Z = [markers[1], rng.permuted(markers[1], axis=1), markers[1] ** 2]
+    (tests,) = exact_scan(small_data).test(Z)
+    reml, ml = (one_at_a_time(small_data, Z, fit) for fit in (bl.reml, bl.ml))
+    assert_allclose(tests.beta, [fit.beta[-3:] for fit in reml], rtol=1e-5, atol=1e-7)
+    assert_allclose(tests.se, [fit.se_beta[-3:] for fit in reml], rtol=1e-5)
+    ratio = np.array([2 * (fit.loglik - bl.ml(small_data).loglik) for fit in ml])
+    assert_allclose(tests.p_lrt, scipy.stats.chi2.sf(ratio, 3), rtol=1e-5)
+    assert_array_equal(tests.df, 3)
+
+
+def test_dependent_columns_get_the_solution_of_least_length(dense, small_data, markers):
+    """Two-block least squares: covariates and markers of deficient rank, against a dense pseudo-inverse."""
+    K, X, y, spectrum = dense
+    deficient = np.column_stack([X, X @ [1.0, 2.0, -1.0], np.ones(40)])
+    first, second = markers[0][:, :10], markers[0][:, 10:20]
+    Z = [first, second, first - 2 * second + X[:, [1]]]
+    data = small_data._replace(X=spectrum.U.T @ deficient)
+    scan = null_scan(data)
+    (tests,) = scan.test([spectrum.U.T @ z for z in Z])
+    h2 = bl.reml(small_data).h2
+    root = np.linalg.inv(np.linalg.cholesky(h2 * K + (1 - h2) * np.eye(40)))
+    white_X = root @ deficient
+    clear = np.eye(40) - white_X @ np.linalg.pinv(white_X)
+    for j in range(10):
+        white_Z = clear @ root @ np.column_stack([z[:, j] for z in Z])
+        beta = np.linalg.pinv(white_Z, rcond=1e-9) @ root @ y
+        assert_allclose(tests.beta[j], beta, rtol=1e-7, atol=1e-9)
+    assert_array_equal(tests.df, 2)
+    assert np.isnan(tests.se).all()  # three effects of two columns: none is determined by the data
+    # One marker: alpha = X^+ (y - g beta) in the metric of V, of least length.
+    (one,) = scan.test([spectrum.U.T @ first])
+    (alpha,) = scan.covariate_effects(spectrum.U.T @ first, one.beta)
+    for j in range(10):
+        assert_allclose(alpha[j], np.linalg.pinv(white_X) @ root @ (y - first[:, j] * one.beta[j, 0]), rtol=1e-7)
+
+
+def test_what_the_data_determine_keeps_its_standard_error(small_data, markers):
+    g, h = markers[1][:, :5], markers[1][:, 5:10]
+    (tests,) = exact_scan(small_data).test([g, g, h])
+    assert np.isnan(tests.se[:, :2]).all()
+    assert_allclose(tests.beta[:, 0], tests.beta[:, 1], rtol=1e-9)
+    (apart,) = exact_scan(small_data).test([g, h])
+    assert_allclose(tests.se[:, 2], apart.se[:, 1], rtol=1e-7)
+    assert_allclose(tests.p_lrt, apart.p_lrt, rtol=1e-7)
+
+
+def test_a_combination_of_covariates_is_not_tested(small_data, markers):
+    Z = markers[1].copy()
+    Z[:, 3] = small_data.X @ [1.0, 2.0, 3.0]
+    Z[:, 5] = 0
+    for scan in (exact_scan, null_scan):
+        (tests,) = scan(small_data).test([Z])
+        assert_array_equal(np.flatnonzero(np.isnan(tests.p_wald[:, 0])), [3, 5])
+        assert_array_equal(np.flatnonzero(tests.df == 0), [3, 5])
+        assert_array_equal(np.flatnonzero(np.isnan(tests.p_lrt)), [3, 5])
+
+
+@pytest.mark.parametrize("trait", ["CD8", "MCH"])
+def test_mice_equal_gemma(shared, mouse_kinship, trait):
+    """GEMMA 0.98.5 -lmm 4, whose K is in float64 where ours is in float32: 5e-7 apart."""
+    gemma = pd.read_csv(shared / "mouse_hs1940" / f"gemma_lmm4_{trait}.assoc.tsv.gz", sep="\t").set_index("rs")
+    people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), [trait])
+    (cohort,) = bl.align(mouse_kinship("vanraden"), people, centred=True)
+    spectrum, genotypes = bl.decompose(cohort.K), open_genotypes(MOUSE / "mouse_hs1940")
+    scan = exact_scan(spectrum.rotate(cohort.Y, cohort.X))
+    p = genotypes.n_markers
+    (block,) = dosages(genotypes, genotypes.rows(cohort.ids), [range(p)])
+    (tests,) = scan.test([spectrum.U.T @ block.G])
+    bim = read_bim(MOUSE / "mouse_hs1940.bim").iloc[block.index]
+    assert_array_equal(bim["snp"], gemma.index)
+    assert_array_equal(bim["a1"], gemma["allele1"])
+    assert_allclose(block.af, gemma["af"], atol=6e-4)
+    se = gemma["se"].to_numpy()
+    assert_allclose(tests.se[:, 0], se, rtol=1e-5)
+    # Four digits, or a hundred-thousandth of the standard error where the effect is next to none.
+    assert (np.abs(tests.beta[:, 0] - gemma["beta"]) < 1e-4 * gemma["beta"].abs() + 1e-5 * se).all()
+    for name in ("p_wald", "p_lrt", "p_score"):
+        off = np.abs(np.log10(np.ravel(getattr(tests, name))) / np.log10(gemma[name].to_numpy()) - 1)
+        assert (off < 1e-3).mean() >= 0.999
+        assert gemma[name][off >= 1e-3].min() > 0.97  # the rest: p so near 1 that its logarithm has few digits
+
+
+def test_null_scan_equals_glimix_core(mouse_reference, mouse_kinship):
+    reference = mouse_reference["other_tools"]["glimix_core_3_1_14"]["scan_ml"]
+    people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), ["CD8"])
+    (cohort,) = bl.align(mouse_kinship("vanraden"), people, centred=True)
+    spectrum, genotypes = bl.decompose(cohort.K), open_genotypes(MOUSE / "mouse_hs1940")
+    (block,) = dosages(genotypes, genotypes.rows(cohort.ids), [range(genotypes.n_markers)])
+    bim = read_bim(MOUSE / "mouse_hs1940.bim").iloc[block.index].reset_index(drop=True)
+    (tests,) = null_scan(spectrum.rotate(cohort.Y, cohort.X)).test([spectrum.U.T @ block.G])
+    for snp in reference["snps"]:
+        (j,) = np.flatnonzero(bim["snp"] == snp["rs"])
+        # Both log-likelihoods carry the rounding of K: 9e-6 here. The gain over the null is what is tested.
+        assert tests.loglik[j] == pytest.approx(snp["lml"], abs=2e-5)
+        assert tests.p_lrt[j] == pytest.approx(snp["p_lrt"], rel=1e-5)
