@@ -60,14 +60,14 @@ class DosageBlock(NamedTuple):
     """Markers of a block that pass the filters among the people analysed.
 
     Attributes:
-        index: their lines in the .bim, from 0, shape (b,).
+        lines: their lines in the .bim, from 0, shape (b,).
         G: dosages of a1 less their mean, missing ones 0, shape (n, b).
         af: frequency of a1, shape (b,).
         n_miss: people without a genotype, shape (b,).
         counts: markers of the block kept and dropped.
     """
 
-    index: Int64[ndarray, " b"]
+    lines: Int64[ndarray, " b"]
     G: Float64[ndarray, "n b"]
     af: Float64[ndarray, " b"]
     n_miss: Int64[ndarray, " b"]
@@ -95,7 +95,7 @@ def dosages(
             keep = counts.add(unfit(G, called, maf=maf, geno=geno))
             G -= called.mean
             yield DosageBlock(
-                index=np.arange(span.start, span.stop)[keep],
+                lines=np.arange(span.start, span.stop)[keep],
                 G=G if keep.all() else np.asfortranarray(G[:, keep]),
                 af=called.mean[keep] / 2,
                 n_miss=len(rows) - called.present[keep],

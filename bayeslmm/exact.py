@@ -220,7 +220,7 @@ def _log_density(
 ) -> Float[Array, "m l"]:
     """Log joint density of x = logit h2 and w = log sigma2_p, w of shape (l,) or (m, l), at the fits at x."""
     x = x[:, None]
-    unit = UnitScale(unit.loglik[:, None], unit.quad[:, None])
+    unit = UnitScale(unit.log_dets[:, None], unit.quad[:, None])
     log_h2 = prior.h2.log_prob(jax.nn.sigmoid(x)) + jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)
     return rescale(unit, k, jnp.exp(w)) + log_h2 + _log_prior_of_scale(prior, v, w)
 

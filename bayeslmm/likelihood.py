@@ -48,21 +48,23 @@ class Gls(NamedTuple):
 def gls(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
     """Fit the fixed effects of one trait by generalised least squares.
 
-    Source: Harville (1977), doi:10.1080/01621459.1977.10480998; one Cholesky factor of
-    [X y]' V^-1 [X y] holds all four results.
+    Source: Harville (1977), doi:10.1080/01621459.1977.10480998.
     """
     n, c = data.X.shape
     Z = jnp.column_stack([data.X, data.Y])
     # Products first: over a grid of variances they are common, and what is left is one matrix product.
     products = (Z[:, :, None] * Z[:, None, :]).reshape(n, (c + 1) ** 2)
     weights = 1 / (sigma2_u * jnp.asarray(data.s) + sigma2_e)
-    L = jnp.linalg.cholesky((weights @ products).reshape(c + 1, c + 1))
-    inverse = jax.scipy.linalg.solve_triangular(L[:c, :c], jnp.eye(c), lower=True)
+    weighted = (weights @ products).reshape(c + 1, c + 1)
+    L = jnp.linalg.cholesky(weighted[:c, :c])
+    inverse = jax.scipy.linalg.solve_triangular(L, jnp.eye(c), lower=True)
+    half = inverse @ weighted[:c, c]
+    quad = weighted[c, c] - half @ half
     return Gls(
-        beta=inverse.T @ L[c, :c],
+        beta=inverse.T @ half,
         cov=inverse.T @ inverse,
-        log_det=2 * jnp.log(jnp.diag(L)[:c]).sum(),
-        quad=L[c, c] ** 2,
+        log_det=2 * jnp.log(jnp.diag(L)).sum(),
+        quad=jnp.where(quad < 0, jnp.nan, quad),  # rounding has taken all digits
     )
 
 
@@ -97,31 +99,33 @@ def _log_density(data: RotatedData, beta: Float[Array, " c"], sigma2_u: ScalarLi
 
 
 class UnitScale(NamedTuple):
-    """A log-likelihood along h2 at sigma2_u + sigma2_e = 1; `rescale` gives it at any other scale.
+    """A log-likelihood along h2 at sigma2_u + sigma2_e = 1, in two parts; `rescale` gives it at any scale.
+
+    Arrays of JAX or of NumPy, of any shape.
 
     Attributes:
-        loglik: at sigma2_u = h2, sigma2_e = 1 - h2.
+        log_dets: at sigma2_u = h2, sigma2_e = 1 - h2 for y = 0: all but the quadratic form.
         quad: the quadratic form of `Gls` there.
     """
 
-    loglik: Float[ArrayLike, "..."]
-    quad: Float[ArrayLike, "..."]
+    log_dets: Any
+    quad: Any
 
 
 def at_unit_scale(loglik: LogLikelihood, data: RotatedData, h2: ScalarLike, e2: ScalarLike) -> UnitScale:
     """Evaluate a log-likelihood at h2 with total variance 1; e2 = 1 - h2 keeps its digits where h2 is near 1."""
-    return UnitScale(loglik(data, h2, e2), gls(data, h2, e2).quad)
+    nothing = data._replace(Y=jnp.zeros_like(jnp.asarray(data.Y)))
+    return UnitScale(loglik(nothing, h2, e2), gls(data, h2, e2).quad)
 
 
 def rescale(unit: UnitScale, k: int, sigma2_p: Any) -> Any:
     r"""Return the log-likelihood at total variance sigma2_p, an array of JAX or of NumPy, as it comes.
 
-    :math:`V = \sigma_p^2 V_1` gives
-    :math:`\ell = \ell_1 + \frac{q}{2} (1 - 1/\sigma_p^2) - \frac{k}{2} \log \sigma_p^2`,
-    with k = n for `log_ml` and n - c for `log_reml`. Its maximum is at :math:`\sigma_p^2 = q / k`.
+    :math:`V = \sigma_p^2 V_1` gives :math:`\ell = \ell_0 - \frac{q}{2 \sigma_p^2} - \frac{k}{2} \log \sigma_p^2`, with
+    :math:`\ell_0` for y = 0, k = n for `log_ml` and n - c for `log_reml`. Its maximum is at :math:`\sigma_p^2 = q / k`.
     """
     log = sigma2_p.__array_namespace__().log
-    return unit.loglik + unit.quad / 2 * (1 - 1 / sigma2_p) - k / 2 * log(sigma2_p)
+    return unit.log_dets - unit.quad / (2 * sigma2_p) - k / 2 * log(sigma2_p)
 
 
 def multivariate(

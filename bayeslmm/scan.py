@@ -14,9 +14,9 @@ Source: Zhou and Stephens (2012), doi:10.1038/ng.2310, for the exact tests; Kang
 Lippert et al. (2011), doi:10.1038/nmeth.1681, for a ratio fixed at the null.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -274,17 +274,20 @@ def ols_scan(data: RotatedData) -> FixedScan:
 @in_float64
 def _fixed(data: RotatedData, h2_of: Callable[[RotatedData], tuple[float, float]]) -> FixedScan:
     basis, back = independent(np.asarray(data.X))
-    weights, models, delta, offset = [], [], [], []
-    for j in range(data.Y.shape[1]):
-        trait = data._replace(Y=data.Y[:, [j]], X=basis)
+    weights: list[Weights] = []
+    models: list[Model] = []
+    delta: list[float] = []
+    traits = [data._replace(Y=data.Y[:, [j]], X=basis) for j in range(data.Y.shape[1])]
+    clear = [whitened(trait) for trait in traits]
+    for trait, (white, _, _) in zip(traits, clear, strict=True):
         h2 = np.array(h2_of(trait))
-        white, R, b = whitened(trait)
         weight, model = _at(white, h2, 1 - h2)
         weights.append(weight)
         models.append(model)
-        offset.append(b)
         delta.append(float((1 - h2[0]) / h2[0]) if h2[0] else np.inf)
-    return FixedScan(np.asarray(white.X), back @ np.linalg.inv(R), np.column_stack(offset), weights, models, delta)
+    white, R, _ = clear[0]
+    offset = np.column_stack([b for _, _, b in clear])
+    return FixedScan(np.asarray(white.X), back @ np.linalg.inv(R), offset, weights, models, delta)
 
 
 def _at(white: RotatedData, h2: Float[ndarray, " m"], e2: Float[ndarray, " m"]) -> tuple[Weights, Model]:
@@ -307,9 +310,12 @@ def _by_rank(
 ) -> list[Tests]:
     """Test the sets of each rank together, and put the results of each trait in order."""
     k, b = len(Z), Z[0].shape[1]
-    shapes = {name: (b, k) for name in ("beta", "se", "p_wald")}
-    empty = {name: np.full(shapes.get(name, b), np.nan) for name in Tests._fields} | {"df": np.zeros(b, dtype=np.int64)}
-    results = [Tests(**{name: values.copy() for name, values in empty.items()}) for _ in range(t)]
+
+    def untested() -> Tests:
+        of_effects, of_sets = ([np.full(shape, np.nan) for _ in range(4)] for shape in ((b, k), (b,)))
+        return Tests(*of_effects[:3], *of_sets, df=np.zeros(b, dtype=np.int64))
+
+    results = [untested() for _ in range(t)]
     for sets in _sets(X, Z):
         for whole, part in zip(results, test(sets), strict=True):
             for values, new in zip(whole, part, strict=True):
@@ -332,7 +338,7 @@ def _sets(X: Float[ndarray, "n c"], Z: Sequence[Float[ndarray, "n b"]]) -> Itera
         members = np.flatnonzero(rank == r)
         T = vectors[members][:, :, ::-1][:, :, :r].transpose(1, 2, 0)
         own = left if members.size == rank.size else [z[:, members] for z in left]
-        columns = own if len(Z) == 1 else [sum(z * T[i, j] for i, z in enumerate(own)) for j in range(r)]
+        columns = own if len(Z) == 1 else [_total(z * T[i, j] for i, z in enumerate(own)) for j in range(r)]
         yield Sets(members, columns, T, np.log(sizes[members][:, ::-1][:, :r]).sum(axis=1))
 
 
@@ -354,24 +360,24 @@ def _gains(model: Model, sets: Sets, L: list[list[ndarray]]) -> Gains:
     z = solve_lower(L, [column.T @ model.Py for column in sets.columns])
     of_markers = [solve_lower(L, [t[:, None] for t in row]) for row in sets.T]
     return Gains(
-        quad=sum(part**2 for part in z),  # pyright: ignore[reportArgumentType] (never empty)
-        log_det=2 * sum(np.log(row[-1]) for row in L),
-        beta=[sum(a * b for a, b in zip(z, own, strict=True)) for own in of_markers],
-        variance=[sum(part**2 for part in own) for own in of_markers],
+        quad=_total(part**2 for part in z),
+        log_det=2 * _total(np.log(row[-1]) for row in L),
+        beta=[_total(a * b for a, b in zip(z, own, strict=True)) for own in of_markers],
+        variance=[_total(part**2 for part in own) for own in of_markers],
     )
 
 
 def _profile_ml(model: Model, gain: Float[ndarray, "..."], n: int) -> Float[ndarray, "..."]:
     """Return the log-likelihood at each ratio, maximised over scale and effects."""
     quad = model.ml.quad - gain
-    return rescale(UnitScale(model.ml.loglik + gain / 2, quad), n, quad / n)
+    return rescale(UnitScale(model.ml.log_dets, quad), n, quad / n)
 
 
 def _profile_reml(model: Model, gains: Gains, sets: Sets, k: int) -> Float[ndarray, "b m"]:
     """Return the restricted log-likelihood at each ratio, maximised over scale and effects."""
     constant = (sets.log_det[:, None] + len(sets.columns) * np.log(2 * np.pi)) / 2
     quad = model.reml.quad - gains.quad
-    return rescale(UnitScale(model.reml.loglik + gains.quad / 2 - gains.log_det / 2 + constant, quad), k, quad / k)
+    return rescale(UnitScale(model.reml.log_dets - gains.log_det / 2 + constant, quad), k, quad / k)
 
 
 def _to_tests(
@@ -398,6 +404,10 @@ def _to_tests(
         loglik=loglik,
         df=np.full(len(beta), r),
     )
+
+
+def _total(parts: Iterable[ndarray]) -> ndarray:
+    return reduce(np.add, parts)
 
 
 def _rows(weights: Float[ndarray, "b m"], values: Float[ndarray, "b m"]) -> Float[ndarray, " b"]:

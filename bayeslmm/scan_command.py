@@ -277,10 +277,10 @@ def _effects(
             data = spectrum.rotate(task.cohort.Y[:, [j]], task.cohort.X)
             people = markers.genotypes.rows(task.cohort.ids)
             for block in dosages(markers.genotypes, people, [range(k, k + 1) for k in lines], maf=0.0, geno=1.0):
-                if not block.index.size:
+                if not block.lines.size:
                     continue
                 with_marker = data._replace(X=np.column_stack([data.X, spectrum.U.T @ block.G]))
-                rows.append(effect_row(markers.bim.iloc[block.index[0]], trait, exact.posterior(with_marker)))
+                rows.append(effect_row(markers.bim.iloc[block.lines[0]], trait, exact.posterior(with_marker)))
     return pd.DataFrame(rows)
 
 

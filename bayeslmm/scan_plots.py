@@ -68,7 +68,7 @@ def qq_band(m: int) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
     below = beta.cdf(sums[:, :-1] / sums[:, -1:], rank, m - rank + 1)
     local = np.quantile(np.minimum(below, 1 - below).min(axis=1), 1 - LEVEL)
     rank = np.arange(1, m + 1)
-    return beta.ppf(local, rank, m - rank + 1), beta.isf(local, rank, m - rank + 1)
+    return np.asarray(beta.ppf(local, rank, m - rank + 1)), np.asarray(beta.isf(local, rank, m - rank + 1))
 
 
 def plot_scan(found: PValues, *, trait: str, test: str, path: str | Path) -> None:

@@ -52,7 +52,7 @@ def marker_rows(
         covariate_effects: by trait, for one column ``alpha_NAME`` for each covariate.
         covariates: their names.
     """
-    marker = bim.iloc[block.index].reset_index(drop=True).assign(af=block.af, n_miss=block.n_miss)
+    marker = bim.iloc[block.lines].reset_index(drop=True).assign(af=block.af, n_miss=block.n_miss)
     of_traits = []
     for trait, test in tests.items():
         beta, se = test.beta[:, 0], test.se[:, 0]

@@ -11,7 +11,7 @@ def test_blocks_hold_centred_dosages_of_the_people_asked_for(plink):
     prefix, G, _ = plink
     rows = np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 1, 0])
     blocks = list(dosages(open_genotypes(prefix), rows, [range(20), range(20, 50)], maf=0.05, geno=0.1))
-    index = np.concatenate([block.index for block in blocks])
+    index = np.concatenate([block.lines for block in blocks])
     own = G[rows]
     f = np.nanmean(own, axis=0) / 2
     missing = np.isnan(own).sum(axis=0)

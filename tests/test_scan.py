@@ -188,7 +188,7 @@ def test_mice_equal_gemma(shared, mouse_kinship, trait):
     p = genotypes.n_markers
     (block,) = dosages(genotypes, genotypes.rows(cohort.ids), [range(p)])
     (tests,) = scan.test([spectrum.U.T @ block.G])
-    bim = read_bim(MOUSE / "mouse_hs1940.bim").iloc[block.index]
+    bim = read_bim(MOUSE / "mouse_hs1940.bim").iloc[block.lines]
     assert_array_equal(bim["snp"], gemma.index)
     assert_array_equal(bim["a1"], gemma["allele1"])
     assert_allclose(block.af, gemma["af"], atol=6e-4)
@@ -208,7 +208,7 @@ def test_null_scan_equals_glimix_core(mouse_reference, mouse_kinship):
     (cohort,) = bl.align(mouse_kinship("vanraden"), people, centred=True)
     spectrum, genotypes = bl.decompose(cohort.K), open_genotypes(MOUSE / "mouse_hs1940")
     (block,) = dosages(genotypes, genotypes.rows(cohort.ids), [range(genotypes.n_markers)])
-    bim = read_bim(MOUSE / "mouse_hs1940.bim").iloc[block.index].reset_index(drop=True)
+    bim = read_bim(MOUSE / "mouse_hs1940.bim").iloc[block.lines].reset_index(drop=True)
     (tests,) = null_scan(spectrum.rotate(cohort.Y, cohort.X)).test([spectrum.U.T @ block.G])
     for snp in reference["snps"]:
         (j,) = np.flatnonzero(bim["snp"] == snp["rs"])
