@@ -230,6 +230,17 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--loco", action="store_true", help="test each chromosome against the kinship of all others")
     group.add_argument("--ols", action="store_true", help="add least squares without kinship: beta_ols, se_ols, p_ols")
     group.add_argument(
+        "--interaction",
+        nargs="+",
+        default=(),
+        metavar="COVARIATE",
+        help="add tests of the product of each marker with covariates, of one degree of freedom and jointly with the "
+        "marker: beta_x_COVARIATE and so on",
+    )
+    group.add_argument(
+        "--epistasis", metavar="F", help="test the product of markers beside both: two names of markers on each line"
+    )
+    group.add_argument(
         "--covariate-effects", action="store_true", help="add the effects of covariates beside each marker: alpha_NAME"
     )
     group.add_argument(

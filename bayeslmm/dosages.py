@@ -1,6 +1,6 @@
 """The markers to test: their lines in the .bim, and their dosages among the people analysed, a block at a time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,27 +75,32 @@ class DosageBlock(NamedTuple):
 
 
 def dosages(
-    genotypes: Genotypes, rows: Int64[ndarray, " n"], spans: Iterable[range], *, maf: float = 0.01, geno: float = 0.05
+    genotypes: Genotypes,
+    rows: Int64[ndarray, " n"],
+    blocks: Iterable[Sequence[int]],
+    *,
+    maf: float = 0.01,
+    geno: float = 0.05,
 ) -> Iterator[DosageBlock]:
     """Yield the dosages of some people, a block of markers at a time.
 
     Args:
         genotypes: the fileset.
         rows: which of its people, shape (n,).
-        spans: the blocks, ranges of lines of the .bim.
+        blocks: lines of the .bim, from 0.
         maf: keep markers whose minor allele frequency among these people is at least this.
         geno: keep markers whose missing rate among them is at most this.
     """
     check_filters(maf, geno)
     n, p = len(genotypes.ids), genotypes.n_markers
     with open_bed(genotypes.bed, iid_count=n, sid_count=p, skip_format_check=True) as bed:
-        for span in spans:
-            G = bed.read(np.s_[rows, span.start : span.stop], dtype="float64", order="F")
+        for lines in blocks:
+            G = bed.read((rows, list(lines)), dtype="float64", order="F")
             called, counts = fill(G), MarkerCounts()
             keep = counts.add(unfit(G, called, maf=maf, geno=geno))
             G -= called.mean
             yield DosageBlock(
-                lines=np.arange(span.start, span.stop)[keep],
+                lines=np.array(lines)[keep],
                 G=G if keep.all() else np.asfortranarray(G[:, keep]),
                 af=called.mean[keep] / 2,
                 n_miss=len(rows) - called.present[keep],

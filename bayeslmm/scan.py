@@ -230,6 +230,18 @@ class FixedScan:
         return effects
 
 
+def added(whole: Tests, part: Tests) -> Float64[ndarray, " b"]:
+    """Return p-values of the likelihood ratio of sets against parts of them; NaN where a set has no rank more.
+
+    Args:
+        whole: tests of the sets.
+        part: tests, by the same scan, of some of their columns.
+    """
+    df = whole.df - part.df
+    gain = np.where(part.df > 0, whole.loglik - part.loglik, np.nan)
+    return np.where(df > 0, chdtrc(np.maximum(df, 1), np.maximum(2 * gain, 0.0)), np.nan)
+
+
 @in_float64
 def exact_scan(data: RotatedData) -> ExactScan:
     """Prepare tests of markers that estimate the variance ratio anew with each marker.

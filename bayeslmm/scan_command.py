@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
+from jaxtyping import Float64, Int64
+from numpy import ndarray
 
 from bayeslmm import exact
 from bayeslmm.checks import InputError, InputWarning, examples
 from bayeslmm.cohort import Cohort, kinship_of
+from bayeslmm.design import INTERCEPT
 from bayeslmm.dosages import chromosomes, dosages, read_bim
+from bayeslmm.epistasis import pair_tests, read_pairs
 from bayeslmm.genotypes import Genotypes, open_genotypes
 from bayeslmm.job import (
     Clock,
@@ -33,11 +37,11 @@ from bayeslmm.marker_filters import MarkerCounts
 from bayeslmm.priors import EffectPrior, residual_variance
 from bayeslmm.progress import progress_bar
 from bayeslmm.results import write_table
-from bayeslmm.scan import exact_scan, null_scan, ols_scan
+from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, null_scan, ols_scan
 from bayeslmm.scan_parts import Parts, open_parts
 from bayeslmm.scan_plots import PValues, plot_scan
 from bayeslmm.scan_table import effect_row, marker_rows
-from bayeslmm.spectrum import Spectrum, decompose
+from bayeslmm.spectrum import RotatedData, Spectrum, decompose
 from bayeslmm.summary import scan_lines
 
 BLOCK = 1024
@@ -82,6 +86,7 @@ def run(options: argparse.Namespace) -> None:
     out = check_options(options)
     markers = _read_markers(options)
     chosen = _chosen(options, markers.bim)
+    pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
     parts = open_parts(out / "scan.parts", _identity(options), resume=options.resume)
     inputs = read_inputs(options, clock)
     tasks = _tasks(options, markers, decomposed(options, clock, inputs))
@@ -106,6 +111,9 @@ def run(options: argparse.Namespace) -> None:
         effects = _effects(options, inputs, markers, tasks, chosen, top)
     if len(effects):
         write_table(effects, out / "effects.tsv")
+    if pairs is not None:
+        with clock.step("epistasis"):
+            write_table(_epistasis(options, markers, tasks, pairs), out / "epistasis.tsv")
     print(f"\n{scan_lines(summary, top, effects)}")
     traits = {
         trait: cohort_record(task.cohort, task.spectrum) | summary[trait]
@@ -123,6 +131,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--loco computes its kinships from --bfile: leave out --grm, --kinship and --pedigree")
     if options.loco and options.eigen:
         raise InputError("--eigen holds one decomposition, and --loco makes one for each chromosome: leave one out")
+    if options.loco and options.epistasis:
+        raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves out one: choose")
     if options.covariate_effects and options.test != "null":
         raise InputError("--covariate-effects needs --test null")
     if not options.prior_effect > 0:
@@ -158,7 +168,7 @@ def _chosen(options: argparse.Namespace, bim: pd.DataFrame) -> list[int]:
 
 def _identity(options: argparse.Namespace) -> dict[str, Any]:
     """Return what two runs must share for one to go on with the blocks of the other."""
-    apart = {"run", "out", "resume", "format", "posterior", "posterior_top"}
+    apart = {"run", "out", "resume", "format", "posterior", "posterior_top", "epistasis"}
     return {name: str(value) for name, value in vars(options).items() if name not in apart} | {
         "files": checksums(options),
         "version": version("bayeslmm"),
@@ -190,36 +200,62 @@ def _spectrum(options: argparse.Namespace, inputs: Inputs, markers: _Markers, ta
     return decompose(K, where=f"{kinship.source} without chromosome {task.chromosome}")
 
 
+def _scan(options: argparse.Namespace, data: RotatedData) -> ExactScan | FixedScan:
+    return exact_scan(data) if options.test == "exact" else null_scan(data)
+
+
 def _tested(
     options: argparse.Namespace, markers: _Markers, cohort: Cohort, spectrum: Spectrum, blocks: dict[int, range]
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """Yield the number and the table of each block."""
     data = spectrum.rotate(cohort.Y, cohort.X)
-    fixed = null_scan(data) if options.test == "null" else None
-    scan = fixed or exact_scan(data)
+    scan = _scan(options, data)
     plain = ols_scan(data) if options.ols else None
     units = np.sqrt(residual_variance(cohort.Y, cohort.X))
     prior_sd = dict(zip(cohort.traits, options.prior_effect * units, strict=True))
+    factors = {name: _factor(cohort, name) for name in options.interaction}
     rows = markers.genotypes.rows(cohort.ids)
     read = dosages(markers.genotypes, rows, blocks.values(), maf=options.maf, geno=options.geno)
     for number, block in zip(blocks, read, strict=True):
         Z = spectrum.U.T @ block.G
         tests = scan.test([Z])
+        interactions: dict[str, dict[str, Tests]] = {}
+        for name, factor in factors.items():
+            sets = scan.test([Z, spectrum.U.T @ (block.G * factor[:, None])])
+            interactions[name] = dict(zip(cohort.traits, sets, strict=True))
         alpha = None
-        if fixed and options.covariate_effects:
+        if isinstance(scan, FixedScan) and options.covariate_effects:
             beta = np.column_stack([test.beta[:, 0] for test in tests])
-            alpha = dict(zip(cohort.traits, fixed.covariate_effects(Z, beta), strict=True))
+            alpha = dict(zip(cohort.traits, scan.covariate_effects(Z, beta), strict=True))
         table = marker_rows(
             markers.bim,
             block,
             dict(zip(cohort.traits, tests, strict=True)),
             prior_sd,
             ols=dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
+            interactions=interactions,
             covariate_effects=alpha,
             covariates=cohort.covariates,
         )
         table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.counts)}
         yield number, table
+
+
+def _factor(cohort: Cohort, name: str) -> Float64[ndarray, " n"]:
+    """Return the values of a covariate less their mean, so that a marker's own effect is that at the mean.
+
+    Raises:
+        InputError: if the covariate is not one column of X.
+    """
+    columns = [j for j, column in enumerate(cohort.covariates) if column == name or column.startswith(f"{name}[")]
+    if len(columns) != 1 or name == INTERCEPT:
+        found = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(cohort.covariates)}"
+        raise InputError(
+            f"--interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
+            f"{found}"
+        )
+    values = cohort.X[:, columns[0]]
+    return values - values.mean()
 
 
 def _summarise(
@@ -282,6 +318,28 @@ def _effects(
                 with_marker = data._replace(X=np.column_stack([data.X, spectrum.U.T @ block.G]))
                 rows.append(effect_row(markers.bim.iloc[block.lines[0]], trait, exact.posterior(with_marker)))
     return pd.DataFrame(rows)
+
+
+def _epistasis(
+    options: argparse.Namespace, markers: _Markers, tasks: Sequence[_Task], pairs: Int64[ndarray, "pairs 2"]
+) -> pd.DataFrame:
+    """Return the tests of all pairs of markers, for each trait."""
+    tables: list[pd.DataFrame] = []
+    for task in tasks:
+        scan = _scan(options, task.spectrum.rotate(task.cohort.Y, task.cohort.X))
+        rows = markers.genotypes.rows(task.cohort.ids)
+        tables += pair_tests(
+            scan,
+            task.cohort.traits,
+            task.spectrum,
+            markers.genotypes,
+            rows,
+            pairs,
+            markers.bim,
+            maf=options.maf,
+            geno=options.geno,
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def _lines(table: pd.DataFrame, bim: pd.DataFrame) -> list[int]:

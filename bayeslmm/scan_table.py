@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from bayeslmm.dosages import DosageBlock
 from bayeslmm.exact import ExactPosterior
-from bayeslmm.scan import Tests
+from bayeslmm.scan import Tests, added
 
 COLUMNS = "trait chrom snp pos a1 a0 af n_miss beta se p_wald p_lrt p_score log10_bf delta".split()
 
@@ -38,6 +38,7 @@ def marker_rows(
     prior_sd: Mapping[str, float],
     *,
     ols: Mapping[str, Tests] | None = None,
+    interactions: Mapping[str, Mapping[str, Tests]] | None = None,
     covariate_effects: Mapping[str, Float[ndarray, "b c"]] | None = None,
     covariates: Sequence[str] = (),
 ) -> pd.DataFrame:
@@ -49,6 +50,9 @@ def marker_rows(
         tests: by trait.
         prior_sd: of the Bayes factor, by trait.
         ols: ordinary least squares of the same markers, for the columns beta_ols, se_ols and p_ols.
+        interactions: by covariate and trait, sets of each marker and its product with the covariate; for columns
+            ``beta_x_NAME``, ``se_x_NAME``, ``p_wald_x_NAME`` and ``p_lrt_x_NAME`` of the product beside the marker,
+            and ``p_joint_x_NAME`` of both.
         covariate_effects: by trait, for one column ``alpha_NAME`` for each covariate.
         covariates: their names.
     """
@@ -69,11 +73,24 @@ def marker_rows(
         if ols:
             plain = ols[trait]
             table = table.assign(beta_ols=plain.beta[:, 0], se_ols=plain.se[:, 0], p_ols=plain.p_wald[:, 0])
+        for name, sets in (interactions or {}).items():
+            table = table.assign(**_interaction(name, sets[trait], test))
         if covariate_effects:
             columns = zip(covariates, covariate_effects[trait].T, strict=True)
             table = table.assign(**{f"alpha_{name}": column for name, column in columns})
         of_traits.append(table)
     return pd.concat(of_traits).sort_index(kind="stable", ignore_index=True)
+
+
+def _interaction(name: str, both: Tests, marker: Tests) -> dict[str, ndarray]:
+    columns = {
+        "beta": both.beta[:, 1],
+        "se": both.se[:, 1],
+        "p_wald": both.p_wald[:, 1],
+        "p_lrt": added(both, marker),
+        "p_joint": both.p_lrt,
+    }
+    return {f"{column}_x_{name}": values for column, values in columns.items()}
 
 
 def effect_row(marker: pd.Series, trait: str, posterior: ExactPosterior) -> dict[str, Any]:

@@ -16,7 +16,7 @@ ORDER = [
     "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions", "sampling", "models.univariate",
     "models.multivariate", "models.bivariate", "diagnostics", "results", "joint_results", "heritability",
     "correlations", "compare", "plots", "joint_plots", "summary", "job", "h2_command", "compare_command",
-    "rg_command", "scan_table", "scan_parts", "scan_plots", "scan_command", "cli", "__main__",
+    "rg_command", "epistasis", "scan_table", "scan_parts", "scan_plots", "scan_command", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -2,18 +2,23 @@
 
 import json
 import re
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from bed_reader import open_bed, to_bed
 from numpy.testing import assert_allclose
+from scipy.stats import chi2, f
 
 import bayeslmm as bl
 from bayeslmm import exact, scan_command
 from bayeslmm.cli import main
 from bayeslmm.genotypes import open_genotypes
 from bayeslmm.kinship import without
+from bayeslmm.likelihood import at_unit_scale, gls, log_ml, rescale
+from bayeslmm.precision import in_float64
 from bayeslmm.scan_table import COLUMNS
 
 MARKERS = 60
@@ -43,6 +48,38 @@ def scan(folder, *options, out="out", traits=("a",)):
     return code, folder / out
 
 
+@dataclass
+class ByHand:
+    """Trait a of the cohort, before rotation."""
+
+    K: np.ndarray
+    y: np.ndarray
+    age: np.ndarray
+
+    def rotated(self, *more):
+        """Rotate it with an intercept, age and more covariates."""
+        X = np.column_stack([np.ones(80), self.age, *more])
+        return bl.decompose(self.K).rotate(self.y, X)
+
+
+def by_hand(folder, lines):
+    """Return trait a, and centred dosages of some markers."""
+    people = bl.measure(bl.read_table(folder / "pheno.tsv"), ["a"], covariates=["age"])
+    (one,) = bl.align(bl.genomic_kinship(folder / "x"), people)
+    (block,) = scan_command.dosages(open_genotypes(folder / "x"), np.arange(80), [lines])
+    return ByHand(one.K, one.Y, one.X[:, 1]), block.G
+
+
+@in_float64
+def at_ratio(data, h2):
+    """Fit effects at a given h2, and scale as restricted likelihood has it; the log-likelihood is that of ML."""
+    (n, c), fit = data.X.shape, gls(data, h2, 1 - h2)
+    sigma2_p = float(fit.quad) / (n - c)
+    loglik = rescale(at_unit_scale(log_ml, data, h2, 1 - h2), n, fit.quad / n)
+    beta, cov = np.asarray(fit.beta), np.asarray(fit.cov)
+    return SimpleNamespace(beta=beta, se_beta=np.sqrt(sigma2_p * np.diag(cov)), loglik=float(loglik))
+
+
 def refused(capsys, code):
     assert code == 2
     return capsys.readouterr().err
@@ -59,10 +96,8 @@ def test_scan_writes_its_table_and_pictures(cohort, capsys):
         "a.png", "b.png", "effects.tsv", "run.json", "scan.tsv", "top.tsv",
     ]  # fmt: skip
     # One marker by hand: the model with it as a covariate.
-    people = bl.measure(bl.read_table(cohort / "pheno.tsv"), ["a"], covariates=["age"])
-    (one,) = bl.align(bl.genomic_kinship(cohort / "x"), people)
-    (block,) = scan_command.dosages(open_genotypes(cohort / "x"), np.arange(80), [range(3, 4)])
-    data = bl.decompose(one.K).rotate(one.Y, np.column_stack([one.X, block.G]))
+    trait, G = by_hand(cohort, [3])
+    data = trait.rotated(G)
     fit, row = bl.reml(data), table[(table["trait"] == "a") & (table["snp"] == "sid4")].iloc[0]
     assert_allclose([row["beta"], row["se"]], [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
     effects = pd.read_csv(out / "effects.tsv", sep="\t").query("snp == 'sid4' and trait == 'a'").iloc[0]
@@ -88,6 +123,58 @@ def test_optional_columns(cohort):
     assert list(table.columns) == [*COLUMNS, "beta_ols", "se_ols", "p_ols", "alpha_intercept", "alpha_age"]
     assert table["delta"].nunique() == 1
     assert table.notna().all(axis=None)
+
+
+@pytest.mark.parametrize("test", ["exact", "null"])
+def test_interactions_equal_models_with_the_product(cohort, test):
+    _, out = scan(cohort, "--test", test, "--interaction", "age", "--covariates", "age")
+    row = pd.read_csv(out / "scan.tsv", sep="\t").set_index("snp").loc["sid11"]
+    data, G = by_hand(cohort, [10])
+    product = G[:, 0] * data.age
+    marker, both = (data.rotated(columns) for columns in (G, np.column_stack([G, product])))
+    if test == "exact":
+        fit = bl.reml(both)
+        ratios = [2 * (bl.ml(both).loglik - bl.ml(less).loglik) for less in (marker, data.rotated())]
+    else:
+        fit = at_ratio(both, bl.reml(data.rotated()).h2)
+        h2 = bl.ml(data.rotated()).h2
+        ratios = [2 * (at_ratio(both, h2).loglik - at_ratio(less, h2).loglik) for less in (marker, data.rotated())]
+    assert_allclose(row[["beta_x_age", "se_x_age"]].astype(float), [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
+    assert_allclose(row["p_lrt_x_age"], chi2.sf(ratios[0], 1), rtol=1e-5)
+    assert_allclose(row["p_joint_x_age"], chi2.sf(ratios[1], 2), rtol=1e-5)
+    assert_allclose(row["p_wald_x_age"], f.sf((fit.beta[-1] / fit.se_beta[-1]) ** 2, 1, 76), rtol=1e-5)
+
+
+def test_epistasis_equals_models_with_the_product(cohort):
+    bed = pd.Series(["sid5 sid40", "sid11 sid2"])
+    bed.to_csv(cohort / "pairs.txt", index=False, header=False)
+    _, out = scan(cohort, "--epistasis", str(cohort / "pairs.txt"), "--covariates", "age", traits=("a", "b"))
+    table = pd.read_csv(out / "epistasis.tsv", sep="\t", dtype={"chrom_2": str})
+    assert list(table["trait"]) == ["a", "a", "b", "b"]
+    row = table.iloc[0]
+    assert list(row[["snp_1", "snp_2", "chrom_2", "pos_2", "df"]]) == ["sid5", "sid40", "2", 40, 3]
+    data, G = by_hand(cohort, [4, 39])
+    two, three = (data.rotated(columns) for columns in (G, np.column_stack([G, G.prod(axis=1)])))
+    fit = bl.reml(three)
+    assert_allclose(row[["beta", "se"]].astype(float), [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
+    ratios = [2 * (bl.ml(three).loglik - bl.ml(less).loglik) for less in (two, data.rotated())]
+    assert_allclose(row["p_lrt"], chi2.sf(ratios[0], 1), rtol=1e-5)
+    assert_allclose(row["p_joint"], chi2.sf(ratios[1], 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sid1 sid2\nsid3\n", r"line 2: two different markers are needed, but 'sid3' was found"),
+        ("sid1 sid1\n", r"line 1: two different markers are needed"),
+        ("sid1 rs7\n", r"line 1: no marker is called 'rs7'"),
+        ("\n", r"holds no pair of markers"),
+    ],
+)
+def test_pairs_that_are_none_are_refused(cohort, capsys, text, message):
+    (cohort / "pairs.txt").write_text(text)
+    code, _ = scan(cohort, "--epistasis", str(cohort / "pairs.txt"))
+    assert re.search(message, refused(capsys, code))
 
 
 def test_parquet_holds_the_same(cohort):
@@ -193,6 +280,8 @@ def test_a_kinship_from_elsewhere(cohort):
     [
         (["--loco", "--grm", "k"], "--loco computes its kinships from --bfile"),
         (["--loco", "--eigen", "e.npz"], "--eigen holds one decomposition"),
+        (["--loco", "--epistasis", "pairs.txt"], "--epistasis tests markers of two chromosomes"),
+        (["--interaction", "age"], "--interaction age: .* but it is none of the covariates intercept"),
         (["--covariate-effects"], "--covariate-effects needs --test null"),
         (["--prior-effect", "0"], "--prior-effect must be above 0, but 0 was given"),
         (["--posterior-top", "-1"], "--posterior-top must be at least 0"),
