@@ -104,8 +104,8 @@ def run(options: argparse.Namespace) -> None:
                     parts.write(number, table)
                     bar.update(len(todo[number]))
     with clock.step("writing"):
-        parts.join(out / f"scan.{options.format}", options.format)
         top, summary = _summarise(options, parts, markers, out)
+        parts.join(out / f"scan.{options.format}", options.format)
         write_table(top, out / "top.tsv")
     with clock.step("posterior"):
         effects = _effects(options, inputs, markers, tasks, chosen, top)

@@ -41,24 +41,25 @@ class Parts:
             table.to_parquet(temporary, index=False)
 
     def tables(self) -> Iterator[pd.DataFrame]:
-        """Yield the tables of all blocks, in order."""
+        """Yield the tables of all blocks, in order; some may be empty."""
         for path in sorted(self.folder.glob("*.parquet")):
             yield pd.read_parquet(path)
 
     def join(self, path: Path, form: Format) -> None:
-        """Write all blocks as one file, a block at a time."""
+        """Write all blocks as one file, a block at a time. At least one must have a row."""
+        tables = (table for table in self.tables() if len(table))  # columns without rows have no type
         with replacing(path) as temporary:
             if form == "tsv":
                 with temporary.open("w", newline="") as stream:
-                    for k, table in enumerate(self.tables()):
+                    for k, table in enumerate(tables):
                         table.to_csv(stream, sep="\t", index=False, header=k == 0, na_rep="NA", float_format="%.8g")
             else:
-                tables = (pa.Table.from_pandas(table, preserve_index=False) for table in self.tables())
-                first = next(tables).replace_schema_metadata()
+                plain = (pa.Table.from_pandas(t, preserve_index=False).replace_schema_metadata() for t in tables)
+                first = next(plain)
                 with pq.ParquetWriter(temporary, first.schema) as writer:
                     writer.write_table(first)
-                    for table in tables:
-                        writer.write_table(table.replace_schema_metadata())
+                    for table in plain:
+                        writer.write_table(table)
 
     def remove(self) -> None:
         """Delete the folder, once its tables are joined."""
@@ -77,7 +78,7 @@ def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Parts:
         InputError: if there are blocks and resume is false, or if they are of another run.
     """
     described, record = json.loads(json.dumps(run)), folder / "run.json"
-    if record.exists():
+    if any(folder.glob("*.parquet")):
         if not resume:
             raise InputError(
                 f"{folder} holds a scan that was not finished: go on with --resume, or delete the folder to start anew"

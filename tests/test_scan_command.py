@@ -231,8 +231,12 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
 
 
 def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, capsys):
+    write = scan_command.Parts.write
+
     def killed(self, number, table):
-        raise Killed
+        if number == 1:
+            raise Killed
+        write(self, number, table)
 
     with monkeypatch.context() as patch:
         patch.setattr(scan_command.Parts, "write", killed)
@@ -246,6 +250,25 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
     pheno.write_text(pheno.read_text().replace("\t2", "\t3", 1))
     code, _ = scan(cohort, "--resume")
     assert "is of another scan, with files" in refused(capsys, code)
+
+
+@pytest.mark.parametrize("form", ["tsv", "parquet"])
+def test_a_block_without_markers_to_test(cohort, form):
+    with open_bed(cohort / "x.bed") as bed:
+        G, properties = bed.read(), {"fid": bed.iid, "iid": bed.iid, "chromosome": bed.chromosome}
+    G[:, :16] = 0
+    to_bed(cohort / "x.bed", G, properties=properties)
+    code, out = scan(cohort, "--format", form)
+    assert code == 0
+    table = pd.read_parquet(out / "scan.parquet") if form == "parquet" else pd.read_csv(out / "scan.tsv", sep="\t")
+    assert list(table["snp"]) == [f"sid{k}" for k in range(17, 61)]
+
+
+def test_a_wrong_input_leaves_nothing_to_resume(cohort, capsys):
+    code, _ = scan(cohort, "--interaction", "age")
+    assert "--interaction age" in refused(capsys, code)
+    code, _ = scan(cohort)
+    assert code == 0
 
 
 def test_loco_tests_each_chromosome_against_the_others(cohort):
