@@ -176,39 +176,44 @@ class ExactScan:
 class FixedScan:
     """Tests at variance ratios that do not depend on the marker; made by `null_scan` and `ols_scan`.
 
+    Each trait has two ratios, one after the other: for effects with Wald tests, and for the two other tests.
+
     Attributes:
         X: covariates, orthonormal, shape (n, c).
         back: from coefficients on X to those on the user's covariates, shape (user's c, c).
         offset: X'y of each trait, shape (c, t).
-        weights: of each trait at two ratios: for effects with Wald tests, and for the two other tests.
-        models: of each trait at these ratios.
+        weights: at the 2 t ratios.
+        model: the traits at their ratios.
         delta: of each trait, for effects.
     """
 
     X: Float64[ndarray, "n c"]
     back: Float64[ndarray, "user c"]
     offset: Float64[ndarray, "c t"]
-    weights: list[Weights]
-    models: list[Model]
+    weights: Weights
+    model: Model
     delta: list[float]
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait; arguments as for `ExactScan.test`."""
-        return _by_rank(self.X, Z, len(self.models), self._test)
+        return _by_rank(self.X, Z, len(self.delta), self._test)
 
     def _test(self, sets: Sets) -> list[Tests]:
         n, c = self.X.shape
-        r = len(sets.columns)
+        model, r = self.model, len(sets.columns)
+        gains = _gains(model, sets, _schur(self.weights, sets))
+        sigma2_p = (model.reml.quad - gains.quad) / (n - c - r)
+        loglik = _profile_ml(model, gains.quad, n)
+        gain = loglik - _profile_ml(model, np.zeros(len(model.ml.quad)), n)
+        share = gains.quad / model.ml.quad
         tests = []
-        for weights, model, delta in zip(self.weights, self.models, self.delta, strict=True):
-            gains = _gains(model, sets, _schur(weights, sets))
-            sigma2_p = (model.reml.quad - gains.quad)[:, 0] / (n - c - r)
-            beta, variance = (np.column_stack([v[:, 0] for v in values]) for values in (gains.beta, gains.variance))
-            loglik = _profile_ml(model, gains.quad, n)[:, 1]
-            gain = loglik - _profile_ml(model, np.zeros(2), n)[1]
-            share = gains.quad[:, 1] / model.ml.quad[1]
-            se = np.sqrt(sigma2_p[:, None] * variance)
-            tests.append(_to_tests(beta, se, np.full(len(beta), delta), loglik, gain, share, sets, n, c))
+        for j, delta in enumerate(self.delta):
+            effects, others = 2 * j, 2 * j + 1
+            beta = np.column_stack([values[:, effects] for values in gains.beta])
+            variance = np.column_stack([values[:, effects] for values in gains.variance])
+            se = np.sqrt(sigma2_p[:, [effects]] * variance)
+            of_sets = (values[:, others] for values in (loglik, gain, share))
+            tests.append(_to_tests(beta, se, np.full(len(beta), delta), *of_sets, sets, n, c))
         return tests
 
     def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
@@ -221,11 +226,11 @@ class FixedScan:
         overlap = self.X.T @ z
         left = _clear_of(self.X, z)
         effects = []
-        for j, (weights, model) in enumerate(zip(self.weights, self.models, strict=True)):
-            A = weights.A[:, 0]
+        for j in range(len(self.delta)):
+            A, w, Py = self.weights.A[:, 2 * j], self.weights.W[:, 2 * j], self.model.Py[:, 2 * j]
             # With X'X = I: R = (A'X)^-1, so that R A' = (X'V^-1X)^-1 X'V^-1.
             shift = np.linalg.solve(A.T @ self.X, A.T @ left) + overlap
-            alone = self.offset[:, j] - self.X.T @ (model.Py[:, 0] / weights.W[:, 0])
+            alone = self.offset[:, j] - self.X.T @ (Py / w)
             effects.append((alone - shift.T * beta[:, [j]]) @ self.back.T)
         return effects
 
@@ -286,20 +291,25 @@ def ols_scan(data: RotatedData) -> FixedScan:
 @in_float64
 def _fixed(data: RotatedData, h2_of: Callable[[RotatedData], tuple[float, float]]) -> FixedScan:
     basis, back = independent(np.asarray(data.X))
-    weights: list[Weights] = []
-    models: list[Model] = []
-    delta: list[float] = []
     traits = [data._replace(Y=data.Y[:, [j]], X=basis) for j in range(data.Y.shape[1])]
     clear = [whitened(trait) for trait in traits]
-    for trait, (white, _, _) in zip(traits, clear, strict=True):
-        h2 = np.array(h2_of(trait))
-        weight, model = _at(white, h2, 1 - h2)
-        weights.append(weight)
-        models.append(model)
-        delta.append(float((1 - h2[0]) / h2[0]) if h2[0] else np.inf)
+    ratios = [np.array(h2_of(trait)) for trait in traits]
+    found = [_at(white, h2, 1 - h2) for (white, _, _), h2 in zip(clear, ratios, strict=True)]
+    weights = Weights(*(np.concatenate(parts, axis=1) for parts in zip(*(weight for weight, _ in found), strict=True)))
+    models = [model for _, model in found]
+    ml, reml = (
+        UnitScale(*(np.concatenate(parts) for parts in zip(*units, strict=True)))
+        for units in ([model.ml for model in models], [model.reml for model in models])
+    )
     white, R, _ = clear[0]
-    offset = np.column_stack([b for _, _, b in clear])
-    return FixedScan(np.asarray(white.X), back @ np.linalg.inv(R), offset, weights, models, delta)
+    return FixedScan(
+        np.asarray(white.X),
+        back @ np.linalg.inv(R),
+        np.column_stack([b for _, _, b in clear]),
+        weights,
+        Model(np.concatenate([model.Py for model in models], axis=1), ml, reml),
+        [float((1 - h2) / h2) if h2 else np.inf for h2, _ in ratios],
+    )
 
 
 def _at(white: RotatedData, h2: Float[ndarray, " m"], e2: Float[ndarray, " m"]) -> tuple[Weights, Model]:

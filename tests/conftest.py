@@ -9,6 +9,7 @@ from bed_reader import to_bed
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
+from bayeslmm.correlations import Correlations
 from bayeslmm.kinship import Kinship
 from bayeslmm.spectrum import JointData, RotatedData, Spectrum
 
@@ -188,6 +189,12 @@ def gryphon_pair(shared) -> JointData:
     people = bl.measure(bl.read_table(folder / "pheno.tsv"), ["BWT", "TARSUS"])
     cohort = bl.align_jointly(bl.pedigree_kinship(folder / "pedigree.csv"), people)
     return bl.decompose(cohort.K).rotate_jointly(cohort.Y, cohort.X)
+
+
+@pytest.fixture(scope="session")
+def gryphon_correlations(gryphon_pair) -> Correlations:
+    """All methods on the pair, NUTS with 4 x 1,000 draws."""
+    return bl.correlations(gryphon_pair, traits=["BWT", "TARSUS"], covariates=[["intercept"]] * 2, seed=1)
 
 
 def simulated_traits(s: np.ndarray, Gamma_u: np.ndarray, Gamma_e: np.ndarray, rng: np.random.Generator) -> JointData:

@@ -54,8 +54,8 @@ def gemma(folder: Path) -> dict[str, Any]:
     """Scan with GEMMA; count what it reports for U'G, U'X and the search of the ratio only."""
     _gemma(folder, "-p", "pheno", "-k", "output/k.cXX.txt", "-lmm", "4", "-o", "scan")
     log = (folder / "output" / "scan.log.txt").read_text()
-    minutes = [re.search(rf"## time on {what} = +(\S+) min", log) for what in ("calculating UtX", "optimization")]
-    return {"seconds": sum(60 * float(found[1]) for found in minutes if found)}
+    minutes = [re.findall(rf"time on {what} = (\S+) min", log) for what in ("calculating UtX", "optimization")]
+    return {"seconds": sum(60 * float(found) for (found,) in minutes)}
 
 
 def floor(folder: Path) -> dict[str, Any]:
