@@ -207,13 +207,13 @@ class FixedScan:
         gain = loglik - _profile_ml(model, np.zeros(len(model.ml.quad)), n)
         share = gains.quad / model.ml.quad
         tests = []
-        for j, delta in enumerate(self.delta):
+        for j in range(len(self.delta)):
             effects, others = 2 * j, 2 * j + 1
             beta = np.column_stack([values[:, effects] for values in gains.beta])
             variance = np.column_stack([values[:, effects] for values in gains.variance])
             se = np.sqrt(sigma2_p[:, [effects]] * variance)
-            of_sets = (values[:, others] for values in (loglik, gain, share))
-            tests.append(_to_tests(beta, se, np.full(len(beta), delta), *of_sets, sets, n, c))
+            delta = np.full(len(beta), self.delta[j])
+            tests.append(_to_tests(beta, se, delta, loglik[:, others], gain[:, others], share[:, others], sets, n, c))
         return tests
 
     def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
