@@ -45,8 +45,8 @@ from .pedigree import pedigree_kinship as pedigree_kinship
 from .priors import VariancePrior as VariancePrior
 from .sampling import sample as sample
 from .scan import exact_scan as exact_scan
+from .scan import fixed_scan as fixed_scan
 from .scan import null_scan as null_scan
-from .scan import ols_scan as ols_scan
 from .spectrum import JointData as JointData
 from .spectrum import RotatedData as RotatedData
 from .spectrum import Spectrum as Spectrum

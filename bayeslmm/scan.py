@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Float64, Int64
 from numpy import ndarray
 from scipy.special import chdtrc, fdtrc
 
+from bayeslmm.checks import InputError
 from bayeslmm.design import independent
 from bayeslmm.estimators.ml import ml
 from bayeslmm.estimators.reml import reml
@@ -174,7 +175,7 @@ class ExactScan:
 
 @dataclass(frozen=True)
 class FixedScan:
-    """Tests at variance ratios that do not depend on the marker; made by `null_scan` and `ols_scan`.
+    """Tests at variance ratios that do not depend on the marker; made by `null_scan` and `fixed_scan`.
 
     Each trait has two ratios, one after the other: for effects with Wald tests, and for the two other tests.
 
@@ -279,13 +280,19 @@ def null_scan(data: RotatedData) -> FixedScan:
     return _fixed(data, lambda trait: (reml(trait).h2, ml(trait).h2))
 
 
-def ols_scan(data: RotatedData) -> FixedScan:
-    """Prepare ordinary least squares of markers: as if people were unrelated.
+def fixed_scan(data: RotatedData, h2: float) -> FixedScan:
+    """Prepare tests of markers at a given h2; at 0 they are ordinary least squares, as if people were unrelated.
 
     Args:
         data: one or more traits of the same people; X may be of deficient rank.
+        h2: at least 0 and below 1.
+
+    Raises:
+        InputError: if h2 is out of range.
     """
-    return _fixed(data, lambda _: (0.0, 0.0))
+    if not 0 <= h2 < 1:
+        raise InputError(f"h2 must be at least 0 and below 1, but {h2} was given")
+    return _fixed(data, lambda _: (h2, h2))
 
 
 @in_float64

@@ -37,7 +37,7 @@ from bayeslmm.marker_filters import MarkerCounts
 from bayeslmm.priors import EffectPrior, residual_variance
 from bayeslmm.progress import progress_bar
 from bayeslmm.results import write_table
-from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, null_scan, ols_scan
+from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
 from bayeslmm.scan_parts import Parts, open_parts
 from bayeslmm.scan_plots import PValues, plot_scan
 from bayeslmm.scan_table import effect_row, marker_rows
@@ -210,7 +210,7 @@ def _tested(
     """Yield the number and the table of each block."""
     data = spectrum.rotate(cohort.Y, cohort.X)
     scan = _scan(options, data)
-    plain = ols_scan(data) if options.ols else None
+    plain = fixed_scan(data, 0.0) if options.ols else None
     units = np.sqrt(residual_variance(cohort.Y, cohort.X))
     prior_sd = dict(zip(cohort.traits, options.prior_effect * units, strict=True))
     factors = {name: _factor(cohort, name) for name in options.interaction}

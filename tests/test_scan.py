@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import bayeslmm as bl
 from bayeslmm.dosages import dosages, read_bim
 from bayeslmm.genotypes import open_genotypes
-from bayeslmm.scan import exact_scan, null_scan, ols_scan
+from bayeslmm.scan import exact_scan, fixed_scan, null_scan
 from conftest import MOUSE
 
 
@@ -89,15 +89,21 @@ def test_null_scan_equals_dense_least_squares_at_the_null_ratio(dense, small_dat
         assert_allclose(tests.p_score[j], scipy.stats.f.sf(score, 1, n - c - 1), rtol=1e-7)
 
 
-def test_ols_scan_equals_least_squares(dense, small_data, markers):
+def test_without_heritability_it_is_least_squares(dense, small_data, markers):
     _, X, y, _ = dense
-    (tests,) = ols_scan(small_data).test([markers[1]])
+    (tests,) = fixed_scan(small_data, 0.0).test([markers[1]])
     for j, g in enumerate(markers[0].T):
         beta, (rss,), *_ = np.linalg.lstsq(np.column_stack([X, g]), y)
         left = g - X @ np.linalg.lstsq(X, g)[0]
         se = np.sqrt(rss / (40 - 4) / (left @ left))
         assert_allclose([tests.beta[j, 0], tests.se[j, 0]], [beta[-1], se], rtol=1e-9)
         assert_allclose(tests.p_wald[j, 0], 2 * scipy.stats.t.sf(abs(beta[-1] / se), 36), rtol=1e-8)
+
+
+@pytest.mark.parametrize("h2", [-0.1, 1.0])
+def test_a_ratio_out_of_range_is_refused(small_data, h2):
+    with pytest.raises(bl.InputError, match="h2 must be at least 0 and below 1"):
+        fixed_scan(small_data, h2)
 
 
 def test_scans_differ_by_the_ratio_only(small_data, markers):
