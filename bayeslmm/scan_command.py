@@ -88,6 +88,8 @@ def run(options: argparse.Namespace) -> None:
     chosen = _chosen(options, markers.bim)
     pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
     parts = open_parts(out / "scan.parts", _identity(options), resume=options.resume)
+    if options.resume and not parts.has(0):
+        print(f"no scan to go on with is in {out}: it begins with the first marker")
     inputs = read_inputs(options, clock)
     tasks = _tasks(options, markers, decomposed(options, clock, inputs))
     total = sum(len(span) for task in tasks for span in task.blocks.values())
@@ -312,8 +314,15 @@ def _effects(
             spectrum = _spectrum(options, inputs, markers, task)
             data = spectrum.rotate(task.cohort.Y[:, [j]], task.cohort.X)
             people = markers.genotypes.rows(task.cohort.ids)
-            for block in dosages(markers.genotypes, people, [range(k, k + 1) for k in lines], maf=0.0, geno=1.0):
+            alone = dosages(markers.genotypes, people, [range(k, k + 1) for k in lines], maf=0.0, geno=1.0)
+            for line, block in zip(lines, alone, strict=True):
                 if not block.lines.size:
+                    name = markers.bim["snp"][line]
+                    warnings.warn(
+                        f"{name} does not vary among the people with {trait}: its effect has no posterior",
+                        InputWarning,
+                        stacklevel=2,
+                    )
                     continue
                 with_marker = data._replace(X=np.column_stack([data.X, spectrum.U.T @ block.G]))
                 rows.append(effect_row(markers.bim.iloc[block.lines[0]], trait, exact.posterior(with_marker)))

@@ -253,13 +253,17 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
 
 
 @pytest.mark.parametrize("form", ["tsv", "parquet"])
-def test_a_block_without_markers_to_test(cohort, form):
+def test_a_block_without_markers_to_test(cohort, capsys, form):
     with open_bed(cohort / "x.bed") as bed:
         G, properties = bed.read(), {"fid": bed.iid, "iid": bed.iid, "chromosome": bed.chromosome}
     G[:, :16] = 0
     to_bed(cohort / "x.bed", G, properties=properties)
-    code, out = scan(cohort, "--format", form)
+    code, out = scan(cohort, "--format", form, "--posterior", "sid2", "sid20", "--resume")
     assert code == 0
+    said = capsys.readouterr()
+    assert "no scan to go on with is in" in said.out
+    assert "sid2 does not vary among the people with a: its effect has no posterior" in said.err
+    assert list(pd.read_csv(out / "effects.tsv", sep="\t")["snp"]) == ["sid20"]
     table = pd.read_parquet(out / "scan.parquet") if form == "parquet" else pd.read_csv(out / "scan.tsv", sep="\t")
     assert list(table["snp"]) == [f"sid{k}" for k in range(17, 61)]
 
