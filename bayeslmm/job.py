@@ -31,7 +31,7 @@ from bayeslmm.summary import cohort_lines
 from bayeslmm.tables import read_table
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
-_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "bed-reader")
+_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "bed-reader")
 
 
 @dataclass(frozen=True)

@@ -132,12 +132,14 @@ class ExactScan:
         grid: Chebyshev points of the ratio.
         weights: at these points.
         models: of each trait, at these points.
+        nulls: of each trait, the weights of the points at its ratio by maximum likelihood without markers, shape (m,).
     """
 
     X: Float64[ndarray, "n c"]
     grid: RatioGrid
     weights: Weights
     models: list[Model]
+    nulls: list[Float64[ndarray, " m"]]
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait.
@@ -152,7 +154,7 @@ class ExactScan:
         r = len(sets.columns)
         L = _schur(self.weights, sets)
         tests = []
-        for model in self.models:
+        for model, at_null in zip(self.models, self.nulls, strict=True):
             gains = _gains(model, sets, L)
             x = self.grid.argmax(_profile_reml(model, gains, sets, n - c - r))
             at_best = self.grid.basis(x)
@@ -160,8 +162,6 @@ class ExactScan:
             # Logarithms are what is smooth: variances run over many orders of magnitude along the grid.
             beta = np.column_stack([_rows(at_best, values) for values in gains.beta])
             variance = np.column_stack([np.exp(_rows(at_best, np.log(values))) for values in gains.variance])
-            null = _profile_ml(model, np.zeros(len(self.grid.x)), n)
-            at_null = self.grid.basis(self.grid.argmax(null[None]))[0]
             profile = _profile_ml(model, gains.quad, n)
             loglik = _rows(self.grid.basis(self.grid.argmax(profile)), profile)
             share = (gains.quad / model.ml.quad) @ at_null
@@ -169,7 +169,8 @@ class ExactScan:
             with np.errstate(divide="ignore"):  # delta is infinite where h2 is 0
                 delta = e2 / h2
             se = np.sqrt(sigma2_p[:, None] * variance)
-            tests.append(_to_tests(beta, se, delta, loglik, loglik - null @ at_null, share, sets, n, c))
+            gain = loglik - _profile_ml(model, np.zeros(len(at_null)), n) @ at_null
+            tests.append(_to_tests(beta, se, delta, loglik, gain, share, sets, n, c))
         return tests
 
 
@@ -262,7 +263,10 @@ def exact_scan(data: RotatedData) -> ExactScan:
     traits = [whitened(data._replace(Y=data.Y[:, [j]], X=X))[0] for j in range(data.Y.shape[1])]
     grid = RatioGrid(np.asarray(data.s))
     found = [_at(one, *grid.shares(grid.x)) for one in traits]
-    return ExactScan(np.asarray(traits[0].X), grid, found[0][0], [model for _, model in found])
+    models = [model for _, model in found]
+    profiles = np.array([_profile_ml(model, np.zeros(len(grid.x)), len(data.s)) for model in models])
+    nulls = list(grid.basis(grid.argmax(profiles)))
+    return ExactScan(np.asarray(traits[0].X), grid, found[0][0], models, nulls)
 
 
 def null_scan(data: RotatedData) -> FixedScan:
