@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,14 +40,15 @@ class Parts:
         with replacing(self.path(number)) as temporary:
             table.to_parquet(temporary, index=False)
 
-    def tables(self) -> Iterator[pd.DataFrame]:
-        """Yield the tables of all blocks, in order; some may be empty."""
-        for path in sorted(self.folder.glob("*.parquet")):
-            yield pd.read_parquet(path)
+    def tables(self, numbers: Iterable[int]) -> Iterator[pd.DataFrame]:
+        """Yield the tables of some blocks, in order; some may be empty."""
+        for number in numbers:
+            yield pd.read_parquet(self.path(number))
 
     def join(self, path: Path, form: Format) -> None:
         """Write all blocks as one file, a block at a time. At least one must have a row."""
-        tables = (table for table in self.tables() if len(table))  # columns without rows have no type
+        numbers = sorted(int(part.stem) for part in self.folder.glob("*.parquet"))
+        tables = (table for table in self.tables(numbers) if len(table))  # columns without rows have no type
         with replacing(path) as temporary:
             if form == "tsv":
                 with temporary.open("w", newline="") as stream:

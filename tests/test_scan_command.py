@@ -15,6 +15,7 @@ from scipy.stats import chi2, f
 import bayeslmm as bl
 from bayeslmm import exact, scan_command
 from bayeslmm.cli import main
+from bayeslmm.dosages import dosages
 from bayeslmm.genotypes import open_genotypes
 from bayeslmm.kinship import without
 from bayeslmm.likelihood import at_unit_scale, gls, log_ml, rescale
@@ -66,7 +67,7 @@ def by_hand(folder, lines):
     """Return trait a, and centred dosages of some markers."""
     people = bl.measure(bl.read_table(folder / "pheno.tsv"), ["a"], covariates=["age"])
     (one,) = bl.align(bl.genomic_kinship(folder / "x"), people)
-    (block,) = scan_command.dosages(open_genotypes(folder / "x"), np.arange(80), [lines])
+    (block,) = dosages(open_genotypes(folder / "x"), np.arange(80), [lines])
     return ByHand(one.K, one.Y, one.X[:, 1]), block.G
 
 
@@ -289,7 +290,7 @@ def test_loco_tests_each_chromosome_against_the_others(cohort):
     assert_allclose(left.K, bl.genomic_kinship(cohort / "others").K, atol=2e-6)
     people = bl.measure(bl.read_table(cohort / "pheno.tsv"), ["a"])
     (one,) = bl.align(left, people)
-    (block,) = scan_command.dosages(genotypes, np.arange(80), [range(30, 31)])
+    (block,) = dosages(genotypes, np.arange(80), [range(30, 31)])
     fit = bl.reml(bl.decompose(one.K).rotate(one.Y, np.column_stack([one.X, block.G])))
     assert_allclose(table.loc["sid31", ["beta", "se"]].astype(float), [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
 

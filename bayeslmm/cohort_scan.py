@@ -1,0 +1,182 @@
+"""A scan of the people of one cohort: blocks of markers in, tables out; the same for effects and for pairs."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from bayeslmm import exact
+from bayeslmm.checks import InputError, InputWarning
+from bayeslmm.cohort import Cohort
+from bayeslmm.design import INTERCEPT
+from bayeslmm.dosages import chromosomes, dosages, read_bim
+from bayeslmm.epistasis import pair_tests
+from bayeslmm.genotypes import Genotypes, open_genotypes
+from bayeslmm.priors import residual_variance
+from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
+from bayeslmm.scan_table import effect_row, marker_rows
+from bayeslmm.spectrum import RotatedData, Spectrum
+
+
+@dataclass(frozen=True)
+class Markers:
+    """The markers of a fileset: their table, their genotypes, and where each chromosome is in both."""
+
+    bim: pd.DataFrame
+    genotypes: Genotypes
+    chromosomes: dict[str, range]
+
+
+def read_markers(bfile: str | Path) -> Markers:
+    """Open a PLINK fileset, with the table of its markers.
+
+    Raises:
+        InputError: as `open_genotypes`, `read_bim` and `chromosomes` do.
+    """
+    genotypes = open_genotypes(bfile)
+    path = Path(f"{bfile}.bim")
+    bim = read_bim(path)
+    return Markers(bim, genotypes, chromosomes(bim, where=path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings:
+    """What is tested, and how.
+
+    Attributes:
+        test: variance ratio estimated with each marker, or that of the model without markers.
+        maf: least minor allele frequency among the people of the cohort.
+        geno: largest missing rate among them.
+        ols: add least squares without kinship.
+        interaction: covariates to test the product of each marker with.
+        covariate_effects: add the effects of covariates beside each marker; needs the test "null".
+        prior_effect: standard deviation of the prior of an effect, in standard deviations of the trait given X.
+    """
+
+    test: Literal["exact", "null"]
+    maf: float
+    geno: float
+    ols: bool
+    interaction: Sequence[str]
+    covariate_effects: bool
+    prior_effect: float
+
+    def prepare(self, data: RotatedData) -> ExactScan | FixedScan:
+        """Fit what the tests of all markers share."""
+        return exact_scan(data) if self.test == "exact" else null_scan(data)
+
+
+def block_tables(
+    markers: Markers, cohort: Cohort, spectrum: Spectrum, blocks: Mapping[int, range], settings: ScanSettings
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Yield the number and the table of each block, with its traits and counts of markers as `attrs`.
+
+    Args:
+        markers: of the fileset.
+        cohort: the people.
+        spectrum: of the kinship against which these markers are tested.
+        blocks: number of each block -> its lines of the .bim.
+        settings: what is tested.
+
+    Raises:
+        InputError: if h2 is not identified, or an interaction is with something that is not one column of X.
+    """
+    data = spectrum.rotate(cohort.Y, cohort.X)
+    scan = settings.prepare(data)
+    plain = fixed_scan(data, 0.0) if settings.ols else None
+    units = np.sqrt(residual_variance(cohort.Y, cohort.X))
+    prior_sd = dict(zip(cohort.traits, settings.prior_effect * units, strict=True))
+    factors = {name: _factor(cohort, name) for name in settings.interaction}
+    rows = markers.genotypes.rows(cohort.ids)
+    read = dosages(markers.genotypes, rows, blocks.values(), maf=settings.maf, geno=settings.geno)
+    for number, block in zip(blocks, read, strict=True):
+        Z = spectrum.U.T @ block.G
+        tests = scan.test([Z])
+        interactions: dict[str, dict[str, Tests]] = {}
+        for name, factor in factors.items():
+            sets = scan.test([Z, spectrum.U.T @ (block.G * factor[:, None])])
+            interactions[name] = dict(zip(cohort.traits, sets, strict=True))
+        alpha = None
+        if isinstance(scan, FixedScan) and settings.covariate_effects:
+            beta = np.column_stack([test.beta[:, 0] for test in tests])
+            alpha = dict(zip(cohort.traits, scan.covariate_effects(Z, beta), strict=True))
+        table = marker_rows(
+            markers.bim,
+            block,
+            dict(zip(cohort.traits, tests, strict=True)),
+            prior_sd,
+            ols=dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
+            interactions=interactions,
+            covariate_effects=alpha,
+            covariates=cohort.covariates,
+        )
+        table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.counts)}
+        yield number, table
+
+
+def _factor(cohort: Cohort, name: str) -> Float64[ndarray, " n"]:
+    """Return the values of a covariate less their mean, so that a marker's own effect is that at the mean.
+
+    Raises:
+        InputError: if the covariate is not one column of X.
+    """
+    columns = [j for j, column in enumerate(cohort.covariates) if column == name or column.startswith(f"{name}[")]
+    if len(columns) != 1 or name == INTERCEPT:
+        found = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(cohort.covariates)}"
+        raise InputError(
+            f"--interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
+            f"{found}"
+        )
+    values = cohort.X[:, columns[0]]
+    return values - values.mean()
+
+
+def effect_rows(
+    markers: Markers, cohort: Cohort, spectrum: Spectrum, lines: Mapping[str, Sequence[int]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the posterior of effects, the variance components integrated out; warn of markers that do not vary.
+
+    Args:
+        markers: of the fileset.
+        cohort: the people.
+        spectrum: of the kinship against which these markers are tested.
+        lines: trait -> lines of the .bim.
+    """
+    people = markers.genotypes.rows(cohort.ids)
+    data = spectrum.rotate(cohort.Y, cohort.X)
+    for trait, of_trait in lines.items():
+        y = data.Y[:, [cohort.traits.index(trait)]]
+        alone = dosages(markers.genotypes, people, [range(k, k + 1) for k in of_trait], maf=0.0, geno=1.0)
+        for line, block in zip(of_trait, alone, strict=True):
+            if not block.lines.size:
+                name = markers.bim["snp"][line]
+                text = f"{name} does not vary among the people with {trait}: its effect has no posterior"
+                warnings.warn(text, InputWarning, stacklevel=2)
+                continue
+            with_marker = data._replace(Y=y, X=np.column_stack([data.X, spectrum.U.T @ block.G]))
+            yield effect_row(markers.bim.iloc[line], trait, exact.posterior(with_marker))
+
+
+def pair_tables(
+    markers: Markers, cohort: Cohort, spectrum: Spectrum, pairs: Int64[ndarray, "pairs 2"], settings: ScanSettings
+) -> Iterator[pd.DataFrame]:
+    """Yield the tests of pairs of markers, some at a time; arguments as for `block_tables` and `pair_tests`."""
+    scan = settings.prepare(spectrum.rotate(cohort.Y, cohort.X))
+    rows = markers.genotypes.rows(cohort.ids)
+    yield from pair_tests(
+        scan,
+        cohort.traits,
+        spectrum,
+        markers.genotypes,
+        rows,
+        pairs,
+        markers.bim,
+        maf=settings.maf,
+        geno=settings.geno,
+    )
