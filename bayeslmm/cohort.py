@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -186,14 +187,16 @@ def align(
         normalised: divide K (after centring) by its mean diagonal.
 
     Raises:
-        InputError: if no id matches, or nobody is left.
+        InputError: before the first, if no id matches, or for any set nobody is left or no model can be fitted.
     """
     in_k, rows, always = matched(kinship, measurements)
     sets: dict[bytes, list[int]] = {}
     for j in range(len(measurements.traits)):
         sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
-    for columns in sets.values():
-        yield _cohort(kinship, measurements, columns, in_k, rows, always, centred, normalised)
+    # All sets are looked at before the first is used: hours of work may come between them.
+    people = [_people(kinship, measurements, columns, in_k, rows, always) for columns in sets.values()]
+    for of_k, others in people:
+        yield Cohort(K=kinship_of(kinship, of_k, centred=centred, normalised=normalised), **others)
 
 
 def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndarray, list[Drop]]:
@@ -223,16 +226,15 @@ def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndar
     )
 
 
-def _cohort(
+def _people(
     kinship: Kinship,
     measurements: Measurements,
     columns: list[int],
     in_k: ndarray,
     rows: ndarray,
     always: list[Drop],
-    centred: bool,
-    normalised: bool,
-) -> Cohort:
+) -> tuple[ndarray, dict[str, Any]]:
+    """Return where in K the people of a set are, and their cohort but for K."""
     traits = tuple(measurements.traits[j] for j in columns)
     keep = np.ones(len(rows), dtype=bool)
     dropped = list(always)
@@ -249,17 +251,17 @@ def _cohort(
         raise InputError(f"{measurements.source}: nobody is left to analyse: {'; '.join(map(str, dropped))}")
     rows, in_k = rows[keep], in_k[keep]
     names, X = design_matrix(measurements, list(measurements.covariates), rows)
-    K = kinship_of(kinship, in_k, centred=centred, normalised=normalised)
-    return Cohort(
-        ids=tuple(kinship.ids[i] for i in in_k),
-        traits=traits,
-        covariates=tuple(names),
-        K=K,
-        Y=measurements.Y[np.ix_(rows, columns)],
-        X=X,
-        dropped=tuple(dropped),
-        source=f"{measurements.source} with {kinship.source}",
-    )
+    cohort = {
+        "ids": tuple(kinship.ids[i] for i in in_k),
+        "traits": traits,
+        "covariates": tuple(names),
+        "Y": measurements.Y[np.ix_(rows, columns)],
+        "X": X,
+        "dropped": tuple(dropped),
+        "source": f"{measurements.source} with {kinship.source}",
+    }
+    check_model(traits, names, cohort["Y"], X, dropped=dropped, where=cohort["source"])
+    return in_k, cohort
 
 
 def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bool) -> Float64[ndarray, "n n"]:

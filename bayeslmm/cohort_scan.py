@@ -14,10 +14,11 @@ from numpy import ndarray
 from bayeslmm import exact
 from bayeslmm.checks import InputError, InputWarning
 from bayeslmm.cohort import Cohort
-from bayeslmm.design import INTERCEPT
+from bayeslmm.design import INTERCEPT, orthonormal
 from bayeslmm.dosages import chromosomes, dosages, read_bim
 from bayeslmm.epistasis import pair_tests
 from bayeslmm.genotypes import Genotypes, open_genotypes
+from bayeslmm.marker_gains import sets_by_rank
 from bayeslmm.priors import residual_variance
 from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
 from bayeslmm.scan_table import effect_row, marker_rows
@@ -37,11 +38,13 @@ def read_markers(bfile: str | Path) -> Markers:
     """Open a PLINK fileset, with the table of its markers.
 
     Raises:
-        InputError: as `open_genotypes`, `read_bim` and `chromosomes` do.
+        InputError: as `open_genotypes`, `read_bim` and `chromosomes` do; or a blank line in the .bim.
     """
     genotypes = open_genotypes(bfile)
     path = Path(f"{bfile}.bim")
     bim = read_bim(path)
+    if len(bim) != genotypes.n_markers:
+        raise InputError(f"{path}: {genotypes.n_markers} lines hold {len(bim)} markers: write it with plink")
     return Markers(bim, genotypes, chromosomes(bim, where=path))
 
 
@@ -76,6 +79,8 @@ def block_tables(
     markers: Markers, cohort: Cohort, spectrum: Spectrum, blocks: Mapping[int, range], settings: ScanSettings
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """Yield the number and the table of each block, with its traits and counts of markers as `attrs`.
+
+    The last column of a table is ``line``: where each marker stands in the .bim, whose names may repeat.
 
     Args:
         markers: of the fileset.
@@ -116,6 +121,7 @@ def block_tables(
             covariate_effects=alpha,
             covariates=cohort.covariates,
         )
+        table["line"] = np.repeat(block.lines, len(cohort.traits))
         table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.counts)}
         yield number, table
 
@@ -140,7 +146,10 @@ def _factor(cohort: Cohort, name: str) -> Float64[ndarray, " n"]:
 def effect_rows(
     markers: Markers, cohort: Cohort, spectrum: Spectrum, lines: Mapping[str, Sequence[int]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the posterior of effects, the variance components integrated out; warn of markers that do not vary.
+    """Yield the posterior of effects, the variance components integrated out.
+
+    The prior of an effect is flat, as that of all fixed effects; those of the variances are the defaults of `exact`.
+    Markers that do not vary, or that the covariates determine, are told in a warning.
 
     Args:
         markers: of the fileset.
@@ -150,16 +159,19 @@ def effect_rows(
     """
     people = markers.genotypes.rows(cohort.ids)
     data = spectrum.rotate(cohort.Y, cohort.X)
+    Q, _ = orthonormal(data.X)
     for trait, of_trait in lines.items():
         y = data.Y[:, [cohort.traits.index(trait)]]
         alone = dosages(markers.genotypes, people, [range(k, k + 1) for k in of_trait], maf=0.0, geno=1.0)
         for line, block in zip(of_trait, alone, strict=True):
-            if not block.lines.size:
-                name = markers.bim["snp"][line]
-                text = f"{name} does not vary among the people with {trait}: its effect has no posterior"
+            z = spectrum.U.T @ block.G
+            varies = bool(block.lines.size)
+            if not varies or next(sets_by_rank(Q, [z]), None) is None:
+                why = "is a combination of the covariates" if varies else "does not vary"
+                text = f"{markers.bim['snp'][line]} {why} among the people with {trait}: its effect has no posterior"
                 warnings.warn(text, InputWarning, stacklevel=2)
                 continue
-            with_marker = data._replace(Y=y, X=np.column_stack([data.X, spectrum.U.T @ block.G]))
+            with_marker = data._replace(Y=y, X=np.column_stack([data.X, z]))
             yield effect_row(markers.bim.iloc[line], trait, exact.posterior(with_marker))
 
 

@@ -73,6 +73,14 @@ def independent(X: Float[ndarray, "n c"]) -> tuple[Float[ndarray, "n r"], Float[
 
     Source: Golub and Van Loan (2013), Matrix Computations, section 5.5.2 (least squares by the SVD).
     """
-    Q, sizes, directions = np.linalg.svd(np.asarray(X, dtype=float), full_matrices=False)
+    X = np.asarray(X, dtype=float)
+    length = np.linalg.norm(X, axis=0)
+    length[length == 0] = 1
+    # The rank is that of columns of unit length, as in `check_full_rank`: a date has any unit.
+    Q, sizes, directions = np.linalg.svd(X / length, full_matrices=False)
     kept = sizes > _RANK_TOLERANCE * sizes.max(initial=0.0)
-    return Q[:, kept], (directions[kept] / sizes[kept, None]).T
+    back = (directions[kept] / sizes[kept, None]).T / length[:, None]
+    if not kept.all():
+        rows, _ = np.linalg.qr(length[:, None] * directions[kept].T)
+        back = rows @ (rows.T @ back)
+    return Q[:, kept], back

@@ -1,5 +1,6 @@
 """The markers to test: their lines in the .bim, and their dosages among the people analysed, a block at a time."""
 
+import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,8 @@ from bed_reader import open_bed
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, check_readable
+from bayeslmm.files import read_lines
 from bayeslmm.genotypes import Genotypes
 from bayeslmm.marker_filters import MarkerCounts, check_filters, fill, unfit
 
@@ -24,11 +26,18 @@ def read_bim(path: str | Path) -> pd.DataFrame:
         InputError: lines that do not have six columns, or positions that are not whole numbers.
     """
     try:
-        table = pd.read_csv(path, sep=r"\s+", header=None, dtype=str, keep_default_na=False, comment=None)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: each line of a .bim needs six columns ({error}): write it with plink") from None
+        table = pd.read_csv(
+            check_readable(path), sep=r"\s+", header=None, dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
+        table = pd.DataFrame()
     if table.shape[1] != len(_BIM) or (table == "").any(axis=None):
-        raise InputError(f"{path}: each line of a .bim needs six columns, but {table.shape[1]} or fewer were found")
+        for number, line in enumerate(read_lines(path), start=1):
+            if (found := len(line.split())) != len(_BIM):
+                raise InputError(
+                    f"{path} line {number}: a .bim has six columns, but {found} were found: write it with plink"
+                )
+        raise InputError(f"{path} holds no marker: write it with plink")
     table.columns = _BIM
     pos = pd.to_numeric(table["pos"], errors="coerce")
     if pos.isna().any() or (pos % 1 != 0).any():

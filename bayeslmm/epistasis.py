@@ -8,8 +8,9 @@ import pandas as pd
 from jaxtyping import Int64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError, check_readable
+from bayeslmm.checks import InputError
 from bayeslmm.dosages import dosages
+from bayeslmm.files import read_lines
 from bayeslmm.genotypes import Genotypes
 from bayeslmm.scan import ExactScan, FixedScan, added
 from bayeslmm.spectrum import Spectrum
@@ -26,20 +27,17 @@ def read_pairs(path: str | Path, bim: pd.DataFrame) -> Int64[ndarray, "pairs 2"]
     line_of = {name: line for line, name in enumerate(bim["snp"])}
     repeated = set(bim["snp"][bim["snp"].duplicated()])
     pairs: list[list[int]] = []
-    with check_readable(path).open() as lines:
-        for number, line in enumerate(lines, start=1):
-            names = line.split()
-            if not names:
-                continue
-            if len(set(names)) != 2 or len(names) != 2:
-                raise InputError(
-                    f"{path} line {number}: two different markers are needed, but {line.strip()!r} was found"
-                )
-            for name in names:
-                if name not in line_of or name in repeated:
-                    found = "several markers are" if name in repeated else "no marker is"
-                    raise InputError(f"{path} line {number}: {found} called {name!r}: name markers of the .bim")
-            pairs.append([line_of[name] for name in names])
+    for number, line in enumerate(read_lines(path), start=1):
+        names = line.split()
+        if not names:
+            continue
+        if len(set(names)) != 2 or len(names) != 2:
+            raise InputError(f"{path} line {number}: two different markers are needed, but {line.strip()!r} was found")
+        for name in names:
+            if name not in line_of or name in repeated:
+                found = "several markers are" if name in repeated else "no marker is"
+                raise InputError(f"{path} line {number}: {found} called {name!r}: name markers of the .bim")
+        pairs.append([line_of[name] for name in names])
     if not pairs:
         raise InputError(f"{path} holds no pair of markers: write two names on each line")
     return np.array(pairs)

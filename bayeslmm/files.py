@@ -16,7 +16,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A crash leaves either the old file or none, never half of one.
 
     Raises:
-        InputError: if the folder does not exist or cannot be written.
+        InputError: if the folder does not exist or cannot be written, or the disk is full.
     """
     path = Path(path)
     try:
@@ -25,8 +25,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another folder") from None
     with folder as name:
         temporary = Path(name) / path.name
-        yield temporary
-        temporary.replace(path)
+        try:
+            yield temporary
+            temporary.replace(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror or error}): make room for it") from None
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        InputError: if it does not exist or is not UTF-8.
+    """
+    path = check_readable(path)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return [line.rstrip("\n") for line in lines]
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise InputError(f"{path} line {line}: the text must be UTF-8, but it is not: convert it (iconv)") from None
 
 
 def output_folder(path: str | Path) -> Path:

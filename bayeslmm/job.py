@@ -290,6 +290,7 @@ def checksums(options: argparse.Namespace) -> dict[str, str]:
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
     files = [options.pheno, options.covar, options.kinship, options.pedigree, options.fam]
+    files += [getattr(options, "epistasis", None)]
     files += [f"{options.bfile}.{suffix}" for suffix in ("bed", "bim", "fam")] if options.bfile else []
     files += [f"{options.grm}.grm.{suffix}" for suffix in ("bin", "id")] if options.grm else []
     return [Path(file) for file in files if file]

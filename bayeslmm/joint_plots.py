@@ -47,7 +47,7 @@ def plot_correlations(result: Correlations, path: str | Path) -> None:
     counts = np.diag(result.overlaps)
     people = [f"{int(count):,} with {trait}" for trait, count in zip(result.traits, counts, strict=True)]
     told = "each with all traits" if (result.overlaps == result.n).all() else ", ".join(people)
-    figure.suptitle(f"{', '.join(result.traits)}: {result.n:,} people, {told}", fontsize=14)
+    figure.suptitle(f"{', '.join(result.traits)}: {result.n:,} people, {told}", fontsize=14, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

@@ -14,6 +14,8 @@ from bayeslmm.checks import InputError, check_square, check_unique
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
 from bayeslmm.marker_filters import MarkerCounts
 
+_LITTLE = 0.05  # share of the markers that is summed anew, in place of subtracting all others
+
 
 @dataclass(frozen=True)
 class Kinship:
@@ -96,13 +98,25 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
 
     Source: Listgarten et al. (2012), doi:10.1038/nmeth.2037, for why a marker should not be in its own K.
     """
-    details = kinship.details
-    blocks = MarkerBlocks(genotypes, scale=details["scale"], maf=details["maf"], geno=details["geno"], among=left_out)
-    K = _products(blocks, len(genotypes.ids))
-    if blocks.counts.kept == details["markers"]["kept"]:
-        raise InputError(f"{genotypes.bed}: all markers used are on one chromosome, so that none is left without it")
-    weight = details["weight"] - blocks.weight
-    np.subtract(details["weight"] * kinship.K, K, out=K)
+    details, p = kinship.details, genotypes.n_markers
+
+    def blocks_of(among: range) -> MarkerBlocks:
+        return MarkerBlocks(genotypes, details["scale"], details["maf"], details["geno"], among=among)
+
+    n, everything = len(genotypes.ids), details["weight"]
+    out = blocks_of(left_out)
+    K = _products(out, n)
+    if out.counts.kept == details["markers"]["kept"]:
+        raise InputError(
+            f"{genotypes.bed}: all markers used are on one chromosome, so that none is left without it: "
+            "leave out --loco"
+        )
+    weight = everything - out.weight
+    if weight > _LITTLE * everything:
+        np.subtract(everything * kinship.K, K, out=K)
+    else:  # nothing but rounding would be left of a difference
+        rest = [blocks_of(span) for span in (range(left_out.start), range(left_out.stop, p)) if span]
+        K = sum((_products(blocks, n) for blocks in rest), start=np.zeros_like(K))
     K /= weight
     return Kinship(kinship.ids, K, kinship.source, details | {"weight": weight})
 

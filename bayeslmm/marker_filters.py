@@ -95,10 +95,11 @@ def fill(G: Float[ndarray, "n b"]) -> Called:
 
 def unfit(G: Float[ndarray, "n b"], called: Called, *, maf: float, geno: float) -> Unfit:
     """Return which markers of a filled block are not used."""
-    mean, f = called.mean, called.mean / 2
+    mean = called.mean
+    minor = np.minimum(mean, 2 - mean) / 2  # a subtraction that is exact, so that both alleles count alike
     above_missing = called.present < (1 - geno) * len(G)
     # Constant among the people seen: mean 0 or 2, or all of them heterozygous.
     constant = (mean == 0) | (mean == 2)
     constant[mean == 1] = np.ptp(G[:, mean == 1], axis=0) == 0
     monomorphic = ~above_missing & constant
-    return Unfit(above_missing, monomorphic, ~above_missing & ~monomorphic & (np.minimum(f, 1 - f) < maf))
+    return Unfit(above_missing, monomorphic, ~above_missing & ~monomorphic & (minor < maf * (1 - 1e-12)))

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, Int64
+from jaxtyping import Array, Bool, Float, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.likelihood import UnitScale, at_unit_scale, gls, log_ml, log_reml, rescale
@@ -27,7 +27,7 @@ from bayeslmm.small_matrices import cholesky, solve_lower
 from bayeslmm.spectrum import RotatedData
 
 _COLLINEAR = 1e-8
-"""A marker is taken for a combination of covariates, or of others in its set, if they leave this share of z'z."""
+"""A marker is taken for a combination of covariates, or of others in its set, if they leave less of z'z than this."""
 
 
 class Weights(NamedTuple):
@@ -62,12 +62,14 @@ class Sets(NamedTuple):
         members: where they are in the block, shape (b,).
         columns: r arrays of shape (n, b).
         T: markers in terms of columns, so that beta = T (effects of columns), shape (k, r, b).
+        determined: whether a marker's effect does not depend on how those of the others are chosen, shape (b, k).
         log_det: log |Z'Z| of the columns, shape (b,).
     """
 
     members: Int64[ndarray, " b"]
     columns: list[Float64[ndarray, "n b"]]
     T: Float64[ndarray, "k r b"]
+    determined: Bool[ndarray, "b k"]
     log_det: Float64[ndarray, " b"]
 
 
@@ -112,20 +114,33 @@ def _at_ratios(data: RotatedData, h2: Array, e2: Array) -> tuple[Array, Array, A
 def sets_by_rank(X: Float[ndarray, "n c"], Z: Sequence[Float[ndarray, "n b"]]) -> Iterator[Sets]:
     """Yield the sets of each rank above 0, as independent columns.
 
-    The columns are combinations of markers along the leading singular vectors of Z'MZ, M = I - XX'. With them, the
-    effects of markers that depend on each other are those of least length, whatever the variance ratio.
+    Ranks are those of markers scaled to unit length once X is projected out, so that units do not matter: a product of
+    a marker with a covariate has any. Where markers of a set depend on each other, columns are combinations along an
+    orthonormal basis of the row space of the set: with them effects are those of least length, whatever the ratio.
     """
-    before = np.max([np.einsum("nb,nb->b", z, z) for z in Z], axis=0)
+    k = len(Z)
     left = [clear_of(X, z) for z in Z]
     cross = np.array([[np.einsum("nb,nb->b", y, z) for y in left] for z in left]).transpose(2, 0, 1)
-    sizes, vectors = np.linalg.eigh(cross)
-    rank = (sizes > _COLLINEAR * before[:, None]).sum(axis=1)
+    squares = np.column_stack([np.einsum("nb,nb->b", z, z) for z in Z])
+    remaining = np.einsum("bii->bi", cross)
+    vary = remaining > _COLLINEAR * squares
+    length = np.where(vary, np.sqrt(remaining), 1.0)
+    unit = cross * (vary / length)[:, :, None] * (vary / length)[:, None, :]
+    sizes, vectors = np.linalg.eigh(unit)
+    rank = (sizes > _COLLINEAR).sum(axis=1)
     for r in np.unique(rank[rank > 0]):
         members = np.flatnonzero(rank == r)
-        T = vectors[members][:, :, ::-1][:, :, :r].transpose(1, 2, 0)
         own = left if members.size == rank.size else [z[:, members] for z in left]
-        columns = own if len(Z) == 1 else [_total(z * T[i, j] for i, z in enumerate(own)) for j in range(r)]
-        yield Sets(members, columns, T, np.log(sizes[members][:, ::-1][:, :r]).sum(axis=1))
+        leading, scale = vectors[members][:, :, k - r :], length[members][:, :, None]
+        if k == 1:
+            T = np.ones((members.size, 1, 1))
+            columns = own
+        else:
+            T = leading / scale if r == k else np.linalg.qr(scale * leading)[0]
+            columns = [_total(z * T[:, i, j] for i, z in enumerate(own)) for j in range(r)]
+        products = T.transpose(0, 2, 1) @ cross[members] @ T
+        determined = np.isclose((leading**2).sum(axis=2), 1)
+        yield Sets(members, columns, T.transpose(1, 2, 0), determined, np.linalg.slogdet(products)[1])
 
 
 def clear_of(X: Float[ndarray, "n c"], z: Float[ndarray, "n b"]) -> Float[ndarray, "n b"]:

@@ -53,7 +53,7 @@ def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePr
     if result.posterior is not None:
         plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
     n, c = data.X.shape
-    figure.suptitle(f"{result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14)
+    figure.suptitle(f"{result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -71,7 +71,7 @@ def plot_comparison(found: Comparison, path: str | Path) -> None:
     _climbs(figure.add_subplot(grid[0, 1]), found)
     _null_tail(figure.add_subplot(grid[1, 1]), found)
     n, c = found.result.reml.n, found.result.reml.c
-    figure.suptitle(f"{found.result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14)
+    figure.suptitle(f"{found.result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
 from scipy.special import chdtrc, fdtrc
 
@@ -25,6 +25,7 @@ from bayeslmm.estimators.reml import reml
 from bayeslmm.estimators.variance_ratio import whitened
 from bayeslmm.likelihood import UnitScale
 from bayeslmm.marker_gains import (
+    Gains,
     Model,
     Sets,
     Weights,
@@ -40,9 +41,12 @@ from bayeslmm.precision import in_float64
 from bayeslmm.ratio_grid import RatioGrid
 from bayeslmm.spectrum import RotatedData
 
+_EXPLAINED = 1e-12
+"""A marker that leaves less than this share of a trait has no test: nothing is left to estimate variances from."""
+
 
 class Tests(NamedTuple):
-    """Tests of b sets of k markers for one trait. NaN where a set adds nothing to the covariates.
+    """Tests of b sets of k markers for one trait. NaN where a set adds nothing to the covariates, or leaves nothing.
 
     Attributes:
         beta: effects, in units of the trait for one unit of the marker, shape (b, k); those of least length where
@@ -52,7 +56,7 @@ class Tests(NamedTuple):
         p_lrt: likelihood-ratio test of the whole set by maximum likelihood, chi-square, shape (b,).
         p_score: score test of the whole set at the ratio of the fit without it by maximum likelihood, F, shape (b,).
         delta: sigma2_e / sigma2_u of beta and se, shape (b,).
-        loglik: the log-likelihood with the set, behind p_lrt, shape (b,).
+        loglik: the log-likelihood with the set, behind p_lrt, shape (b,); that without it where it adds nothing.
         df: rank of the set given the covariates, shape (b,).
     """
 
@@ -76,6 +80,7 @@ class ExactScan:
         weights: at these points.
         models: of each trait, at these points.
         nulls: of each trait, the weights of the points at its ratio by maximum likelihood without markers, shape (m,).
+        logliks: of each trait, the log-likelihood without markers.
     """
 
     X: Float64[ndarray, "n c"]
@@ -83,28 +88,33 @@ class ExactScan:
     weights: Weights
     models: list[Model]
     nulls: list[Float64[ndarray, " m"]]
+    logliks: list[float]
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait.
 
         Args:
             Z: rotated markers, one array for each place in the sets: ``[U'G]`` for single markers.
+
+        Raises:
+            InputError: if people are too few for so many effects.
         """
-        return _by_rank(self.X, Z, len(self.models), self._test)
+        return _by_rank(self.X, Z, self.logliks, self._test)
 
     def _test(self, sets: Sets) -> list[Tests]:
         n, c = self.X.shape
         r = len(sets.columns)
         L = schur_factor(self.weights, sets)
         tests = []
-        for model, at_null in zip(self.models, self.nulls, strict=True):
-            gains = gains_of(model, sets, L)
+        for model, at_null, alone in zip(self.models, self.nulls, self.logliks, strict=True):
+            gains, usable = _usable(model, gains_of(model, sets, L))
             x = self.grid.argmax(profile_reml(model, gains, sets, n - c - r))
             at_best = self.grid.basis(x)
             sigma2_p = np.exp(_rows(at_best, np.log(model.reml.quad - gains.quad))) / (n - c - r)
             # Logarithms are what is smooth: variances run over many orders of magnitude along the grid.
             beta = np.column_stack([_rows(at_best, values) for values in gains.beta])
-            variance = np.column_stack([np.exp(_rows(at_best, np.log(values))) for values in gains.variance])
+            with np.errstate(divide="ignore", invalid="ignore"):  # 0 for a marker that the covariates determine
+                variance = np.column_stack([np.exp(_rows(at_best, np.log(values))) for values in gains.variance])
             profile = profile_ml(model, gains.quad, n)
             loglik = _rows(self.grid.basis(self.grid.argmax(profile)), profile)
             share = (gains.quad / model.ml.quad) @ at_null
@@ -112,8 +122,7 @@ class ExactScan:
             with np.errstate(divide="ignore"):  # delta is infinite where h2 is 0
                 delta = e2 / h2
             se = np.sqrt(sigma2_p[:, None] * variance)
-            gain = loglik - profile_ml(model, np.zeros(len(at_null)), n) @ at_null
-            tests.append(_to_tests(beta, se, delta, loglik, gain, share, sets, n, c))
+            tests.append(_to_tests(beta, se, delta, loglik, loglik - alone, share, usable, sets, n, c))
         return tests
 
 
@@ -141,12 +150,14 @@ class FixedScan:
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait; arguments as for `ExactScan.test`."""
-        return _by_rank(self.X, Z, len(self.delta), self._test)
+        n = len(self.X)
+        alone = profile_ml(self.model, np.zeros(len(self.model.ml.quad)), n)[1::2]
+        return _by_rank(self.X, Z, alone.tolist(), self._test)
 
     def _test(self, sets: Sets) -> list[Tests]:
         n, c = self.X.shape
         model, r = self.model, len(sets.columns)
-        gains = gains_of(model, sets, schur_factor(self.weights, sets))
+        gains, usable = _usable(model, gains_of(model, sets, schur_factor(self.weights, sets)))
         sigma2_p = (model.reml.quad - gains.quad) / (n - c - r)
         loglik = profile_ml(model, gains.quad, n)
         gain = loglik - profile_ml(model, np.zeros(len(model.ml.quad)), n)
@@ -158,7 +169,8 @@ class FixedScan:
             variance = np.column_stack([values[:, effects] for values in gains.variance])
             se = np.sqrt(sigma2_p[:, [effects]] * variance)
             delta = np.full(len(beta), self.delta[j])
-            tests.append(_to_tests(beta, se, delta, loglik[:, others], gain[:, others], share[:, others], sets, n, c))
+            at_null = loglik[:, others], gain[:, others], share[:, others]
+            tests.append(_to_tests(beta, se, delta, *at_null, usable, sets, n, c))
         return tests
 
     def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
@@ -181,15 +193,15 @@ class FixedScan:
 
 
 def added(whole: Tests, part: Tests) -> Float64[ndarray, " b"]:
-    """Return p-values of the likelihood ratio of sets against parts of them; NaN where a set has no rank more.
+    """Return p-values of the likelihood ratio of sets against parts of them; NaN where a set has no more rank.
 
     Args:
         whole: tests of the sets.
         part: tests, by the same scan, of some of their columns.
     """
     df = whole.df - part.df
-    gain = np.where(part.df > 0, whole.loglik - part.loglik, np.nan)
-    return np.where(df > 0, chdtrc(np.maximum(df, 1), np.maximum(2 * gain, 0.0)), np.nan)
+    ratio = np.maximum(2 * (whole.loglik - part.loglik), 0.0)
+    return np.where(df > 0, chdtrc(np.maximum(df, 1), ratio), np.nan)
 
 
 @in_float64
@@ -203,13 +215,18 @@ def exact_scan(data: RotatedData) -> ExactScan:
         InputError: if h2 is not identified.
     """
     X, _ = independent(np.asarray(data.X))
-    traits = [whitened(data._replace(Y=data.Y[:, [j]], X=X))[0] for j in range(data.Y.shape[1])]
     grid = RatioGrid(np.asarray(data.s))
-    found = [weights_and_model(one, *grid.shares(grid.x)) for one in traits]
-    models = [model for _, model in found]
+    shares = grid.shares(grid.x)
+
+    def at_grid(y: Float[ndarray, " n"]) -> tuple[Float[ndarray, "n c"], Weights, Model]:
+        white, _, _ = whitened(data._replace(Y=y[:, None], X=X))
+        return np.asarray(white.X), *weights_and_model(white, *shares)
+
+    Q, weights, first = at_grid(data.Y[:, 0])
+    models = [first, *(at_grid(y)[2] for y in data.Y.T[1:])]  # weights do not depend on the trait
     profiles = np.array([profile_ml(model, np.zeros(len(grid.x)), len(data.s)) for model in models])
-    nulls = list(grid.basis(grid.argmax(profiles)))
-    return ExactScan(np.asarray(traits[0].X), grid, found[0][0], models, nulls)
+    nulls = grid.basis(grid.argmax(profiles))
+    return ExactScan(Q, grid, weights, models, list(nulls), _rows(nulls, profiles).tolist())
 
 
 def null_scan(data: RotatedData) -> FixedScan:
@@ -267,21 +284,42 @@ def _fixed(data: RotatedData, h2_of: Callable[[RotatedData], tuple[float, float]
 
 
 def _by_rank(
-    X: Float[ndarray, "n c"], Z: Sequence[Float[ndarray, "n b"]], t: int, test: Callable[[Sets], list[Tests]]
+    X: Float[ndarray, "n c"],
+    Z: Sequence[Float[ndarray, "n b"]],
+    logliks: Sequence[float],
+    test: Callable[[Sets], list[Tests]],
 ) -> list[Tests]:
-    """Test the sets of each rank together, and put the results of each trait in order."""
-    k, b = len(Z), Z[0].shape[1]
+    """Test the sets of each rank together, and put the results of each trait in order.
 
-    def untested() -> Tests:
-        of_effects, of_sets = ([np.full(shape, np.nan) for _ in range(4)] for shape in ((b, k), (b,)))
-        return Tests(*of_effects[:3], *of_sets, df=np.zeros(b, dtype=np.int64))
+    Args:
+        X: orthonormal covariates.
+        Z: as for `ExactScan.test`.
+        logliks: of each trait without markers.
+        test: for sets of one rank.
+    """
+    (n, c), k, b = X.shape, len(Z), Z[0].shape[1]
+    if n <= c + k:
+        raise InputError(
+            f"{n} people are too few to test {k} effects at once beside {c} covariates: at least {c + k + 1} are needed"
+        )
 
-    results = [untested() for _ in range(t)]
+    def untested(loglik: float) -> Tests:
+        beta, se, p_wald = (np.full((b, k), np.nan) for _ in range(3))
+        p_lrt, p_score, delta = (np.full(b, np.nan) for _ in range(3))
+        return Tests(beta, se, p_wald, p_lrt, p_score, delta, np.full(b, loglik), np.zeros(b, dtype=np.int64))
+
+    results = [untested(loglik) for loglik in logliks]
     for sets in sets_by_rank(X, Z):
         for whole, part in zip(results, test(sets), strict=True):
             for values, new in zip(whole, part, strict=True):
                 values[sets.members] = new
     return results
+
+
+def _usable(model: Model, gains: Gains) -> tuple[Gains, Bool[ndarray, " b"]]:
+    """Return which sets leave something of each trait, and gains without what the others would add."""
+    usable = (gains.quad < (1 - _EXPLAINED) * model.reml.quad).all(axis=1)
+    return gains if usable.all() else gains._replace(quad=np.where(usable[:, None], gains.quad, 0.0)), usable
 
 
 def _to_tests(
@@ -291,13 +329,15 @@ def _to_tests(
     loglik: ndarray,
     gain: ndarray,
     share: ndarray,
+    usable: ndarray,
     sets: Sets,
     n: int,
     c: int,
 ) -> Tests:
     r = len(sets.columns)
-    determined = np.isclose((sets.T**2).sum(axis=1), 1).T
-    se = np.where(determined, se, np.nan)
+    se = np.where(sets.determined, se, np.nan)
+    unless = np.where(usable, 1.0, np.nan)
+    beta, se, delta, loglik, gain, share = ((v.T * unless).T for v in (beta, se, delta, loglik, gain, share))
     return Tests(
         beta=beta,
         se=se,

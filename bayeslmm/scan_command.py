@@ -3,7 +3,7 @@
 import argparse
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
+from jaxtyping import Int64
+from numpy import ndarray
 
 from bayeslmm.checks import InputError, InputWarning, examples
 from bayeslmm.cohort import Cohort, kinship_of
@@ -77,22 +79,28 @@ def run(options: argparse.Namespace) -> None:
     clock = Clock()
     _check(options)
     out = check_options(options)
-    settings = _settings(options)
     markers = read_markers(options.bfile)
     chosen = _chosen(options, markers.bim)
     pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
-    parts = open_parts(out / "scan.parts", _identity(options), resume=options.resume)
-    if options.resume and not parts.has(0):
-        print(f"no scan to go on with is in {out}: it begins with the first marker")
-    inputs = read_inputs(options, clock)
-    job = _Job(options, clock, settings, markers, inputs, parts, out)
+    with open_parts(out / "scan.parts", _identity(options), resume=options.resume) as parts:
+        if options.resume and not parts.has(0):
+            print(f"no scan to go on with is in {out}: it begins with the first marker")
+        inputs = _genotyped(read_inputs(options, clock), markers)
+        _scan(_Job(options, clock, _settings(options), markers, inputs, parts, out), chosen, pairs)
+        parts.remove()
+    print(f"\nresults are in {out}")
+
+
+def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> None:
+    """Scan one set of people after the other, and write what came out."""
+    options, clock, out = job.options, job.clock, job.out
     tops: list[pd.DataFrame] = []
     effects: list[dict[str, Any]] = []
     products: list[pd.DataFrame] = []
     numbers: dict[str, dict[str, Any]] = {}
     records: dict[str, dict[str, Any]] = {}
     first = 0
-    for cohort, spectrum in decomposed(options, clock, inputs):
+    for cohort, spectrum in decomposed(options, clock, job.inputs):
         tasks = _tasks(job, first)
         own = range(first, first + sum(len(task.blocks) for task in tasks))
         first = own.stop
@@ -100,26 +108,30 @@ def run(options: argparse.Namespace) -> None:
         with clock.step("writing"):
             top, of_traits = _summarise(job, cohort, own)
         with clock.step("posterior"):
-            lines = _lines_of_effects(cohort, markers.bim, top, chosen, options.posterior_top)
+            lines = _lines_of_effects(cohort, top, chosen, options.posterior_top)
             effects += _effects(job, cohort, spectrum, tasks, lines)
         if pairs is not None:
             with clock.step("epistasis"):
-                products += pair_tables(markers, cohort, spectrum, pairs, settings)
-        tops.append(top)
+                products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
+        tops.append(top.groupby("trait", sort=False).head(_TOP))
         numbers |= of_traits
         records |= {trait: cohort_record(cohort, spectrum) | of_traits[trait] for trait in cohort.traits}
+    top = pd.concat(tops)
+    if top.empty:
+        raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {_why(job, numbers)}")
+    tables = {"top": top.drop(columns="line"), "effects": pd.DataFrame(effects)}
+    tables["epistasis"] = pd.concat(products) if products else pd.DataFrame()
     with clock.step("writing"):
-        parts.join(out / f"scan.{options.format}", options.format)
-        tables = {"top": pd.concat(tops), "effects": pd.DataFrame(effects)}
-        if products:
-            tables["epistasis"] = pd.concat(products)
+        job.parts.join(first, out / f"scan.{options.format}", options.format)
+        # What an earlier run left there would be taken for a part of this one.
+        (out / f"scan.{'tsv' if options.format == 'parquet' else 'parquet'}").unlink(missing_ok=True)
         for name, table in tables.items():
-            if len(table):
-                write_table(table, out / f"{name}.tsv")
-    print(f"\n{scan_lines(numbers, tables['top'], tables['effects'])}")
-    write_record(options, clock, inputs.kinship, _prior(options), {name: records[name] for name in options.trait}, out)
-    parts.remove()
-    print(f"\nresults are in {out}")
+            path = out / f"{name}.tsv"
+            write_table(table, path) if len(table) else path.unlink(missing_ok=True)
+    print(f"\n{scan_lines(numbers, **tables)}")
+    write_record(
+        options, clock, job.inputs.kinship, _prior(options), {name: records[name] for name in options.trait}, out
+    )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -132,8 +144,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves out one: choose")
     if options.covariate_effects and options.test != "null":
         raise InputError("--covariate-effects needs --test null")
-    if not options.prior_effect > 0:
-        raise InputError(f"--prior-effect must be above 0, but {options.prior_effect:g} was given")
+    if not 0 < options.prior_effect < np.inf:
+        raise InputError(f"--prior-effect must be a number above 0, but {options.prior_effect:g} was given")
     if options.posterior_top < 0:
         raise InputError(f"--posterior-top must be at least 0, but {options.posterior_top} was given")
 
@@ -176,6 +188,25 @@ def _identity(options: argparse.Namespace) -> dict[str, Any]:
         "version": version("bayeslmm"),
         "block": BLOCK,
     }
+
+
+def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
+    """Leave out those of a given kinship who have no genotypes: a pedigree has many."""
+    kinship, known = inputs.kinship, set(markers.genotypes.ids)
+    rows = [i for i, name in enumerate(kinship.ids) if name in known]
+    if len(rows) == len(kinship.ids):
+        return inputs
+    bed, without_any = markers.genotypes.bed, [name for name in kinship.ids if name not in known]
+    if not rows:
+        raise InputError(
+            f"no id of {kinship.source} (such as {examples(kinship.ids)}) is in {bed} (such as "
+            f"{examples(markers.genotypes.ids)}): people are matched by IID, check that both files use the same ids"
+        )
+    print(
+        f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {bed} ({examples(without_any)})"
+    )
+    ids = tuple(kinship.ids[i] for i in rows)
+    return replace(inputs, kinship=replace(kinship, ids=ids, K=kinship.take(rows)))
 
 
 def _tasks(job: _Job, first: int) -> list[_Task]:
@@ -223,45 +254,42 @@ def _summarise(job: _Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, 
     """Draw each trait of a cohort; return the markers with the smallest p-values, and numbers about each trait."""
     along = {trait: [] for trait in cohort.traits}
     top = {trait: pd.DataFrame() for trait in cohort.traits}
-    counts = MarkerCounts()
+    counts, most = MarkerCounts(), max(_TOP, job.options.posterior_top)
     for table in job.parts.tables(blocks):
         counts += MarkerCounts(**table.attrs["markers"])
         for trait in cohort.traits:
             own = table[table["trait"] == trait]
             along[trait].append(own[["chrom", "pos", "p_wald"]])
-            top[trait] = pd.concat([top[trait], own]).nsmallest(_TOP, "p_wald")
+            top[trait] = pd.concat([top[trait], own.dropna(subset="p_wald")]).nsmallest(most, "p_wald")
     numbers: dict[str, dict[str, Any]] = {}
     for trait, tables in along.items():
         everything = pd.concat(tables)
         tested = everything.dropna()
-        if tested.empty:
-            raise InputError(
-                f"{job.markers.genotypes.bed}: no marker could be tested for {trait}; "
-                f"{counts.line(maf=job.settings.maf, geno=job.settings.geno)}"
-            )
-        p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
-        plot_scan(p, trait=trait, test=_HOW[job.settings.test], path=job.out / f"{trait}.png")
         numbers[trait] = {
             "markers": asdict(counts),
             "tested": len(tested),
-            "combinations_of_covariates": len(everything) - len(tested),
-            "lambda_gc": p.lambda_gc,
-            "below_bonferroni": int((p.p < 0.05 / len(tested)).sum()),
+            "undetermined": len(everything) - len(tested),
         }
+        if tested.empty:
+            text = f"{job.markers.genotypes.bed}: no marker could be tested for {trait}: {_why(job, numbers)}"
+            warnings.warn(text, InputWarning, stacklevel=2)
+            continue
+        p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
+        plot_scan(p, trait=trait, test=_HOW[job.settings.test], path=job.out / f"{trait}.png")
+        numbers[trait] |= {"lambda_gc": p.lambda_gc, "below_bonferroni": int((p.p < 0.05 / len(tested)).sum())}
     return pd.concat(top.values()), numbers
 
 
-def _lines_of_effects(
-    cohort: Cohort, bim: pd.DataFrame, top: pd.DataFrame, chosen: Sequence[int], k: int
-) -> dict[str, list[int]]:
+def _why(job: _Job, numbers: dict[str, dict[str, Any]]) -> str:
+    """Say why no marker was tested."""
+    counts = MarkerCounts(**next(iter(numbers.values()))["markers"])
+    return f"{counts.line(maf=job.settings.maf, geno=job.settings.geno)}; covariates may determine the others"
+
+
+def _lines_of_effects(cohort: Cohort, top: pd.DataFrame, chosen: Sequence[int], k: int) -> dict[str, list[int]]:
     """Return the markers whose posterior is asked for by name, and the first k of each trait, as lines of the .bim."""
-    names = list(bim.columns)
-    numbered = bim.assign(line=np.arange(len(bim))).drop_duplicates(names)
-    lines: dict[str, list[int]] = {}
-    for trait in cohort.traits:
-        first = top[top["trait"] == trait].head(k)[names].merge(numbered, on=names, how="left")["line"]
-        lines[trait] = list(dict.fromkeys([*chosen, *first]))
-    return lines
+    first = {trait: top.loc[top["trait"] == trait, "line"].head(k).tolist() for trait in cohort.traits}
+    return {trait: list(dict.fromkeys([*chosen, *lines])) for trait, lines in first.items()}
 
 
 def _effects(

@@ -1,8 +1,10 @@
 """A scan on disk while it runs: one file for each block of markers, so that a run that was stopped can go on."""
 
+import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, examples
 from bayeslmm.files import output_folder, replacing
 
 Format = Literal["tsv", "parquet"]
@@ -41,14 +43,22 @@ class Parts:
             table.to_parquet(temporary, index=False)
 
     def tables(self, numbers: Iterable[int]) -> Iterator[pd.DataFrame]:
-        """Yield the tables of some blocks, in order; some may be empty."""
-        for number in numbers:
-            yield pd.read_parquet(self.path(number))
+        """Yield the tables of some blocks, in order; some may be empty.
 
-    def join(self, path: Path, form: Format) -> None:
-        """Write all blocks as one file, a block at a time. At least one must have a row."""
-        numbers = sorted(int(part.stem) for part in self.folder.glob("*.parquet"))
-        tables = (table for table in self.tables(numbers) if len(table))  # columns without rows have no type
+        Raises:
+            InputError: if a file is damaged.
+        """
+        for number in numbers:
+            path = self.path(number)
+            try:
+                yield pd.read_parquet(path)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise InputError(f"{path} cannot be read ({error}): delete it, and go on with --resume") from None
+
+    def join(self, blocks: int, path: Path, form: Format) -> None:
+        """Write so many blocks as one file, a block at a time, without the column line. At least one has a row."""
+        # Columns without rows have no type.
+        tables = (table.drop(columns="line") for table in self.tables(range(blocks)) if len(table))
         with replacing(path) as temporary:
             if form == "tsv":
                 with temporary.open("w", newline="") as stream:
@@ -67,8 +77,9 @@ class Parts:
         shutil.rmtree(self.folder)
 
 
-def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Parts:
-    """Open the folder of a scan, or make it.
+@contextmanager
+def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Parts]:
+    """Open the folder of a scan, or make it, and keep other runs out of it.
 
     Args:
         folder: of the parts.
@@ -76,22 +87,45 @@ def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Parts:
         resume: go on with the blocks that are there.
 
     Raises:
-        InputError: if there are blocks and resume is false, or if they are of another run.
+        InputError: if there are blocks and resume is false, if they are of another run, or if one is writing there.
     """
     described, record = json.loads(json.dumps(run)), folder / "run.json"
-    if any(folder.glob("*.parquet")):
-        if not resume:
-            raise InputError(
-                f"{folder} holds a scan that was not finished: go on with --resume, or delete the folder to start anew"
-            )
+    with (output_folder(folder) / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
+        except OSError:
+            raise InputError(f"another scan is writing to {folder}: let it end, or choose another --out") from None
+        if any(folder.glob("*.parquet")):
+            if not resume:
+                raise InputError(
+                    f"{folder} holds a scan that was not finished: go on with --resume, or delete the folder to start "
+                    "anew"
+                )
+            _check_same(record, described)
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(described, indent=1) + "\n")
+        yield Parts(folder)
+
+
+def _check_same(record: Path, described: Mapping[str, Any]) -> None:
+    """Refuse to go on with another scan."""
+    anew = "delete the folder to start anew"
+    try:
         before = json.loads(record.read_text())
-        if other := [name for name in described if before.get(name) != described[name]]:
-            name = other[0]
+    except (OSError, ValueError):
+        raise InputError(f"{record} does not say which scan was begun there: {anew}") from None
+    for name, value in described.items():
+        if (was := before.get(name)) == value:
+            continue
+        if name == "files":
             raise InputError(
-                f"{folder} is of another scan, with {name} {before.get(name)} where it is {described[name]} now: give "
-                "the same options and files, or delete the folder to start anew"
+                f"{record.parent} is of another scan: {examples(_changed(was, value))} changed since: {anew}"
             )
-    output_folder(folder)
-    with replacing(record) as temporary:
-        temporary.write_text(json.dumps(described, indent=1) + "\n")
-    return Parts(folder)
+        raise InputError(
+            f"{record.parent} is of another scan, with {name} {was} where it is {value} now: give the same options and "
+            f"files, or {anew}"
+        )
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))

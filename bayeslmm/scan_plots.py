@@ -1,5 +1,6 @@
 """Pictures of a scan: Manhattan and QQ."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ class PValues:
         return float(chi2.isf(np.median(self.p), 1) / chi2.median(1))
 
 
+@functools.lru_cache(maxsize=1)  # traits of one scan have as many tests, as a rule
 def qq_band(m: int) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
     """Return the lower and upper ends of a simultaneous 95% band of m sorted uniform p-values.
 
@@ -78,7 +80,7 @@ def plot_scan(found: PValues, *, trait: str, test: str, path: str | Path) -> Non
     manhattan, qq = figure.subplots(1, 2, width_ratios=[3, 1])
     _manhattan(manhattan, found)
     _qq(qq, found)
-    figure.suptitle(f"{trait}: {found.p.size:,} markers, {test}", fontsize=14)
+    figure.suptitle(f"{trait}: {found.p.size:,} markers, {test}", fontsize=14, parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

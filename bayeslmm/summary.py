@@ -220,19 +220,32 @@ def _answer(result: Heritability, best: pd.DataFrame) -> str:
     return f"heritability of {result.trait}: {row['estimate']:.3f}, {kind} {interval}"
 
 
-def scan_lines(numbers: Mapping[str, Mapping[str, Any]], top: pd.DataFrame, effects: pd.DataFrame) -> str:
+def scan_lines(
+    numbers: Mapping[str, Mapping[str, Any]], top: pd.DataFrame, effects: pd.DataFrame, epistasis: pd.DataFrame
+) -> str:
     """Say what was tested for each trait and what came out first."""
     lines = []
     for trait, of in numbers.items():
-        counts, first = of["markers"], top[top["trait"] == trait].iloc[0]
-        lines += [
+        counts = of["markers"]
+        lines.append(
             f"{trait}: {of['tested']:,} of {counts['read']:,} markers tested; not tested: {counts['monomorphic']:,} "
             f"monomorphic, {counts['below_maf']:,} rare, {counts['above_missing']:,} with too many missing, "
-            f"{of['combinations_of_covariates']:,} that the covariates determine",
+            f"{of['undetermined']:,} that the covariates determine or that leave nothing of the trait"
+        )
+        if not of["tested"]:
+            continue
+        first = top[top["trait"] == trait].iloc[0]
+        lines += [
             f"  lambda_GC {of['lambda_gc']:.3f}; {of['below_bonferroni']:,} markers below 0.05 / {of['tested']:,}",
             f"  first: {first['snp']} (chromosome {first['chrom']}, {first['pos']:,}), effect of {first['a1']} "
             f"{first['beta']:.4g} (se {first['se']:.2g}), p = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
         ]
+        if len(epistasis):
+            own = epistasis[epistasis["trait"] == trait]
+            lines.append(
+                f"  {own['p_lrt'].notna().sum():,} of {len(own):,} pairs tested; the others have a marker that is not "
+                "tested, or a product that both markers and the covariates determine"
+            )
     for _, row in effects.iterrows():
         lines.append(
             f"posterior of {row['snp']} on {row['trait']}: {row['mean']:.4g} (sd {row['sd']:.2g}), with 95% "

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from bayeslmm.checks import InputError, check_readable, check_unique, examples
+from bayeslmm.files import read_lines
 
 MISSING = frozenset({"", "NA", "na", "N/A", "NaN", "nan", "NAN"})
 _ID_COLUMNS = ("IID", "#IID")
@@ -132,16 +133,14 @@ def read_fam(path: str | Path) -> tuple[str, ...]:
     Raises:
         InputError: fewer than two columns, or repeated IIDs.
     """
-    path = check_readable(path)
     ids = []
-    with path.open() as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.split()
-            if not fields:
-                continue
-            if len(fields) < 2:
-                raise InputError(f"{path} line {number}: FID and IID are needed, but {line.strip()!r} was found")
-            ids.append(fields[1])
+    for number, line in enumerate(read_lines(path), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) < 2:
+            raise InputError(f"{path} line {number}: FID and IID are needed, but {line.strip()!r} was found")
+        ids.append(fields[1])
     check_unique(ids, where=path)
     return tuple(ids)
 

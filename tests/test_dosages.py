@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bed_reader import to_bed
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
@@ -35,6 +36,29 @@ def test_bim_has_the_counted_allele_first(write):
 def test_a_position_that_is_no_number_is_named(write):
     with pytest.raises(bl.InputError, match=r"line 2 \(rs2\): the position must be a whole number, but 'here'"):
         read_bim(write("x.bim", "1 rs1 0 1000 A G\n1 rs2 0 here T C\n"))
+
+
+def test_quotes_are_letters(write):
+    bim = read_bim(write("x.bim", '1 "rs1 0 1000 A G\n1 rs2" 0 1001 T C\n'))
+    assert bim["snp"].tolist() == ['"rs1', 'rs2"']
+
+
+def test_letters_that_are_not_utf8_are_refused(tmp_path):
+    (tmp_path / "x.bim").write_bytes(b"1 rs1 0 1000 A G\n1 rs\xe9 0 1001 A G\n")
+    with pytest.raises(bl.InputError, match=r"x.bim line 2: the text must be UTF-8"):
+        read_bim(tmp_path / "x.bim")
+
+
+@pytest.mark.parametrize("count", [2, 18])
+def test_alleles_are_filtered_alike(tmp_path, count):
+    """10 people, a frequency of 0.1 or 0.9, at a filter of 0.1."""
+    G = np.ones((10, 2))
+    G[:, 0] = 0 if count == 2 else 2
+    G[:2, 0] = 1
+    G[:, 1] = np.arange(10) % 3
+    to_bed(tmp_path / "x.bed", G)
+    (block,) = dosages(open_genotypes(tmp_path / "x"), np.arange(10), [range(2)], maf=0.1)
+    assert_array_equal(block.lines, [0, 1])
 
 
 def test_too_few_columns_are_refused(write):

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import bayeslmm as bl
 from bayeslmm.dosages import dosages, read_bim
 from bayeslmm.genotypes import open_genotypes
-from bayeslmm.scan import exact_scan, fixed_scan, null_scan
+from bayeslmm.scan import added, exact_scan, fixed_scan, null_scan
 from conftest import MOUSE
 
 
@@ -181,6 +181,51 @@ def test_a_combination_of_covariates_is_not_tested(small_data, markers):
         assert_array_equal(np.flatnonzero(np.isnan(tests.p_wald[:, 0])), [3, 5])
         assert_array_equal(np.flatnonzero(tests.df == 0), [3, 5])
         assert_array_equal(np.flatnonzero(np.isnan(tests.p_lrt)), [3, 5])
+
+
+@pytest.mark.parametrize("scan", [exact_scan, null_scan])
+@pytest.mark.parametrize("factor", [1e-7, 1e7])
+def test_units_of_columns_do_not_matter(small_data, markers, scan, factor):
+    """A product of a marker with a covariate has any unit, and so has a covariate: a date, an income."""
+    g, h = markers[1][:, :5], markers[1][:, 5:10]
+    (expected,) = scan(small_data).test([g, h])
+    X = small_data.X * [1.0, factor, 1.0]
+    (found,) = scan(small_data._replace(X=X)).test([g, factor * h])
+    unit = [1.0, factor]
+    for values, others in ((found.beta * unit, expected.beta), (found.se * unit, expected.se)):
+        assert_allclose(values, others, rtol=1e-6)
+    for name in ("p_wald", "p_lrt", "p_score", "df"):
+        assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-6)
+    # Dates: large values with little spread beside the intercept, and a model that is the same.
+    X = small_data.X @ [[1.0, 1e7, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    (dated,) = scan(small_data._replace(X=X)).test([g, h])
+    assert_allclose(dated.p_lrt, expected.p_lrt, rtol=1e-5)
+
+
+def test_products_of_markers_that_covariates_determine_are_tested(small_data, markers, rng):
+    """The marker adds nothing, its product with something else does: compared with the model without markers."""
+    g, h = markers[1][:, :5].copy(), markers[1][:, 5:10]
+    g[:] = small_data.X[:, [1]]
+    for scan in (exact_scan, null_scan):
+        (both,), (marker,), (alone,) = (scan(small_data).test(Z) for Z in ([g, h], [g], [h]))
+        assert_allclose(added(both, marker), alone.p_lrt, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scan", [exact_scan, null_scan])
+def test_a_marker_that_leaves_nothing_of_the_trait_has_no_test(small_data, markers, scan):
+    data = small_data._replace(Y=markers[1][:, [4]] + small_data.X @ [[1.0], [2.0], [3.0]])
+    (tests,) = scan(data).test([markers[1]])
+    assert_array_equal(np.flatnonzero(np.isnan(tests.p_wald[:, 0])), [4])
+    assert_array_equal(np.flatnonzero(np.isnan(tests.p_lrt)), [4])
+
+
+@pytest.mark.parametrize("scan", [exact_scan, null_scan])
+def test_too_few_people_for_a_set_are_told(scan, rng):
+    data = bl.RotatedData(np.arange(1.0, 5), rng.standard_normal((4, 1)), rng.standard_normal((4, 2)))
+    Z = rng.standard_normal((4, 3))
+    assert np.isfinite(scan(data).test([Z])[0].p_wald).all()
+    with pytest.raises(bl.InputError, match="4 people are too few to test 2 effects at once beside 2 covariates"):
+        scan(data).test([Z, Z])
 
 
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])

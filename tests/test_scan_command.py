@@ -20,6 +20,7 @@ from bayeslmm.genotypes import open_genotypes
 from bayeslmm.kinship import without
 from bayeslmm.likelihood import at_unit_scale, gls, log_ml, rescale
 from bayeslmm.precision import in_float64
+from bayeslmm.scan_parts import open_parts
 from bayeslmm.scan_table import COLUMNS
 
 MARKERS = 60
@@ -250,7 +251,105 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
     pheno = cohort / "pheno.tsv"
     pheno.write_text(pheno.read_text().replace("\t2", "\t3", 1))
     code, _ = scan(cohort, "--resume")
-    assert "is of another scan, with files" in refused(capsys, code)
+    assert "pheno.tsv changed since: delete the folder to start anew" in refused(capsys, code)
+    (cohort / "out" / "scan.parts" / "run.json").unlink()
+    code, _ = scan(cohort, "--resume")
+    assert "does not say which scan was begun there" in refused(capsys, code)
+
+
+def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
+    write = scan_command.Parts.write
+
+    def killed(self, number, table):
+        if number == 1:
+            raise Killed
+        write(self, number, table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_command.Parts, "write", killed)
+        with pytest.raises(Killed):
+            scan(cohort)
+    part = cohort / "out" / "scan.parts" / "000000.parquet"
+    part.write_bytes(b"")
+    code, _ = scan(cohort, "--resume")
+    assert re.search(r"000000.parquet cannot be read .*: delete it, and go on with --resume", refused(capsys, code))
+    part.unlink()
+    code, _ = scan(cohort, "--resume")
+    assert code == 0
+
+
+def test_two_scans_do_not_share_a_folder(cohort, capsys):
+    with open_parts(cohort / "out" / "scan.parts", {}, resume=False):
+        code, _ = scan(cohort)
+    assert "another scan is writing to" in refused(capsys, code)
+
+
+def test_nothing_of_an_earlier_scan_is_left(cohort):
+    scan(cohort, "--posterior-top", "1")
+    _, out = scan(cohort, "--format", "parquet")
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "run.json", "scan.parquet", "top.tsv"]
+
+
+def test_all_traits_are_looked_at_before_the_first_is_scanned(cohort, capsys):
+    table = pd.read_csv(cohort / "pheno.tsv", sep="\t").assign(flat=1.0)
+    table.loc[:9, "flat"] = np.nan
+    table.to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    code, out = scan(cohort, traits=("a", "flat"))
+    assert "trait 'flat' is 1 for all 70 people" in refused(capsys, code)
+    assert not (out / "a.png").exists()
+
+
+def test_a_trait_without_a_marker_to_test_costs_the_others_nothing(cohort, capsys):
+    with open_bed(cohort / "x.bed") as bed:
+        G, properties = bed.read(), {"fid": bed.iid, "iid": bed.iid, "chromosome": bed.chromosome}
+    G[10:] = 0
+    to_bed(cohort / "x.bed", G, properties=properties)
+    table = pd.read_csv(cohort / "pheno.tsv", sep="\t")
+    table.loc[:9, "b"] = np.nan
+    table.to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    bl.write_grm(bl.Kinship(tuple(table["IID"]), np.eye(80) + 0.1 * np.diag(np.arange(80) % 2), "k"), cohort / "k")
+    code, out = scan(cohort, "--grm", str(cohort / "k"), traits=("a", "b"))
+    assert code == 0
+    said = capsys.readouterr()
+    assert "no marker could be tested for b: markers: 0 of 60 used" in said.err
+    assert "b: 0 of 60 markers tested" in said.out
+    assert set(pd.read_csv(out / "scan.tsv", sep="\t")["trait"]) == {"a"}
+    code, _ = scan(cohort, "--grm", str(cohort / "k"), traits=("b",))
+    assert "no marker could be tested for any trait" in refused(capsys, code)
+
+
+def test_people_of_a_kinship_without_genotypes_are_told(cohort, capsys):
+    kinship = bl.genomic_kinship(cohort / "x")
+    K = np.eye(90)
+    K[:80, :80] = kinship.K
+    bl.write_grm(bl.Kinship((*kinship.ids, *(f"q{i}" for i in range(10))), K, "k"), cohort / "k")
+    table = pd.read_csv(cohort / "pheno.tsv", sep="\t")
+    pd.concat([table, table.head(10).assign(IID=[f"q{i}" for i in range(10)])]).to_csv(
+        cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA"
+    )
+    code, _ = scan(cohort, "--grm", str(cohort / "k"))
+    assert code == 0
+    assert re.search(r"not analysed: 10 of .*k.* without genotypes in .*x.bed \(q0, q1, q2", capsys.readouterr().out)
+
+
+def test_a_marker_is_found_again_although_names_repeat(cohort):
+    bim = cohort / "x.bim"
+    bim.write_text("".join(f"{'1 2 X'.split()[k // 20]}\t.\t0\t0\tA\tG\n" for k in range(MARKERS)))
+    _, out = scan(cohort, "--posterior-top", "1")
+    top, effect = (pd.read_csv(out / f"{name}.tsv", sep="\t").iloc[0] for name in ("top", "effects"))
+    assert_allclose(effect["mean"], top["beta"], atol=0.05 * top["se"])
+
+
+def test_a_marker_that_the_covariates_determine_has_no_posterior(cohort, capsys):
+    _, G = by_hand(cohort, [3])
+    table = pd.read_csv(cohort / "pheno.tsv", sep="\t").assign(same=G[:, 0])
+    table.to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    code, out = scan(cohort, "--covariates", "same", "--posterior", "sid4")
+    assert code == 0
+    said = capsys.readouterr()
+    assert "sid4 is a combination of the covariates among the people with a: its effect has no posterior" in said.err
+    assert "1 that the covariates determine or that leave nothing of the trait" in said.out
+    assert not (out / "effects.tsv").exists()
 
 
 @pytest.mark.parametrize("form", ["tsv", "parquet"])
@@ -295,6 +394,17 @@ def test_loco_tests_each_chromosome_against_the_others(cohort):
     assert_allclose(table.loc["sid31", ["beta", "se"]].astype(float), [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
 
 
+def test_the_last_markers_are_summed_not_subtracted(cohort):
+    """One marker of 60 is left: of a difference, rounding would be a good part."""
+    genotypes = open_genotypes(cohort / "x")
+    left = without(bl.genomic_kinship(genotypes), genotypes, range(1, 60))
+    with open_bed(cohort / "x.bed") as bed:
+        g = bed.read()[:, 0]
+    mean = np.nanmean(g)
+    w = np.nan_to_num(g - mean) / np.sqrt(mean * (1 - mean / 2))
+    assert_allclose(left.K, np.outer(w, w), rtol=1e-6)  # dosages are standardised in float32
+
+
 def test_a_kinship_from_elsewhere(cohort):
     bl.write_grm(bl.genomic_kinship(cohort / "x"), cohort / "k")
     _, own = scan(cohort)
@@ -311,7 +421,8 @@ def test_a_kinship_from_elsewhere(cohort):
         (["--loco", "--epistasis", "pairs.txt"], "--epistasis tests markers of two chromosomes"),
         (["--interaction", "age"], "--interaction age: .* but it is none of the covariates intercept"),
         (["--covariate-effects"], "--covariate-effects needs --test null"),
-        (["--prior-effect", "0"], "--prior-effect must be above 0, but 0 was given"),
+        (["--prior-effect", "0"], "--prior-effect must be a number above 0, but 0 was given"),
+        (["--prior-effect", "inf"], "--prior-effect must be a number above 0, but inf was given"),
         (["--posterior-top", "-1"], "--posterior-top must be at least 0"),
         (["--posterior", "rs1"], "--posterior rs1: .*has none of this name, but sid1, sid2, sid3 and 57 more"),
         (["--maf", "0.7"], "maf must be at least 0 and below 0.5"),
