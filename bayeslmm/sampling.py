@@ -1,27 +1,27 @@
 """A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out. Knows no program."""
 
+import functools
 import inspect
 import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import arviz_base
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, initialize_model, potential_energy, unconstrain_fn
 from xarray import DataTree
 
 from bayeslmm.checks import InputError
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import describe
-from bayeslmm.progress import on_terminal
+from bayeslmm.progress import progress_bar
 from bayeslmm.spectrum import JointData, RotatedData
 
 # ArviZ puts a lazy stand-in for numpyro into sys.modules. If `import numpyro.distributions` is what then loads it,
@@ -32,15 +32,10 @@ for _name, _module in [item for item in sys.modules.items() if item[0].startswit
         setattr(sys.modules[_parent], _child, _module)
 
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
-_SAMPLE_STATS = {
-    "diverging": "diverging",
-    "energy": "energy",
-    "num_steps": "n_steps",
-    "accept_prob": "acceptance_rate",
-}
 _DATA_DIMS = {"y": ["eigenvector", "trait"], "s": ["eigenvector"], "X": ["eigenvector", "covariate"]}
-_RUNS = itertools.count(1)
-_RUNS_KEPT = 16
+_COMPILED = itertools.count(1)
+_COMPILED_KEPT = 16
+_STEPS = 50  # of all chains between two looks at the clock
 _MOST_DENSE = 20  # with 64 in place of it, four traits with 44 fixed effects take three times as long
 CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
 
@@ -54,6 +49,10 @@ class Program(Protocol):
         model: called as ``model(data)`` or ``model(data, prior)``; its observed site is named "y". Sites whose names
             begin with an underscore are its own affair: they are sampled, but not kept.
         start: called as ``start(data)`` for the values of the sites from which the chains start.
+
+    It may have a function ``prepare(data)`` too, which returns arrays in a pytree that the model takes in place of the
+    data. What is computed there is computed once, and a sampler that was compiled for them serves all data of the same
+    shape; else each run compiles its own, a matter of seconds.
     """
 
     @property
@@ -122,39 +121,39 @@ def sample(
             raise InputError(f"{name} must be at least 1, but {value} was given")
     model, dims, start = _parts(program, data, start)
     prior = _default_prior(model) if prior is None else prior
-    arguments = (data,) if prior is None else (data, prior)
+    own = _Model(model, prior)
+    prepare = getattr(program, "prepare", None)
+    arrays = prepare(data) if prepare else ()
+    if not prepare:  # all of its data are constants of a program that is compiled for this run alone
+        own = _Model(lambda _, *rest: model(data, *rest), prior)
     key_start, key_scatter, key_run = jax.random.split(jax.random.key(seed), 3)
-    # The potential, not the model: NumPyro would run the model op by op to find what is known here.
-    potential = jax.jit(lambda z: potential_energy(model, arguments, {}, z))
-    point = _unconstrained_start(model, arguments, start, key_start)
+    if start is None:
+        point = initialize_model(key_start, own.model, model_args=own.arguments(arrays)).param_info.z
+    else:
+        point = _unconstrain(own)(arrays, {name: jnp.asarray(value) for name, value in start.items()})
     large = {name: value for name, value in point.items() if value.size > _MOST_DENSE}
-    centre, unravel = ravel_pytree({name: value for name, value in point.items() if name not in large})
-    spread = _laplace_spread(lambda flat: potential(large | unravel(flat)), centre)
-    dense = tuple(sorted(set(point) - set(large)))
-    mcmc = MCMC(
-        NUTS(
-            potential_fn=potential,
-            dense_mass=[dense] if dense else [],  # pyright: ignore[reportArgumentType] (a list is documented)
-            inverse_mass_matrix={dense: spread @ spread.T} if dense else None,
-            target_accept_prob=target_accept,
-        ),
-        num_warmup=warmup,
-        num_samples=draws,
-        num_chains=chains,
-        chain_method="vectorized",
-        progress_bar=on_terminal(),
-    )
-    starts = jax.vmap(unravel)(centre + jax.random.normal(key_scatter, (chains, centre.size)) @ spread.T)
-    starts |= {name: jnp.repeat(value[None], chains, axis=0) for name, value in large.items()}
-    if chains == 1:  # NumPyro wants no axis of chains then
-        starts = jax.tree.map(lambda values: values[0], starts)
-    mcmc.run(key_run, init_params=starts, extra_fields=tuple(_SAMPLE_STATS))
-    constrain = jax.jit(jax.vmap(jax.vmap(lambda z: constrain_fn(model, arguments, {}, z, return_deterministic=True))))
-    draws_of = jax.device_get(constrain(mcmc.get_samples(group_by_chain=True)))
+    layout = tuple((name, value.shape) for name, value in sorted(point.items()) if name not in large)
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in map(np.asarray, jax.tree.leaves((arrays, large))))
+    sampler = _sampler(own, layout, (chains, *shapes), warmup, target_accept)
+
+    centre = jnp.concatenate([point[name].ravel() for name, _ in layout]) if layout else jnp.zeros(0)
+    flat = _Place(jnp.zeros(centre.size), jnp.eye(centre.size))
+    place = _Place(centre, _laplace_spread(lambda points: sampler.gradients(points, large, flat, arrays), centre))
+    position = {name: jnp.repeat(value[None], chains, axis=0) for name, value in large.items()}
+    if layout:
+        position[_DENSE] = jax.random.normal(key_scatter, (chains, centre.size))
+    trace = _run(sampler, position, jax.random.split(key_run, chains), (arrays, place), draws, warmup)
+    draws_of = jax.device_get(sampler.constrain(trace.position, arrays, place))
     tree = arviz_base.from_dict(
         {
             "posterior": {name: values for name, values in draws_of.items() if not name.startswith("_")},
-            "sample_stats": _sample_stats(mcmc),
+            "sample_stats": {
+                "diverging": trace.diverging,
+                "energy": trace.energy,
+                "n_steps": trace.n_steps,
+                "tree_depth": np.log2(trace.n_steps).astype(int) + 1,
+                "acceptance_rate": trace.acceptance_rate,
+            },
             "observed_data": {"y": np.asarray(data.Y)},
             "constant_data": _constant_data(data),
         },
@@ -171,18 +170,145 @@ def sample(
         "convention": CONVENTION,
     }
     tree.attrs |= dict(attrs or {})
-    _forget_now_and_then()
     return tree
 
 
-def _forget_now_and_then() -> None:
-    """Empty the caches of JAX after every 16 runs.
+_DENSE = "_dense"
+"""Where the chains have all small sites: in coordinates of the Laplace approximation, w with z = centre + spread w."""
 
-    Each run compiles a sampler that JAX keeps to its end, in some 1,000 memory maps: Linux allows a process 65,530 of
-    them, and XLA dies of a segmentation fault at the next.
+Sites = dict[str, jax.Array]
+Layout = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class _Model(NamedTuple):
+    """A program and its prior, if it takes one."""
+
+    model: Callable[..., None]
+    prior: Any
+
+    def arguments(self, arrays: Any) -> tuple[Any, ...]:
+        return (arrays,) if self.prior is None else (arrays, self.prior)
+
+
+class _Place(NamedTuple):
+    """The Laplace approximation of the small sites on the real line, shapes (d,) and (d, d)."""
+
+    centre: jax.Array
+    spread: jax.Array
+
+
+class _Trace(NamedTuple):
+    """What is kept of the chains: arrays whose first axes are chains and draws."""
+
+    position: Any
+    diverging: Any
+    energy: Any
+    n_steps: Any
+    acceptance_rate: Any
+
+
+class _Sampler(NamedTuple):
+    """Compiled functions; arrays are those of the program's data.
+
+    Attributes:
+        gradients: (points (m, d), large sites, place, arrays) -> gradient of the potential at each point (m, d).
+        initialise: (positions, keys, arrays, place) -> states of the chains.
+        advance: (states, arrays, place) -> states after 50 steps, and the trace of these steps.
+        constrain: (positions of chains and draws, arrays, place) -> values of all sites.
     """
-    if next(_RUNS) % _RUNS_KEPT == 0:
+
+    gradients: Callable[..., jax.Array]
+    initialise: Callable[..., Any]
+    advance: Callable[..., tuple[Any, _Trace]]
+    constrain: Callable[..., Any]
+
+
+@functools.lru_cache(maxsize=_COMPILED_KEPT)
+def _unconstrain(own: _Model) -> Callable[[Any, Sites], Sites]:
+    """Return a function from values of the sites to the real line."""
+    return jax.jit(lambda arrays, values: unconstrain_fn(own.model, own.arguments(arrays), {}, values))
+
+
+@functools.lru_cache(maxsize=_COMPILED_KEPT)
+def _sampler(own: _Model, layout: Layout, shapes: Any, warmup: int, target_accept: float) -> _Sampler:
+    """Return the sampler of a program, compiled when it is used first: for one set of shapes of chains and arrays."""
+    _forget_now_and_then()
+
+    def to_sites(position: Sites, place: _Place) -> Sites:
+        sites = {name: value for name, value in position.items() if name != _DENSE}
+        if layout:
+            flat = place.centre + place.spread @ position[_DENSE]
+            ends = np.cumsum([int(np.prod(shape)) for _, shape in layout])
+            parts = jnp.split(flat, ends[:-1])
+            sites |= {name: part.reshape(shape) for (name, shape), part in zip(layout, parts, strict=True)}
+        return sites
+
+    def potential(position: Sites, arrays: Any, place: _Place) -> jax.Array:
+        return jnp.asarray(potential_energy(own.model, own.arguments(arrays), {}, to_sites(position, place)))
+
+    init, step = hmc(potential_fn_gen=lambda *arguments: lambda z: potential(z, *arguments), algo="NUTS")
+    dense: Any = [(_DENSE,)] if layout else False  # its annotation knows only bool
+
+    def initialise(position: Sites, key: jax.Array, arrays: Any, place: _Place) -> Any:
+        return init(
+            position,
+            warmup,
+            dense_mass=dense,
+            target_accept_prob=target_accept,
+            model_args=(arrays, place),
+            rng_key=key,
+        )
+
+    def advance(states: Any, arrays: Any, place: _Place) -> tuple[Any, _Trace]:
+        def all_chains(states: Any, _: None) -> tuple[Any, _Trace]:
+            states = jax.vmap(lambda state: step(state, (arrays, place)))(states)
+            kept = states.z, states.diverging, states.energy, states.num_steps, states.accept_prob
+            return states, _Trace(*kept)
+
+        return jax.lax.scan(all_chains, states, None, length=_STEPS)
+
+    def constrain(position: Sites, arrays: Any, place: _Place) -> Any:
+        sites = to_sites(position, place)
+        return constrain_fn(own.model, own.arguments(arrays), {}, sites, return_deterministic=True)
+
+    def slope(w: jax.Array, large: Sites, place: _Place, arrays: Any) -> jax.Array:
+        return jax.grad(lambda w: potential(large | {_DENSE: w}, arrays, place))(w)
+
+    return _Sampler(
+        gradients=jax.jit(jax.vmap(slope, in_axes=(0, None, None, None))),
+        initialise=jax.jit(jax.vmap(initialise, in_axes=(0, 0, None, None))),
+        advance=jax.jit(advance),
+        constrain=jax.jit(jax.vmap(jax.vmap(constrain, in_axes=(0, None, None)), in_axes=(0, None, None))),
+    )
+
+
+def _forget_now_and_then() -> None:
+    """Empty the caches of JAX after every 16 samplers.
+
+    JAX keeps each to its end, in some 1,000 memory maps: Linux allows a process 65,530 of them, and XLA dies of a
+    segmentation fault at the next.
+    """
+    if next(_COMPILED) % _COMPILED_KEPT == 0:
+        _sampler.cache_clear()
+        _unconstrain.cache_clear()
         jax.clear_caches()
+
+
+def _run(
+    sampler: _Sampler, position: Sites, keys: jax.Array, arguments: tuple[Any, _Place], draws: int, warmup: int
+) -> _Trace:
+    """Let the chains warm up and draw."""
+    states = sampler.initialise(position, keys, *arguments)
+    blocks: list[_Trace] = []
+    skipped = warmup // _STEPS  # blocks without a draw
+    with progress_bar("NUTS", total=warmup + draws, unit="step") as bar:
+        for number in range(-(-(warmup + draws) // _STEPS)):
+            states, block = sampler.advance(states, *arguments)
+            if number >= skipped:
+                blocks.append(jax.device_get(block))
+            bar.update(min(_STEPS, warmup + draws - bar.n))
+    first = warmup - skipped * _STEPS
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[first : first + draws].swapaxes(0, 1), *blocks)
 
 
 def _parts(
@@ -200,17 +326,7 @@ def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:
     return {name: value for name, value in whole.items() if value.size}
 
 
-def _unconstrained_start(
-    model: Callable[..., None], arguments: tuple[Any, ...], start: Mapping[str, ArrayLike] | None, key: jax.Array
-) -> dict[str, jax.Array]:
-    """Return the point from which the chains start, on the real line."""
-    if start is None:
-        return initialize_model(key, model, model_args=arguments).param_info.z
-    values = {name: jnp.asarray(value) for name, value in start.items()}
-    return jax.jit(lambda values: unconstrain_fn(model, arguments, {}, values))(values)
-
-
-def _laplace_spread(potential: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
+def _laplace_spread(gradients: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
     """Return a root of the inverse Hessian of the potential, shape (d, d): the first guess of the posterior spread.
 
     Away from a mode the Hessian need not be positive definite: its eigenvalues are taken by absolute value
@@ -218,16 +334,10 @@ def _laplace_spread(potential: Callable[[jax.Array], jax.Array], at: jax.Array) 
     gradients are good enough for a guess, and compile faster than second derivatives.
     """
     steps = 1e-4 * np.eye(at.size)
-    gradients = jax.jit(jax.vmap(jax.grad(potential)))(jnp.concatenate([at + steps, at - steps]))
-    hessian = np.asarray(gradients[: at.size] - gradients[at.size :]) / 2e-4
+    slopes = gradients(jnp.concatenate([at + steps, at - steps]))
+    hessian = np.asarray(slopes[: at.size] - slopes[at.size :]) / 2e-4
     curvature, directions = np.linalg.eigh((hessian + hessian.T) / 2)
     return jnp.asarray(directions / np.sqrt(np.maximum(np.abs(curvature), 0.1)))
-
-
-def _sample_stats(mcmc: MCMC) -> dict[str, np.ndarray]:
-    fields = jax.device_get(mcmc.get_extra_fields(group_by_chain=True))
-    stats = {name: fields[field] for field, name in _SAMPLE_STATS.items()}
-    return stats | {"tree_depth": np.log2(stats["n_steps"]).astype(int) + 1}
 
 
 def _default_prior(model: Callable[..., None]) -> Any:

@@ -25,6 +25,7 @@ from numpyro.infer.reparam import ExplicitReparam
 from bayeslmm.checks import InputError
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.models import multivariate
+from bayeslmm.models.multivariate import Prepared, prepare
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import BivariatePrior as Prior
 from bayeslmm.spectrum import JointData
@@ -32,14 +33,15 @@ from bayeslmm.spectrum import JointData
 DIMS = {name: dims for name, dims in multivariate.DIMS.items() if not name.startswith("rho")}
 
 
-def model(data: JointData, prior: Prior = Prior(), *, observe: bool = True) -> None:
+def model(data: JointData | Prepared, prior: Prior = Prior(), *, observe: bool = True) -> None:
     """Sample two traits; with ``observe=False`` from the prior predictive.
 
     Raises:
         InputError: if there are not two.
     """
-    if data.Y.shape[1] != 2:
-        raise InputError(f"bivariate is a program of two traits, but {data.Y.shape[1]} were given: use multivariate")
+    ready = data if isinstance(data, Prepared) else prepare(data)
+    if (t := ready.data.Y.shape[1]) != 2:
+        raise InputError(f"bivariate is a program of two traits, but {t} were given: use multivariate")
     with reparam(
         config={"_rho_u": ExplicitReparam(_score(prior.rho_u)), "_rho_e": ExplicitReparam(_score(prior.rho_e))}
     ):
@@ -47,7 +49,7 @@ def model(data: JointData, prior: Prior = Prior(), *, observe: bool = True) -> N
         rho_e = jnp.asarray(numpyro.sample("_rho_e", prior.rho_e))
     numpyro.deterministic("rho_u", rho_u)
     numpyro.deterministic("rho_e", rho_e)
-    rho_p = multivariate.sample_traits(data, prior, _matrix(rho_u), _matrix(rho_e), observe=observe)
+    rho_p = multivariate.sample_traits(ready, prior, _matrix(rho_u), _matrix(rho_e), observe=observe)
     numpyro.deterministic("rho_p", rho_p[0, 1])
 
 

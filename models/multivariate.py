@@ -14,6 +14,8 @@ v_j is the variance of trait j given its covariates, X*_j = Q_j R_j, and beta_j 
 beside the parameters, under a flat prior: to average over them is to integrate them out of the likelihood.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,7 @@ from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
 from bayeslmm import likelihood, parameters
-from bayeslmm.estimators.joint_reml import JointEstimate, Whitened, joint_reml, joint_whitened
+from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml, joint_whitened
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import BivariatePrior, in_units
 from bayeslmm.priors import MultivariatePrior as Prior
@@ -49,15 +51,48 @@ DIMS = {
 }
 
 
-def model(data: JointData, prior: Prior = Prior(), *, observe: bool = True) -> None:
+class Prepared(NamedTuple):
+    """What the program computes of the data once. There are C coefficients of all traits, one trait after the other.
+
+    Attributes:
+        data: as given, but each X is orthonormal: Q_j.
+        R: with X_j = Q_j R_j, for each trait.
+        sd: standard deviation of each trait given its covariates, shape (t,).
+        least_squares: all Q_j'y_j, shape (C,).
+        along: all diagonals of Q_j'SQ_j, shape (C,).
+        guess: of missing values the mean given the others, shape (m,), and the Cholesky factor of their precision,
+            shape (m, m), if half of each variance is genetic and no traits are correlated but by chance: near enough
+            for NUTS, whatever the truth. Empty where none is missing.
+    """
+
+    data: JointData
+    R: tuple[Float[ArrayLike, "c c"], ...]
+    sd: Float[ArrayLike, " t"]
+    least_squares: Float[ArrayLike, " C"]
+    along: Float[ArrayLike, " C"]
+    guess: tuple[Float[ArrayLike, " m"], Float[ArrayLike, "m m"]]
+
+
+def prepare(data: JointData) -> Prepared:
+    """Do the arithmetic on X and Y that no parameter has a part in."""
+    whitened = joint_whitened(data)
+    Q = whitened.data.X
+    along = np.concatenate([np.square(basis).T @ data.s for basis in Q])
+    return Prepared(
+        data._replace(X=Q), whitened.R, whitened.sd, np.concatenate(whitened.b), along, _guess(whitened.data)
+    )
+
+
+def model(data: JointData | Prepared, prior: Prior = Prior(), *, observe: bool = True) -> None:
     """Sample two or more traits; with ``observe=False`` from the prior predictive."""
-    t = data.Y.shape[1]
+    ready = data if isinstance(data, Prepared) else prepare(data)
+    t = ready.data.Y.shape[1]
     L_u = jnp.asarray(numpyro.sample("_L_u", dist.LKJCholesky(t, prior.eta_u)))
     L_e = jnp.asarray(numpyro.sample("_L_e", dist.LKJCholesky(t, prior.eta_e)))
     rho_u, rho_e = L_u @ L_u.T, L_e @ L_e.T
     numpyro.deterministic("rho_u", rho_u)
     numpyro.deterministic("rho_e", rho_e)
-    numpyro.deterministic("rho_p", sample_traits(data, prior, rho_u, rho_e, observe=observe))
+    numpyro.deterministic("rho_p", sample_traits(ready, prior, rho_u, rho_e, observe=observe))
 
 
 def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayLike]:
@@ -68,7 +103,7 @@ def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayL
 
 
 def sample_traits(
-    data: JointData,
+    ready: Prepared,
     prior: Prior | BivariatePrior,
     rho_u: Float[Array, "t t"],
     rho_e: Float[Array, "t t"],
@@ -76,11 +111,8 @@ def sample_traits(
     observe: bool,
 ) -> Float[Array, "t t"]:
     """Sample all but the correlations, which are given, and the traits; return the phenotypic correlations."""
-    # Host arithmetic on the data: done once when the program is traced, not at each leapfrog step.
-    whitened = joint_whitened(data)
-    Q, sd = whitened.data.X, whitened.sd
-    t, sizes = len(sd), [X.shape[1] for X in Q]
-    trait_of = np.repeat(np.arange(t), sizes)
+    data, sd = ready.data, jnp.asarray(ready.sd)
+    t, sizes = len(sd), [Q.shape[1] for Q in data.X]
 
     h2 = jnp.asarray(numpyro.sample("h2", prior.h2.expand([t]).to_event(1)))
     sigma2_p = jnp.asarray(numpyro.sample("sigma2_p", in_units(prior.sigma2_p, sd**2).to_event(1)))
@@ -91,13 +123,13 @@ def sample_traits(
         numpyro.deterministic(name, value)
 
     # As in the model of one trait: least squares, with its own standard errors, is what a standard normal maps to.
-    with reparam(config={"_b": ExplicitReparam(_least_squares(data, whitened, sigma2_u, sigma2_e).inv)}):
-        b = jnp.asarray(numpyro.sample("_b", in_units(prior.beta, sd[trait_of]).to_event(1)))
-    numpyro.deterministic("beta", solve_triangular(block_diag(*whitened.R), b))
+    with reparam(config={"_b": ExplicitReparam(_least_squares(ready, sigma2_u, sigma2_e).inv)}):
+        b = jnp.asarray(numpyro.sample("_b", in_units(prior.beta, sd[_trait_of(ready)]).to_event(1)))
+    numpyro.deterministic("beta", solve_triangular(block_diag(*ready.R), b))
 
-    unknown = _missing_values(data, whitened) if observe else 0.0
+    unknown = _missing_values(ready) if observe else 0.0
     parts = jnp.split(b, np.cumsum(sizes)[:-1])
-    fixed = jnp.stack([basis @ part for basis, part in zip(Q, parts, strict=True)], axis=1)
+    fixed = jnp.stack([Q @ part for Q, part in zip(data.X, parts, strict=True)], axis=1)
     y = likelihood.multivariate(data.s, fixed + unknown, Gamma_u, Gamma_e)
     numpyro.sample("y", y, obs=data.Y if observe else None)
     return parameters.correlation(Gamma_u + Gamma_e)
@@ -106,11 +138,11 @@ def sample_traits(
 @in_float64
 def start_traits(data: JointData, fit: JointEstimate) -> dict[str, np.ndarray]:
     """Return values of the sites of `sample_traits`, and correlations, near REML and inside all bounds."""
-    whitened = joint_whitened(data)
+    ready = prepare(data)
     h2 = np.clip(fit.h2, 0.01, 0.99)
     sigma2_p = np.diag(fit.Gamma_u + fit.Gamma_e)
-    b = np.concatenate([upper @ beta for upper, beta in zip(whitened.R, fit.beta, strict=True)])
-    to_base = _least_squares(data, whitened, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
+    b = np.concatenate([np.asarray(upper) @ beta for upper, beta in zip(ready.R, fit.beta, strict=True)])
+    to_base = _least_squares(ready, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
     values = {"h2": h2, "sigma2_p": sigma2_p, "_b_base": np.asarray(to_base(b))}
     for name, rho in (("rho_u", fit.rho_u), ("rho_e", fit.rho_e)):
         values[name] = 0.95 * np.nan_to_num(rho) + np.diag(1 - 0.95 * np.diag(np.nan_to_num(rho)))
@@ -119,36 +151,42 @@ def start_traits(data: JointData, fit: JointEstimate) -> dict[str, np.ndarray]:
     return values
 
 
-def _least_squares(data: JointData, whitened: Whitened, sigma2_u: ArrayLike, sigma2_e: ArrayLike) -> AffineTransform:
+def _trait_of(ready: Prepared) -> np.ndarray:
+    """Return which trait each coefficient is of, shape (C,)."""
+    return np.repeat(np.arange(len(ready.data.X)), [Q.shape[1] for Q in ready.data.X])
+
+
+def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) -> AffineTransform:
     """Map a standard normal to b: least squares gives Q'y, with variance sigma2_u diag(Q'SQ) + sigma2_e."""
-    trait_of = np.repeat(np.arange(len(whitened.sd)), [X.shape[1] for X in data.X])
-    along = np.concatenate([np.square(basis).T @ data.s for basis in whitened.data.X])
-    variance = jnp.asarray(sigma2_u)[trait_of] * along + jnp.asarray(sigma2_e)[trait_of]
-    return AffineTransform(np.concatenate(whitened.b), jnp.sqrt(variance))
+    trait_of = _trait_of(ready)
+    variance = jnp.asarray(sigma2_u)[trait_of] * ready.along + jnp.asarray(sigma2_e)[trait_of]
+    return AffineTransform(jnp.asarray(ready.least_squares), jnp.sqrt(variance))
 
 
-def _missing_values(data: JointData, whitened: Whitened) -> Float[Array, "n t"] | float:
+def _missing_values(ready: Prepared) -> Float[Array, "n t"] | float:
     """Sample the missing values; return what they add to the mean of the rotated traits.
 
-    Sampled are coordinates in which they are independent standard normals if half of each variance is genetic and no
-    traits are correlated but by chance: near enough for NUTS, whatever the truth.
+    Sampled are coordinates in which they are independent standard normals if the guess is right.
     """
-    sizes = [E.shape[1] for E in data.E]
+    E, sizes = ready.data.E, [of_trait.shape[1] for of_trait in ready.data.E]
     if not sum(sizes):
         return 0.0
-    mean, root = _guess(whitened.data)
+    mean, root = ready.guess
     z = numpyro.sample("_missing", dist.ImproperUniform(dist.constraints.real, (), (sum(sizes),)))
     values = mean + solve_triangular(root, z, lower=True, trans=1)
     parts = jnp.split(values, np.cumsum(sizes)[:-1])
-    return jnp.stack([(E @ part) * scale for E, part, scale in zip(data.E, parts, whitened.sd, strict=True)], axis=1)
+    scaled = [(of_trait @ part) * scale for of_trait, part, scale in zip(E, parts, jnp.asarray(ready.sd), strict=True)]
+    return jnp.stack(scaled, axis=1)
 
 
 def _guess(white: JointData) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of the missing values given the others, and the Cholesky factor of their precision."""
-    with jax.ensure_compile_time_eval():
+    """Return the guess of the missing values, of data in units of their own."""
+    X, E = ([part.shape[1] for part in parts] for parts in (white.X, white.E))
+    if not sum(E):
+        return np.zeros(0), np.zeros((0, 0))
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         t = white.Y.shape[1]
         fit = likelihood.joint_gls(white, np.eye(t) / 2, np.eye(t) / 2)
-        X, E = ([part.shape[1] for part in parts] for parts in (white.X, white.E))
         missing = np.concatenate([np.repeat([False, True], [c, m]) for c, m in zip(X, E, strict=True)])
         precision = np.asarray(fit.root @ fit.root.T)[np.ix_(missing, missing)]
         return np.asarray(fit.coefficients)[missing], np.linalg.cholesky(precision)

@@ -10,11 +10,14 @@ r"""One trait: heritability from the rotated likelihood.
 v is the variance of y given X, X* = Q R, and beta = R^-1 b are the fixed effects in the user's units.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 from jax.scipy.linalg import solve_triangular
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpyro.distributions.transforms import AffineTransform
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
@@ -38,41 +41,63 @@ DIMS = {
 }
 
 
-def model(data: RotatedData, prior: Prior = Prior(), *, observe: bool = True) -> None:
-    """Sample one trait; with ``observe=False`` from the prior predictive."""
-    # Host arithmetic on Q, R, v: done once when the program is traced, not at each leapfrog step.
+class Prepared(NamedTuple):
+    """What the program computes of the data once.
+
+    Attributes:
+        data: as given, but X is orthonormal: Q.
+        R: with X = Q R.
+        v: variance of y given X, shape (1,).
+        least_squares: Q'y, shape (c, 1).
+        along: diagonal of Q'SQ, shape (c, 1).
+    """
+
+    data: RotatedData
+    R: Float[ArrayLike, "c c"]
+    v: Float[ArrayLike, " 1"]
+    least_squares: Float[ArrayLike, "c 1"]
+    along: Float[ArrayLike, "c 1"]
+
+
+def prepare(data: RotatedData) -> Prepared:
+    """Do the arithmetic on X and y that no parameter has a part in."""
     Q, R = orthonormal(data.X)
     v = residual_variance(data.Y, data.X)
+    return Prepared(data._replace(X=Q), R, v, Q.T @ data.Y, (np.square(Q).T @ data.s)[:, None])
+
+
+def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool = True) -> None:
+    """Sample one trait; with ``observe=False`` from the prior predictive."""
+    ready = data if isinstance(data, Prepared) else prepare(data)
+    s, Y, Q, k_scale = ready.data
+    c = Q.shape[1]
 
     h2 = jnp.asarray(numpyro.sample("h2", prior.h2.expand([1]).to_event(1)))
-    sigma2_p = numpyro.sample("sigma2_p", in_units(prior.sigma2_p, v).to_event(1))
+    sigma2_p = numpyro.sample("sigma2_p", in_units(prior.sigma2_p, ready.v).to_event(1))
     sigma2_u, sigma2_e = h2 * sigma2_p, (1 - h2) * sigma2_p
-    with reparam(config={"b": ExplicitReparam(_least_squares(data, sigma2_u, sigma2_e).inv)}):
-        b = numpyro.sample("b", in_units(prior.beta, np.sqrt(v)).expand([Q.shape[1], 1]).to_event(2))
+    with reparam(config={"b": ExplicitReparam(_least_squares(ready, sigma2_u, sigma2_e).inv)}):
+        b = numpyro.sample("b", in_units(prior.beta, jnp.sqrt(ready.v)).expand([c, 1]).to_event(2))
 
     numpyro.deterministic("sigma2_u", sigma2_u)
     numpyro.deterministic("sigma2_e", sigma2_e)
-    numpyro.deterministic("pve", parameters.pve(sigma2_u, sigma2_e, data.k_scale))
-    numpyro.deterministic("beta", solve_triangular(R, b))
-    y = likelihood.univariate(data.s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0])
-    numpyro.sample("y", y, obs=data.Y[:, 0] if observe else None)
+    numpyro.deterministic("pve", parameters.pve(sigma2_u, sigma2_e, k_scale))
+    numpyro.deterministic("beta", solve_triangular(ready.R, b))
+    y = likelihood.univariate(s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0])
+    numpyro.sample("y", y, obs=Y[:, 0] if observe else None)
 
 
 def start(data: RotatedData) -> dict[str, ArrayLike]:
     """Return values of all sites near the REML estimate, a hundredth inside the bounds of h2."""
-    fit = reml(data)
+    fit, ready = reml(data), prepare(data)
     h2, sigma2_p = np.clip(fit.h2, 0.01, 0.99), fit.sigma2_u + fit.sigma2_e
-    _, R = orthonormal(data.X)
-    to_base = _least_squares(data, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
-    return {"h2": h2[None], "sigma2_p": np.array([sigma2_p]), "b_base": to_base((R @ fit.beta)[:, None])}
+    to_base = _least_squares(ready, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
+    return {"h2": h2[None], "sigma2_p": np.array([sigma2_p]), "b_base": to_base((ready.R @ fit.beta)[:, None])}
 
 
-def _least_squares(data: RotatedData, sigma2_u: ArrayLike, sigma2_e: ArrayLike) -> AffineTransform:
+def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) -> AffineTransform:
     """Map a standard normal to b: least squares gives Q'y, with variance sigma2_u diag(Q'SQ) + sigma2_e.
 
     With an intercept and a centred K that variance is sigma2_e alone: sampled as it is, b would be the neck of a
     funnel where h2 nears 1.
     """
-    Q, _ = orthonormal(data.X)
-    along = (np.square(Q).T @ data.s)[:, None]
-    return AffineTransform(Q.T @ data.Y, jnp.sqrt(sigma2_u * along + sigma2_e))
+    return AffineTransform(jnp.asarray(ready.least_squares), jnp.sqrt(sigma2_u * ready.along + sigma2_e))

@@ -14,6 +14,7 @@ import bayeslmm as bl
 from bayeslmm import likelihood
 from bayeslmm.checks import InputError
 from bayeslmm.models import univariate
+from bayeslmm.sampling import _sampler
 
 SHORT = {"chains": 2, "draws": 50, "warmup": 50}
 
@@ -46,13 +47,35 @@ def test_priors_are_kept_with_the_result(small_data):
     assert "LogNormal(loc=0, scale=2)" in by_default.attrs["prior"]
 
 
-def test_many_runs_do_not_heap_up_compiled_code(small_data, monkeypatch):
-    monkeypatch.setattr("bayeslmm.sampling._RUNS_KEPT", 1)
+def test_many_samplers_do_not_heap_up_compiled_code(small_data, monkeypatch):
+    monkeypatch.setattr("bayeslmm.sampling._COMPILED_KEPT", 1)
     twice = jax.jit(lambda x: 2 * x)
     twice(1.0)
     assert twice._cache_size() == 1
-    bl.sample(univariate, small_data, seed=1, **SHORT)
+    bl.sample(univariate, small_data, seed=1, chains=2, draws=50, warmup=49)
     assert twice._cache_size() == 0
+
+
+def test_data_of_one_shape_share_a_compiled_sampler(small_data, rng):
+    """Another trait of the same people is compiled no more, and its draws are those of a sampler of its own."""
+    other = small_data._replace(Y=rng.standard_normal(small_data.Y.shape), k_scale=2.0)
+    _sampler.cache_clear()
+    expected = bl.sample(univariate, other, seed=1, **SHORT)
+    _sampler.cache_clear()
+    bl.sample(univariate, small_data, seed=1, **SHORT)
+    found = bl.sample(univariate, other, seed=1, **SHORT)
+    assert _sampler.cache_info().misses == 1
+    for name in ("h2", "pve", "beta"):
+        assert_array_equal(found["posterior"][name], expected["posterior"][name])
+
+
+@pytest.mark.parametrize("chains", [1, 2])
+def test_warmup_is_as_long_as_asked(small_data, chains):
+    """Steps are taken 50 at a time: numbers that 50 does not divide give the same draws, cut elsewhere."""
+    longer = bl.sample(univariate, small_data, seed=1, chains=chains, draws=130, warmup=70)
+    shorter = bl.sample(univariate, small_data, seed=1, chains=chains, draws=7, warmup=70)
+    assert longer["posterior"]["h2"].shape == (chains, 130, 1)
+    assert_array_equal(shorter["posterior"]["h2"], longer["posterior"]["h2"][:, :7])
 
 
 def test_a_strong_prior_rules(small_data):
