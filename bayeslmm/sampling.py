@@ -4,8 +4,10 @@ import functools
 import inspect
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -89,7 +91,7 @@ def sample(
     """Draw from the posterior of a program with NUTS.
 
     The chains start from the Laplace approximation at ``program.start`` (REML, for ours): each at its own draw of
-    it, with its covariance as the first mass matrix. They adapt a dense mass matrix and run side by side in float64.
+    it, with its covariance as the first mass matrix. They adapt a dense mass matrix and run in threads, in float64.
     Sites of more than 20 elements (many fixed effects, missing values) get a diagonal one, since what a warm-up learns
     of so many covariances slows the sampler down, and start from the same values in all chains. The same seed gives
     the same draws on the same machine.
@@ -212,8 +214,8 @@ class _Sampler(NamedTuple):
 
     Attributes:
         gradients: (points (m, d), large sites, place, arrays) -> gradient of the potential at each point (m, d).
-        initialise: (positions, keys, arrays, place) -> states of the chains.
-        advance: (states, arrays, place) -> states after 50 steps, and the trace of these steps.
+        initialise: (position, key, arrays, place) -> state of one chain.
+        advance: (state, arrays, place) -> its state after 50 steps, and the trace of these steps.
         constrain: (positions of chains and draws, arrays, place) -> values of all sites.
     """
 
@@ -259,13 +261,12 @@ def _sampler(own: _Model, layout: Layout, shapes: Any, warmup: int, target_accep
             rng_key=key,
         )
 
-    def advance(states: Any, arrays: Any, place: _Place) -> tuple[Any, _Trace]:
-        def all_chains(states: Any, _: None) -> tuple[Any, _Trace]:
-            states = jax.vmap(lambda state: step(state, (arrays, place)))(states)
-            kept = states.z, states.diverging, states.energy, states.num_steps, states.accept_prob
-            return states, _Trace(*kept)
+    def advance(state: Any, arrays: Any, place: _Place) -> tuple[Any, _Trace]:
+        def one(state: Any, _: None) -> tuple[Any, _Trace]:
+            state = step(state, (arrays, place))
+            return state, _Trace(state.z, state.diverging, state.energy, state.num_steps, state.accept_prob)
 
-        return jax.lax.scan(all_chains, states, None, length=_STEPS)
+        return jax.lax.scan(one, state, None, length=_STEPS)
 
     def constrain(position: Sites, arrays: Any, place: _Place) -> Any:
         sites = to_sites(position, place)
@@ -276,7 +277,7 @@ def _sampler(own: _Model, layout: Layout, shapes: Any, warmup: int, target_accep
 
     return _Sampler(
         gradients=jax.jit(jax.vmap(slope, in_axes=(0, None, None, None))),
-        initialise=jax.jit(jax.vmap(initialise, in_axes=(0, 0, None, None))),
+        initialise=jax.jit(initialise),
         advance=jax.jit(advance),
         constrain=jax.jit(jax.vmap(jax.vmap(constrain, in_axes=(0, None, None)), in_axes=(0, None, None))),
     )
@@ -297,18 +298,29 @@ def _forget_now_and_then() -> None:
 def _run(
     sampler: _Sampler, position: Sites, keys: jax.Array, arguments: tuple[Any, _Place], draws: int, warmup: int
 ) -> _Trace:
-    """Let the chains warm up and draw."""
-    states = sampler.initialise(position, keys, *arguments)
-    blocks: list[_Trace] = []
-    skipped = warmup // _STEPS  # blocks without a draw
-    with progress_bar("NUTS", total=warmup + draws, unit="step") as bar:
+    """Let the chains warm up and draw, each in a thread: side by side in one array they would wait for each other."""
+    states = [
+        sampler.initialise({name: values[c] for name, values in position.items()}, key, *arguments)
+        for c, key in enumerate(keys)
+    ]
+    sampler.advance(states[0], *arguments)  # for what it compiles: threads would do so at the same time
+    skipped, first = divmod(warmup, _STEPS)  # blocks without a draw; steps of warm-up in the one after them
+
+    @in_float64  # which is a matter of each thread
+    def chain(state: Any) -> _Trace:
+        blocks: list[_Trace] = []
         for number in range(-(-(warmup + draws) // _STEPS)):
-            states, block = sampler.advance(states, *arguments)
+            state, block = sampler.advance(state, *arguments)
             if number >= skipped:
                 blocks.append(jax.device_get(block))
-            bar.update(min(_STEPS, warmup + draws - bar.n))
-    first = warmup - skipped * _STEPS
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[first : first + draws].swapaxes(0, 1), *blocks)
+            bar.update(min(_STEPS, warmup + draws - number * _STEPS))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[first : first + draws], *blocks)
+
+    with (
+        progress_bar("NUTS", total=len(states) * (warmup + draws), unit="step") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        return jax.tree.map(lambda *chains: np.stack(chains), *pool.map(chain, states))
 
 
 def _parts(

@@ -118,6 +118,7 @@ def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | N
         records |= {trait: cohort_record(cohort, spectrum) | of_traits[trait] for trait in cohort.traits}
     top = pd.concat(tops)
     if top.empty:
+        job.parts.remove()  # there is nothing to go on with
         raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {_why(job, numbers)}")
     tables = {"top": top.drop(columns="line"), "effects": pd.DataFrame(effects)}
     tables["epistasis"] = pd.concat(products) if products else pd.DataFrame()

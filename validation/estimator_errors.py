@@ -1,0 +1,174 @@
+"""Bias, error and coverage of every estimator of h2, by sample size, h2 and genetic architecture.
+
+Traits are simulated on the markers of the mice and on the design of the source report, 100 unrelated people with 1,000
+independent markers, where maximum likelihood goes to the boundary. Effects are normal on all markers (polygenic) or on
+ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md,png}``; ten minutes on two cores.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy import ndarray
+from study import VALIDATION, study_options, write_results
+
+import bayeslmm as bl
+from bayeslmm.engine import run_tasks
+from bayeslmm.spectrum import Spectrum
+
+DESIGNS = {"100 people, 1,000 markers": None, "300 mice": 300, "1,410 mice": 1410}
+ARCHITECTURES = {"polygenic": None, "sparse (10 markers)": 10}
+H2 = (0.0, 0.2, 0.5, 0.8)
+METHODS = ("mom", "ml", "reml", "exact")
+NAMES = {"mom": "moments", "ml": "ML", "reml": "REML", "exact": "posterior mean"}
+BATCH = 25
+MICE = VALIDATION / "data" / "mouse_hs1940" / "mouse_hs1940"
+
+
+def main() -> None:
+    """Run the study and write its results."""
+    options = study_options(__doc__)
+    traits = BATCH if options.smoke else 200
+    designs = list(DESIGNS)[:1] if options.smoke else list(DESIGNS)
+    tasks = [
+        {"design": design, "architecture": architecture, "h2": h2, "first": first, "count": BATCH, "seed": options.seed}
+        for design in designs
+        for architecture in ARCHITECTURES
+        for h2 in H2
+        for first in range(0, traits, BATCH)
+    ]
+    found = run_tasks(
+        fit_traits,
+        tasks,
+        cluster=options.cluster,
+        workers=options.workers,
+        checkpoints=options.checkpoints,
+        label="estimator errors",
+    )
+    estimates = pd.DataFrame([row for rows in found for row in rows])
+    table = summarise(estimates)
+    write_results(options.out / "estimator_errors", table, _page(table, traits), _picture(table))
+
+
+def fit_traits(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Simulate some traits of one design; return what each method says of each."""
+    W, spectrum = _genotypes(task["design"])
+    n, p = W.shape
+    rows = []
+    for number in range(task["first"], task["first"] + task["count"]):
+        rng = np.random.default_rng([task["seed"], number])
+        y = trait(W, task["h2"], ARCHITECTURES[task["architecture"]] or p, rng)
+        data = spectrum.rotate(y, np.ones((n, 1)))
+        result = bl.heritability(data, trait="y", covariates=["intercept"], seed=1, methods=METHODS)
+        h2 = result.estimates[result.estimates["parameter"] == "h2"]
+        rows += [
+            {name: task[name] for name in ("design", "architecture", "h2")}
+            | {
+                "trait": number,
+                "method": row.method,
+                "estimate": float(row.estimate),
+                "lower": float(row.lower),
+                "upper": float(row.upper),
+                "boundary": "boundary: " in row.note,
+            }
+            for row in h2.itertuples()
+        ]
+    return rows
+
+
+def trait(W: ndarray, h2: float, causal: int, rng: np.random.Generator) -> ndarray:
+    """Return a trait with total variance 1, shape (n, 1): effects of some markers, each of variance h2 / causal."""
+    n, p = W.shape
+    chosen = np.sort(rng.choice(p, causal, replace=False)) if causal < p else slice(None)
+    g = W[:, chosen] @ rng.normal(0, np.sqrt(h2 / causal), causal)
+    return (g + rng.normal(0, np.sqrt(1 - h2), n))[:, None]
+
+
+@functools.lru_cache(maxsize=3)
+def _genotypes(design: str) -> tuple[ndarray, Spectrum]:
+    """Return standardised markers, and the spectrum of their kinship."""
+    people = DESIGNS[design]
+    if people is None:
+        rng = np.random.default_rng(20)
+        f = rng.uniform(0.05, 0.5, 1000)
+        W = (rng.binomial(2, f, (100, 1000)) - 2 * f) / np.sqrt(2 * f * (1 - f))
+    else:
+        W = np.hstack(list(bl.MarkerBlocks(bl.open_genotypes(MICE)))).astype(float)
+        W = W[np.random.default_rng(21).choice(len(W), people, replace=False)]
+    return W, bl.decompose(W @ W.T / W.shape[1])
+
+
+def summarise(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return bias, root mean squared error, coverage and width by design, architecture, h2 and method."""
+    estimates = estimates.assign(
+        error=estimates["estimate"] - estimates["h2"],
+        # A boundary without an interval covers nothing.
+        covered=(estimates["lower"] <= estimates["h2"]) & (estimates["h2"] <= estimates["upper"]),
+        width=estimates["upper"] - estimates["lower"],
+    )
+    rows = []
+    for (design, architecture, h2, method), own in estimates.groupby(
+        ["design", "architecture", "h2", "method"], sort=False
+    ):
+        count = len(own)
+        rows.append(
+            {
+                "design": design,
+                "architecture": architecture,
+                "h2": h2,
+                "method": method,
+                "traits": count,
+                "bias": own["error"].mean(),
+                "bias_se": own["error"].std() / np.sqrt(count),
+                "rmse": float(np.sqrt((own["error"] ** 2).mean())),
+                "coverage": own["covered"].mean(),
+                "coverage_se": float(np.sqrt(own["covered"].mean() * (1 - own["covered"].mean()) / count)),
+                "width": own["width"].mean(),
+                "at_boundary": own["boundary"].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _page(table: pd.DataFrame, traits: int) -> str:
+    lines = [
+        f"# Errors of the estimators of h2, {traits} traits in each row",
+        "",
+        "Made by `validation/estimator_errors.py`. Bias with its standard error; root mean squared error; coverage and",
+        "mean width of the 95% interval that the method gives (Wald for moments and for ML and REML off the boundary;",
+        "profile likelihood on it; equal-tailed posterior); share of traits whose estimate is on the boundary.",
+        "",
+        "| design | effects | h2 | method | bias | RMSE | coverage | width | at boundary |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table.itertuples():
+        lines.append(
+            f"| {row.design} | {row.architecture} | {row.h2:g} | {NAMES[str(row.method)]} | {row.bias:+.3f} "
+            f"({row.bias_se:.3f}) | {row.rmse:.3f} | {row.coverage:.3f} | {row.width:.2f} | {row.at_boundary:.0%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _picture(table: pd.DataFrame) -> Figure:
+    designs, architectures = table["design"].unique(), table["architecture"].unique()
+    figure = Figure(figsize=(4 * len(designs), 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_2d(figure.subplots(len(architectures), len(designs), sharex=True, squeeze=False))
+    for i, architecture in enumerate(architectures):
+        for j, design in enumerate(designs):
+            ax = axes[i, j]
+            for k, method in enumerate(METHODS):
+                own = table.query("design == @design and architecture == @architecture and method == @method")
+                x = own["h2"] + 0.012 * (k - 1.5)
+                ax.errorbar(x, own["bias"], yerr=own["rmse"], fmt="o", markersize=4, capsize=2, label=NAMES[method])
+            ax.axhline(0, color="0.6", linewidth=1)
+            ax.set(title=f"{design}, {architecture}", xlabel="true h2", ylabel="bias, bars of root mean squared error")
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    return figure
+
+
+if __name__ == "__main__":
+    main()

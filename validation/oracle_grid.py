@@ -1,0 +1,142 @@
+"""NUTS draws agree with the quadrature over a grid of data sets, from h2 = 0 to 0.95.
+
+The difference of two posterior means in Monte Carlo standard errors is a standard normal if both sample and integrate
+the same posterior: its mean and spread over data sets are tested, and so are posterior standard deviations. Eigenvalues
+are those of 200 and of 1,000 of the mice. Writes ``results/oracle_grid.{json,md,png}``; ten minutes on two cores.
+"""
+
+import functools
+from typing import Any
+
+import arviz_stats
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.stats import norm
+from study import VALIDATION, study_options, write_results
+
+import bayeslmm as bl
+from bayeslmm.engine import run_tasks
+from bayeslmm.models import univariate
+from bayeslmm.spectrum import Spectrum
+
+PEOPLE = (200, 1000)
+H2 = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95)
+BATCH = 10
+PARAMETERS = ("h2", "sigma2_u", "sigma2_e")
+MICE = VALIDATION / "data" / "mouse_hs1940" / "mouse_hs1940"
+
+
+def main() -> None:
+    """Run the study and write its results."""
+    options = study_options(__doc__)
+    traits = 2 if options.smoke else 40
+    people, grid = (PEOPLE[:1], H2[:2]) if options.smoke else (PEOPLE, H2)
+    tasks = [
+        {"people": n, "h2": h2, "first": first, "count": min(BATCH, traits), "seed": options.seed}
+        for n in people
+        for h2 in grid
+        for first in range(0, traits, BATCH)
+    ]
+    found = run_tasks(
+        compare_traits,
+        tasks,
+        cluster=options.cluster,
+        workers=options.workers,
+        checkpoints=options.checkpoints,
+        label="NUTS against quadrature",
+    )
+    table = pd.DataFrame([row for rows in found for row in rows])
+    write_results(options.out / "oracle_grid", table, _page(table), _picture(table))
+
+
+def compare_traits(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Simulate some traits; return the differences of moments in Monte Carlo standard errors."""
+    spectrum = _spectrum(task["people"])
+    n = len(spectrum.s)
+    rows = []
+    for number in range(task["first"], task["first"] + task["count"]):
+        rng = np.random.default_rng([task["seed"], number])
+        variances = task["h2"] * spectrum.s + 1 - task["h2"]
+        y = spectrum.U @ (np.sqrt(variances) * rng.standard_normal(n))
+        data = spectrum.rotate(y[:, None], np.ones((n, 1)))
+        draws, oracle = bl.sample(univariate, data, seed=number), bl.exact.posterior(data)
+        checks = bl.diagnose(draws)
+        for name in PARAMETERS:
+            values, marginal = draws["posterior"][name].to_numpy()[..., 0], getattr(oracle, name)
+            rows.append(
+                {"people": n, "h2": task["h2"], "trait": number, "parameter": name}
+                | {
+                    "mean": float((values.mean() - marginal.mean) / arviz_stats.mcse(values, method="mean")),
+                    "sd": float((values.std() - marginal.sd) / arviz_stats.mcse(values, method="sd")),
+                    "ess": checks.ess_bulk,
+                    "r_hat": checks.r_hat,
+                    "divergences": checks.divergences,
+                }
+            )
+    return rows
+
+
+@functools.lru_cache(maxsize=2)
+def _spectrum(people: int) -> Spectrum:
+    """Return the spectrum of the kinship of some mice, drawn at random."""
+    K = bl.genomic_kinship(MICE).K
+    rows = np.random.default_rng(21).choice(len(K), people, replace=False)
+    return bl.decompose(K[np.ix_(rows, rows)])
+
+
+def _page(table: pd.DataFrame) -> str:
+    lines = [
+        f"# NUTS against the quadrature, {len(table) // len(PARAMETERS)} simulated traits",
+        "",
+        "Made by `validation/oracle_grid.py`. Differences of posterior means and standard deviations in Monte Carlo",
+        "standard errors: if nothing but Monte Carlo error is there, their mean is 0 and their spread 1 (both with",
+        "their standard errors), and the largest is near what normal numbers give.",
+        "",
+        "| parameter | moment | mean | spread | largest | expected of the largest |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in PARAMETERS:
+        for moment in ("mean", "sd"):
+            z = table.loc[table["parameter"] == name, moment]
+            count = len(z)
+            lines.append(
+                f"| {name} | {moment} | {z.mean():+.2f} ({1 / np.sqrt(count):.2f}) | {z.std():.2f} "
+                f"({1 / np.sqrt(2 * count):.2f}) | {z.abs().max():.2f} | {norm.isf(0.25 / count):.2f} |"
+            )
+    lines += [
+        "",
+        f"R-hat at most {table['r_hat'].max():.4f}, bulk effective sample sizes from {table['ess'].min():,.0f}, "
+        f"{int((table['divergences'] > 0).sum() / len(PARAMETERS))} data sets with a divergence.",
+        "",
+        "| people | h2 | smallest ESS | median ESS | data sets with a divergence |",
+        "|---|---|---|---|---|",
+    ]
+    for (people, h2), own in table[table["parameter"] == "h2"].groupby(["people", "h2"]):
+        divergent = int((own["divergences"] > 0).sum())
+        lines.append(f"| {people:,} | {h2:g} | {own['ess'].min():,.0f} | {own['ess'].median():,.0f} | {divergent} |")
+    return "\n".join(lines) + "\n"
+
+
+def _picture(table: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for ax, moment in zip(figure.subplots(1, 2), ("mean", "sd"), strict=True):
+        for name in PARAMETERS:
+            z = np.sort(table.loc[table["parameter"] == name, moment])
+            expected = norm.ppf((np.arange(len(z)) + 0.5) / len(z))
+            ax.plot(expected, z, ".", label=name)
+        ends = np.array(ax.get_xlim())
+        ax.plot(ends, ends, color="0.6", linewidth=1)
+        ax.set(
+            title=f"posterior {'means' if moment == 'mean' else 'standard deviations'}",
+            xlabel="standard normal quantile",
+            ylabel="NUTS less quadrature, Monte Carlo errors",
+        )
+        ax.legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
