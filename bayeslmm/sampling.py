@@ -318,9 +318,14 @@ def _run(
 
     with (
         progress_bar("NUTS", total=len(states) * (warmup + draws), unit="step") as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(_threads()) as pool,
     ):
         return jax.tree.map(lambda *chains: np.stack(chains), *pool.map(chain, states))
+
+
+def _threads() -> int:
+    """Return how many chains run at once: as many as there are processors, or as OMP_NUM_THREADS allows."""
+    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
 def _parts(

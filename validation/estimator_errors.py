@@ -10,71 +10,75 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import study
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy import ndarray
-from study import VALIDATION, study_options, write_results
 
 import bayeslmm as bl
 from bayeslmm.engine import run_tasks
+from bayeslmm.files import replacing
 from bayeslmm.spectrum import Spectrum
 
+CLAIM = "Bias, error and coverage of every estimator of h2, by sample size, h2 and genetic architecture"
+
 DESIGNS = {"100 people, 1,000 markers": None, "300 mice": 300, "1,410 mice": 1410}
-ARCHITECTURES = {"polygenic": None, "sparse (10 markers)": 10}
+EFFECTS = {"polygenic": None, "sparse (10 markers)": 10}
 H2 = (0.0, 0.2, 0.5, 0.8)
 METHODS = ("mom", "ml", "reml", "exact")
 NAMES = {"mom": "moments", "ml": "ML", "reml": "REML", "exact": "posterior mean"}
 BATCH = 25
-MICE = VALIDATION / "data" / "mouse_hs1940" / "mouse_hs1940"
+MICE = study.MICE / "mouse_hs1940"
 
 
 def main() -> None:
     """Run the study and write its results."""
-    options = study_options(__doc__)
-    traits = BATCH if options.smoke else 200
-    designs = list(DESIGNS)[:1] if options.smoke else list(DESIGNS)
+    options = study.options(CLAIM)
+    traits = 2 if options.smoke else round(200 * options.share)
     tasks = [
-        {"design": design, "architecture": architecture, "h2": h2, "first": first, "count": BATCH, "seed": options.seed}
-        for design in designs
-        for architecture in ARCHITECTURES
+        {"design": design, "effects": effects, "h2": h2, "first": first, "last": min(first + BATCH, traits)}
+        for design in (list(DESIGNS)[:1] if options.smoke else DESIGNS)
+        for effects in EFFECTS
         for h2 in H2
         for first in range(0, traits, BATCH)
     ]
     found = run_tasks(
         fit_traits,
         tasks,
+        None,
+        checkpoints=options.work / "estimator_errors",
+        label="errors of estimators",
         cluster=options.cluster,
         workers=options.workers,
-        checkpoints=options.checkpoints,
-        label="estimator errors",
     )
-    estimates = pd.DataFrame([row for rows in found for row in rows])
-    table = summarise(estimates)
-    write_results(options.out / "estimator_errors", table, _page(table, traits), _picture(table))
+    table = summarise(pd.DataFrame([row for rows in found for row in rows]))
+    record = {"claim": CLAIM, "traits": traits, "rows": table.to_dict("records")}
+    study.write(options.out, "estimator_errors", record, _lines(table, traits))
+    with replacing(options.out / "estimator_errors.png") as temporary:
+        _picture(table).savefig(temporary, dpi=120)
 
 
-def fit_traits(task: dict[str, Any]) -> list[dict[str, Any]]:
+def fit_traits(task: dict[str, Any], _: None) -> list[dict[str, Any]]:
     """Simulate some traits of one design; return what each method says of each."""
     W, spectrum = _genotypes(task["design"])
     n, p = W.shape
     rows = []
-    for number in range(task["first"], task["first"] + task["count"]):
-        rng = np.random.default_rng([task["seed"], number])
-        y = trait(W, task["h2"], ARCHITECTURES[task["architecture"]] or p, rng)
+    for number in range(task["first"], task["last"]):
+        y = trait(W, task["h2"], EFFECTS[task["effects"]] or p, np.random.default_rng([22, number]))
         data = spectrum.rotate(y, np.ones((n, 1)))
         result = bl.heritability(data, trait="y", covariates=["intercept"], seed=1, methods=METHODS)
-        h2 = result.estimates[result.estimates["parameter"] == "h2"]
         rows += [
-            {name: task[name] for name in ("design", "architecture", "h2")}
-            | {
-                "trait": number,
-                "method": row.method,
-                "estimate": float(row.estimate),
-                "lower": float(row.lower),
-                "upper": float(row.upper),
-                "boundary": "boundary: " in row.note,
+            {
+                "design": task["design"],
+                "effects": task["effects"],
+                "h2": task["h2"],
+                "method": row["method"],
+                "estimate": float(row["estimate"]),
+                "lower": float(row["lower"]),
+                "upper": float(row["upper"]),
+                "boundary": "boundary: " in row["note"],
             }
-            for row in h2.itertuples()
+            for row in result.estimates.query("parameter == 'h2'").to_dict("records")
         ]
     return rows
 
@@ -102,7 +106,7 @@ def _genotypes(design: str) -> tuple[ndarray, Spectrum]:
 
 
 def summarise(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return bias, root mean squared error, coverage and width by design, architecture, h2 and method."""
+    """Return bias, root mean squared error, coverage and width by design, effects, h2 and method."""
     estimates = estimates.assign(
         error=estimates["estimate"] - estimates["h2"],
         # A boundary without an interval covers nothing.
@@ -110,14 +114,12 @@ def summarise(estimates: pd.DataFrame) -> pd.DataFrame:
         width=estimates["upper"] - estimates["lower"],
     )
     rows = []
-    for (design, architecture, h2, method), own in estimates.groupby(
-        ["design", "architecture", "h2", "method"], sort=False
-    ):
+    for (design, effects, h2, method), own in estimates.groupby(["design", "effects", "h2", "method"], sort=False):
         count = len(own)
         rows.append(
             {
                 "design": design,
-                "architecture": architecture,
+                "effects": effects,
                 "h2": h2,
                 "method": method,
                 "traits": count,
@@ -133,7 +135,7 @@ def summarise(estimates: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _page(table: pd.DataFrame, traits: int) -> str:
+def _lines(table: pd.DataFrame, traits: int) -> list[str]:
     lines = [
         f"# Errors of the estimators of h2, {traits} traits in each row",
         "",
@@ -146,26 +148,26 @@ def _page(table: pd.DataFrame, traits: int) -> str:
     ]
     for row in table.itertuples():
         lines.append(
-            f"| {row.design} | {row.architecture} | {row.h2:g} | {NAMES[str(row.method)]} | {row.bias:+.3f} "
+            f"| {row.design} | {row.effects} | {row.h2:g} | {NAMES[str(row.method)]} | {row.bias:+.3f} "
             f"({row.bias_se:.3f}) | {row.rmse:.3f} | {row.coverage:.3f} | {row.width:.2f} | {row.at_boundary:.0%} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _picture(table: pd.DataFrame) -> Figure:
-    designs, architectures = table["design"].unique(), table["architecture"].unique()
+    designs, kinds = table["design"].unique(), table["effects"].unique()
     figure = Figure(figsize=(4 * len(designs), 7), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = np.atleast_2d(figure.subplots(len(architectures), len(designs), sharex=True, squeeze=False))
-    for i, architecture in enumerate(architectures):
+    axes = np.atleast_2d(figure.subplots(len(kinds), len(designs), sharex=True, squeeze=False))
+    for i, effects in enumerate(kinds):
         for j, design in enumerate(designs):
             ax = axes[i, j]
             for k, method in enumerate(METHODS):
-                own = table.query("design == @design and architecture == @architecture and method == @method")
+                own = table.query("design == @design and effects == @effects and method == @method")
                 x = own["h2"] + 0.012 * (k - 1.5)
                 ax.errorbar(x, own["bias"], yerr=own["rmse"], fmt="o", markersize=4, capsize=2, label=NAMES[method])
             ax.axhline(0, color="0.6", linewidth=1)
-            ax.set(title=f"{design}, {architecture}", xlabel="true h2", ylabel="bias, bars of root mean squared error")
+            ax.set(title=f"{design}, {effects}", xlabel="true h2", ylabel="bias, bars of root mean squared error")
     axes[0, 0].legend(frameon=False, fontsize="small")
     return figure
 

@@ -5,88 +5,85 @@ the same posterior: its mean and spread over data sets are tested, and so are po
 are those of 200 and of 1,000 of the mice. Writes ``results/oracle_grid.{json,md,png}``; ten minutes on two cores.
 """
 
-import functools
 from typing import Any
 
 import arviz_stats
 import numpy as np
 import pandas as pd
+import study
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import norm
-from study import VALIDATION, study_options, write_results
 
 import bayeslmm as bl
 from bayeslmm.engine import run_tasks
+from bayeslmm.files import replacing
 from bayeslmm.models import univariate
-from bayeslmm.spectrum import Spectrum
+from bayeslmm.simulate import rotated_trait
+from bayeslmm.spectrum import RotatedData
 
+CLAIM = "NUTS draws agree with the quadrature over a grid of data sets, from h2 = 0 to 0.95"
 PEOPLE = (200, 1000)
 H2 = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95)
 BATCH = 10
 PARAMETERS = ("h2", "sigma2_u", "sigma2_e")
-MICE = VALIDATION / "data" / "mouse_hs1940" / "mouse_hs1940"
 
 
 def main() -> None:
     """Run the study and write its results."""
-    options = study_options(__doc__)
-    traits = 2 if options.smoke else 40
-    people, grid = (PEOPLE[:1], H2[:2]) if options.smoke else (PEOPLE, H2)
-    tasks = [
-        {"people": n, "h2": h2, "first": first, "count": min(BATCH, traits), "seed": options.seed}
-        for n in people
-        for h2 in grid
-        for first in range(0, traits, BATCH)
-    ]
-    found = run_tasks(
-        compare_traits,
-        tasks,
-        cluster=options.cluster,
-        workers=options.workers,
-        checkpoints=options.checkpoints,
-        label="NUTS against quadrature",
-    )
-    table = pd.DataFrame([row for rows in found for row in rows])
-    write_results(options.out / "oracle_grid", table, _page(table), _picture(table))
+    options = study.options(CLAIM)
+    traits = 2 if options.smoke else round(40 * options.share)
+    grid = H2[:2] if options.smoke else H2
+    rows: list[dict[str, Any]] = []
+    for people in PEOPLE[:1] if options.smoke else PEOPLE:
+        tasks = [
+            {"h2": h2, "first": first, "last": min(first + BATCH, traits)}
+            for h2 in grid
+            for first in range(0, traits, BATCH)
+        ]
+        found = run_tasks(
+            compare_traits,
+            tasks,
+            study.mice(people),
+            checkpoints=options.work / "oracle_grid",
+            label=f"NUTS against quadrature, {people} people",
+            cluster=options.cluster,
+            workers=options.workers,
+        )
+        rows += [row for batch in found for row in batch]
+    table = pd.DataFrame(rows)
+    study.write(options.out, "oracle_grid", {"claim": CLAIM, "differences": rows}, _lines(table))
+    with replacing(options.out / "oracle_grid.png") as temporary:
+        _picture(table).savefig(temporary, dpi=120)
 
 
-def compare_traits(task: dict[str, Any]) -> list[dict[str, Any]]:
+def compare_traits(task: dict[str, Any], people: RotatedData) -> list[dict[str, Any]]:
     """Simulate some traits; return the differences of moments in Monte Carlo standard errors."""
-    spectrum = _spectrum(task["people"])
-    n = len(spectrum.s)
     rows = []
-    for number in range(task["first"], task["first"] + task["count"]):
-        rng = np.random.default_rng([task["seed"], number])
-        variances = task["h2"] * spectrum.s + 1 - task["h2"]
-        y = spectrum.U @ (np.sqrt(variances) * rng.standard_normal(n))
-        data = spectrum.rotate(y[:, None], np.ones((n, 1)))
+    for number in range(task["first"], task["last"]):
+        rng = np.random.default_rng([20, round(100 * task["h2"]), number])
+        data = rotated_trait(people.s, h2=task["h2"], rng=rng, X=people.X)
         draws, oracle = bl.sample(univariate, data, seed=number), bl.exact.posterior(data)
         checks = bl.diagnose(draws)
         for name in PARAMETERS:
             values, marginal = draws["posterior"][name].to_numpy()[..., 0], getattr(oracle, name)
             rows.append(
-                {"people": n, "h2": task["h2"], "trait": number, "parameter": name}
-                | {
+                {
+                    "people": len(people.s),
+                    "h2": task["h2"],
+                    "trait": number,
+                    "parameter": name,
                     "mean": float((values.mean() - marginal.mean) / arviz_stats.mcse(values, method="mean")),
                     "sd": float((values.std() - marginal.sd) / arviz_stats.mcse(values, method="sd")),
-                    "ess": checks.ess_bulk,
-                    "r_hat": checks.r_hat,
-                    "divergences": checks.divergences,
+                    "ess": float(checks.ess_bulk),
+                    "r_hat": float(checks.r_hat),
+                    "divergences": int(checks.divergences),
                 }
             )
     return rows
 
 
-@functools.lru_cache(maxsize=2)
-def _spectrum(people: int) -> Spectrum:
-    """Return the spectrum of the kinship of some mice, drawn at random."""
-    K = bl.genomic_kinship(MICE).K
-    rows = np.random.default_rng(21).choice(len(K), people, replace=False)
-    return bl.decompose(K[np.ix_(rows, rows)])
-
-
-def _page(table: pd.DataFrame) -> str:
+def _lines(table: pd.DataFrame) -> list[str]:
     lines = [
         f"# NUTS against the quadrature, {len(table) // len(PARAMETERS)} simulated traits",
         "",
@@ -116,7 +113,7 @@ def _page(table: pd.DataFrame) -> str:
     for (people, h2), own in table[table["parameter"] == "h2"].groupby(["people", "h2"]):
         divergent = int((own["divergences"] > 0).sum())
         lines.append(f"| {people:,} | {h2:g} | {own['ess'].min():,.0f} | {own['ess'].median():,.0f} | {divergent} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _picture(table: pd.DataFrame) -> Figure:
