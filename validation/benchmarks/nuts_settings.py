@@ -40,9 +40,9 @@ def main() -> None:
     lines = [
         "# NUTS by parametrisation, mass matrix and chains",
         "",
-        f"Made by `validation/benchmarks/nuts_settings.py`; {DRAWS:,} draws of each chain after as much warm-up. ESS",
-        "is the smallest bulk effective sample size of h2, sigma2_u and sigma2_e; seconds are those of a second run, for",
-        "which `bayeslmm.sample` has its compiled code, and NumPyro's `MCMC` compiles again, as it does for new data.",
+        f"Made by `validation/benchmarks/nuts_settings.py`; {DRAWS:,} draws of each chain after as much warm-up.",
+        "ESS is the smallest bulk effective sample size of h2, sigma2_u and sigma2_e; seconds are those of a second run,",
+        "for which `bayeslmm.sample` has its compiled code, and NumPyro's `MCMC` compiles again, as it does for new data.",
         "",
         "| data | program | mass matrix | chains | s | ESS | ESS per s | divergences |",
         "|---|---|---|---|---|---|---|---|",
