@@ -344,6 +344,11 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
         help="standard normal covariates C1, C2, ... with effects of variance 0.05 V: DIR/covar.tsv",
     )
     group.add_argument(
-        "--missing", nargs="+", type=float, default=[0.0], metavar="RATE", help="of values, for all traits or for each"
+        "--missing",
+        nargs="+",
+        type=float,
+        default=(),
+        metavar="RATE",
+        help="share of values lost: of all traits, or of each",
     )
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")

@@ -147,19 +147,27 @@ def phenotypes(
         rng: of the residuals, then of what is missing.
 
     Raises:
-        InputError: if Gamma_e is no covariance matrix of t traits, or a rate of missing values is out of range.
+        InputError: if Gamma_e is no covariance matrix, or as `missing_rates`.
     """
     n, t = mean.shape
-    rates = np.asarray(missing, dtype=float)
-    if rates.shape not in ((), (t,)):
-        raise InputError(f"one rate of missing values, or one for each of {t} traits, is needed, but {rates.size} are")
-    if not ((rates >= 0) & (rates < 1)).all():
-        raise InputError(f"rates of missing values must be at least 0 and below 1, but {missing} was given")
-    if len(Gamma_e) != t:
-        raise InputError(f"Gamma_e must be of {t} traits, but it has shape {Gamma_e.shape}")
+    rates = missing_rates(missing, t)
     Y = mean + normal(Gamma_e, n, name="Gamma_e", rng=rng)
     Y[rng.random((n, t)) < rates] = np.nan
     return Y
+
+
+def missing_rates(missing: float | Sequence[float], t: int) -> Float64[ndarray, " t"]:
+    """Return the probability that a value is missing, for each trait.
+
+    Raises:
+        InputError: if it is not one rate or t, or a rate is not at least 0 and below 1.
+    """
+    rates = np.atleast_1d(np.asarray(missing, dtype=float))
+    if len(rates) not in (1, t):
+        raise InputError(f"missing values need one rate, or one for each of {t} traits, but {len(rates)} are given")
+    if not ((rates >= 0) & (rates < 1)).all():
+        raise InputError(f"rates of missing values must be at least 0 and below 1, but {missing} was given")
+    return np.broadcast_to(rates, t)
 
 
 def equicorrelated(sigma2: Float[ndarray, " t"], rho: float, *, name: str = "rho") -> Float64[ndarray, "t t"]:

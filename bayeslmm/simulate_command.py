@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
     """
     Gamma_u, Gamma_e = _covariances(options)
     t, rng = len(options.h2), np.random.default_rng(options.seed)
+    missing = simulate.missing_rates(options.missing or 0.0, t)
     out = output_folder(options.out)
     # Last to be written: its presence tells that the other files are of this run, and whole.
     (out / "truth.json").unlink(missing_ok=True)
@@ -45,8 +46,7 @@ def run(options: argparse.Namespace) -> None:
     n, c = len(genotypes.ids), options.covariates
     X = rng.standard_normal((n, c))
     beta = rng.normal(scale=np.sqrt(COVARIATE_SHARE * options.sigma2_p), size=(c, t))
-    missing = options.missing * t if len(options.missing) == 1 else options.missing
-    Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing, rng=rng)
+    Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing.tolist(), rng=rng)
 
     traits, covariates = ([f"{letter}{k + 1}" for k in range(count)] for letter, count in (("T", t), ("C", c)))
     people = {"FID": open_bed(genotypes.bed).fid, "IID": genotypes.ids}
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     true = _parameters(Gamma_u, Gamma_e, traits)
     for j, trait in enumerate(traits):
         true[trait] |= {f"beta[{name}]": float(effect) for name, effect in zip(covariates, beta[:, j], strict=True)}
-        true[trait] |= {"beta[intercept]": 0.0, "variance_g": float(variance[j]), "missing": missing[j]}
+        true[trait] |= {"beta[intercept]": 0.0, "variance_g": float(variance[j]), "missing": float(missing[j])}
     record = {
         "command": ["bayeslmm", *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _packages(options)}},
@@ -83,10 +83,6 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
     simulate.check_variances(options.h2, options.sigma2_p)
     if t == 1 and (options.rg or options.re):
         raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
-    if len(options.missing) not in (1, t):
-        raise InputError(
-            f"--missing needs one rate, or one for each of {t} traits, but {len(options.missing)} are given"
-        )
     for name in ("covariates", "seed"):
         if getattr(options, name) < 0:
             raise InputError(f"--{name} must be at least 0, but {getattr(options, name)} was given")
