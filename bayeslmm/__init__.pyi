@@ -3,8 +3,10 @@ from . import exact as exact
 from . import information as information
 from . import joint_information as joint_information
 from . import models as models
+from . import simulate as simulate
 from .checks import InputError as InputError
 from .checks import InputWarning as InputWarning
+from .coalescent import write_coalescent as write_coalescent
 from .cohort import Cohort as Cohort
 from .cohort import align as align
 from .cohort import measure as measure

@@ -66,6 +66,13 @@ def _run_scan(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_simulate(options: argparse.Namespace) -> int:
+    from bayeslmm.simulate_command import run
+
+    run(options)
+    return 0
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
@@ -132,6 +139,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_scan_options(scan)
     scan.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     scan.set_defaults(run=_run_scan)
+
+    simulate = commands.add_parser("simulate", help="traits with known truth", formatter_class=_Formatter)
+    _add_simulation_options(simulate)
+    simulate.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the files")
+    simulate.set_defaults(run=_run_simulate)
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
     demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
@@ -300,3 +312,43 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> argparse._Argumen
     group.add_argument("--warmup", type=int, default=1000, metavar="N", help="adaptation steps of each chain")
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
     return group
+
+
+def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("genotypes (one of the first two)")
+    source = group.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bfile", metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    source.add_argument(
+        "--coalescent",
+        nargs=2,
+        type=int,
+        metavar=("N", "P"),
+        help="simulate N people and P common markers by msprime: DIR/cohort.bed, .bim, .fam",
+    )
+    group.add_argument(
+        "--siblings", type=int, default=1, metavar="S", help="families of S full siblings (--coalescent)"
+    )
+    group.add_argument("--chromosomes", type=int, default=22, metavar="C", help="how many (--coalescent)")
+    _add_marker_options(group)
+    group = parser.add_argument_group("traits T1, T2, ...")
+    group.add_argument("--h2", required=True, nargs="+", type=float, metavar="H2", help="heritability of each trait")
+    group.add_argument("--sigma2-p", type=float, default=1.0, metavar="V", help="sigma2_u + sigma2_e of each trait")
+    group.add_argument("--rg", type=float, default=0.0, metavar="R", help="genetic correlation of each pair")
+    group.add_argument("--re", type=float, default=0.0, metavar="R", help="residual correlation of each pair")
+    group.add_argument("--causal", type=int, metavar="K", help="only K markers, drawn at random, have effects")
+    group.add_argument(
+        "--covariates",
+        type=int,
+        default=0,
+        metavar="N",
+        help="standard normal covariates C1, C2, ... with effects of variance 0.05 V: DIR/covar.tsv",
+    )
+    group.add_argument(
+        "--missing",
+        nargs="+",
+        type=float,
+        default=(),
+        metavar="RATE",
+        help="share of values lost: of all traits, or of each",
+    )
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")

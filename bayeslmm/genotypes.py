@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from bed_reader import open_bed
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.checks import InputError, check_readable, examples
@@ -87,6 +87,9 @@ class MarkerBlocks:
         weight: the divisor of sum W W' so far: markers kept, or sum 2 f (1 - f) for "vanraden"
             (VanRaden 2008, doi:10.3168/jds.2007-0980, method 1).
         called: genotypes present per individual, over the kept markers, shape (n,).
+        lines: of the last block, which markers of the file its columns are, from 0, shape (kept,).
+        af: of the last block, the frequency of a1, shape (kept,).
+        sd: of the last block, the divisor of each column, shape (kept,).
         among: which markers of the file are looked at, a range of their numbers; all by default.
     """
 
@@ -99,6 +102,9 @@ class MarkerBlocks:
     counts: MarkerCounts = field(init=False)
     weight: float = field(init=False)
     called: Int64[ndarray, " n"] = field(init=False)
+    lines: Int64[ndarray, " kept"] = field(init=False)
+    af: Float64[ndarray, " kept"] = field(init=False)
+    sd: Float64[ndarray, " kept"] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -148,10 +154,12 @@ class MarkerBlocks:
             G, mean = np.asfortranarray(G[:, keep]), mean[keep]
         expected_variance = mean * (1 - mean / 2)
         self.weight += float(expected_variance.sum()) if self.scale == "vanraden" else mean.size
+        self.lines, self.af, self.sd = start + np.flatnonzero(keep), mean / 2, np.ones(mean.size)
         G -= mean.astype(np.float32)
         if self.scale != "vanraden":
             variance = expected_variance if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / n
-            G *= (1 / np.sqrt(variance)).astype(np.float32)
+            self.sd = np.sqrt(variance)
+            G *= (1 / self.sd).astype(np.float32)
         return G
 
     def check_used(self) -> None:

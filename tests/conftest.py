@@ -11,7 +11,7 @@ from scipy.linalg import block_diag
 import bayeslmm as bl
 from bayeslmm.correlations import Correlations
 from bayeslmm.kinship import Kinship
-from bayeslmm.spectrum import JointData, RotatedData, Spectrum
+from bayeslmm.spectrum import JointData, RotatedData
 
 ROOT = Path(__file__).resolve().parents[1]
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
@@ -86,15 +86,6 @@ def dense(rng):
 def small_data(dense) -> RotatedData:
     _, X, y, spectrum = dense
     return spectrum.rotate(y[:, None], X)
-
-
-def simulated(s: np.ndarray, h2: float, rng: np.random.Generator) -> RotatedData:
-    """Rotated data of a trait with total variance 1 and an intercept, on given eigenvalues."""
-    n = len(s)
-    U = Spectrum(s, np.eye(n))
-    y = np.sqrt(h2 * s + 1 - h2) * rng.standard_normal(n)
-    ones = np.linalg.qr(rng.standard_normal((n, 1)))[0] * np.sqrt(n)
-    return U.rotate(y[:, None], ones)
 
 
 @pytest.fixture
@@ -195,12 +186,3 @@ def gryphon_pair(shared) -> JointData:
 def gryphon_correlations(gryphon_pair) -> Correlations:
     """All methods on the pair, NUTS with 4 x 1,000 draws."""
     return bl.correlations(gryphon_pair, traits=["BWT", "TARSUS"], covariates=[["intercept"]] * 2, seed=1)
-
-
-def simulated_traits(s: np.ndarray, Gamma_u: np.ndarray, Gamma_e: np.ndarray, rng: np.random.Generator) -> JointData:
-    """Rotated data of complete traits with an intercept, on given eigenvalues."""
-    n, t = len(s), len(Gamma_u)
-    U = Spectrum(s, np.eye(n))
-    normal = [rng.multivariate_normal(np.zeros(t), Gamma, size=n, method="eigh") for Gamma in (Gamma_u, Gamma_e)]
-    ones = np.linalg.qr(rng.standard_normal((n, 1)))[0] * np.sqrt(n)
-    return U.rotate_jointly(np.sqrt(s)[:, None] * normal[0] + normal[1], [ones] * t)

@@ -10,7 +10,6 @@ import bayeslmm as bl
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.summary import correlation_lines
-from conftest import simulated_traits
 
 FAST = {"chains": 2, "draws": 300, "warmup": 300}
 OF_TRAIT, OF_PAIR = ["sigma2_u", "sigma2_e", "h2"], ["rho_u", "rho_e", "rho_p", "cov_u", "cov_e"]
@@ -64,7 +63,7 @@ def test_pairs_say_what_is_known_of_rho_u(gryphon):
 
 def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tmp_path):
     Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
-    data = simulated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, np.random.default_rng(0))
+    data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
     result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1)
     assert result.diagnostics.failures == ()
     assert not result.pairs["identified"].any()
@@ -118,7 +117,7 @@ def test_nobody_with_both_leaves_rho_e_open(rng, tmp_path):
 
 def test_three_traits_have_three_pairs_and_a_picture(rng, tmp_path):
     s = np.sort(rng.gamma(0.5, 2.0, 300))
-    data = simulated_traits(s, 0.5 * np.eye(3) + 0.1, 0.5 * np.eye(3), rng)
+    data = bl.simulate.rotated_traits(s, 0.5 * np.eye(3) + 0.1, 0.5 * np.eye(3), rng=rng)
     prior = MultivariatePrior(eta_u=2.0)
     result = bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, prior=prior, **FAST)
     assert result.pairs["pair"].tolist() == ["A:B", "A:C", "B:C"]

@@ -14,7 +14,6 @@ from bayeslmm.checks import InputError
 from bayeslmm.likelihood import log_reml
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import VariancePrior, residual_variance
-from conftest import simulated
 
 
 class Panels:
@@ -69,7 +68,9 @@ def panels(ends, nodes=24):
 
 @pytest.fixture(scope="module", params=[0.0, 0.4, 0.9])
 def problem(request, mouse_data):
-    data = simulated(mouse_data("CD8").s[::40], request.param, np.random.default_rng(11))._replace(k_scale=0.7)
+    data = bl.simulate.rotated_trait(
+        mouse_data("CD8").s[::40], h2=request.param, rng=np.random.default_rng(11)
+    )._replace(k_scale=0.7)
     return data, exact.posterior(data), Panels(data)
 
 
@@ -187,7 +188,7 @@ def test_a_singular_kinship_with_covariates_in_its_range(rng):
 @pytest.mark.parametrize("n", [6, 4000])
 def test_small_and_large_samples(n):
     rng = np.random.default_rng(3)
-    data = simulated(np.sort(rng.gamma(0.5, 2, n)), 0.5, rng)
+    data = bl.simulate.rotated_trait(np.sort(rng.gamma(0.5, 2, n)), h2=0.5, rng=rng)
     posterior, estimate = exact.posterior(data), bl.reml(data)
     lower, upper = posterior.h2.interval()
     assert 0 < lower < posterior.h2.mean < upper < 1

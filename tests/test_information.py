@@ -8,7 +8,6 @@ from scipy.stats import chi2
 import bayeslmm as bl
 from bayeslmm import information
 from bayeslmm.checks import InputError
-from conftest import simulated
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
@@ -128,7 +127,7 @@ def test_gryphon_equals_dense_newton(gryphon, gryphon_reference, fit, trait, cov
 
 
 def test_no_standard_error_exists_on_the_boundary(mouse_data):
-    data = simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(4))
+    data = bl.simulate.rotated_trait(mouse_data("CD8").s, h2=0.0, rng=np.random.default_rng(4))
     estimate = bl.reml(data)
     assert estimate.boundary == "h2 = 0"
     with pytest.raises(InputError, match=r"is on the boundary \(h2 = 0\), where standard errors do not exist"):
@@ -159,7 +158,9 @@ def profile_log_likelihood(data, parameter, value):
 @pytest.mark.parametrize("h2", [0.0, 0.5])
 @pytest.mark.parametrize("parameter", ["sigma2_u", "sigma2_e", "h2", "pve"])
 def test_profile_intervals_end_where_the_profile_has_dropped(mouse_data, parameter, h2):
-    data = simulated(mouse_data("CD8").s[::5], h2, np.random.default_rng(4))._replace(k_scale=0.8)
+    data = bl.simulate.rotated_trait(mouse_data("CD8").s[::5], h2=h2, rng=np.random.default_rng(4))._replace(
+        k_scale=0.8
+    )
     estimate = bl.reml(data)
     assert (estimate.boundary is not None) == (h2 == 0.0)
     top = profile_log_likelihood(data, parameter, max(getattr(estimate, parameter), 1e-12))

@@ -18,7 +18,6 @@ from bayeslmm.joint_information import (
     profile_loglik,
 )
 from bayeslmm.precision import in_float64
-from conftest import simulated_traits
 
 
 @in_float64
@@ -131,14 +130,14 @@ def test_ratio_of_no_correlation_is_uniform_where_there_is_none(rng):
     s = np.sort(rng.gamma(1.0, 1.0, 200)) * 2
     ratios = []
     for _ in range(200):
-        data = simulated_traits(s, np.diag([1.0, 1.0]), np.array([[0.5, 0.2], [0.2, 0.5]]), rng)
+        data = bl.simulate.rotated_traits(s, np.diag([1.0, 1.0]), np.array([[0.5, 0.2], [0.2, 0.5]]), rng=rng)
         ratios.append(correlation_tests(bl.joint_reml(data), data, (0, 1)).ratio_zero)
     assert kstest(ratios, chi2(1).cdf).pvalue > 0.001
 
 
 def test_on_the_boundary_there_is_no_standard_error(mouse_pair):
     Gamma_u, Gamma_e = np.full((2, 2), 0.5), np.array([[0.5, -0.1], [-0.1, 0.5]])
-    data = simulated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, np.random.default_rng(0))
+    data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
     fit = bl.joint_reml(data)
     with pytest.raises(bl.InputError, match="rho_u = 1 of trait 1 and trait 2"):
         joint_standard_errors(fit, data)

@@ -6,7 +6,6 @@ from scipy.stats import multivariate_normal
 import bayeslmm as bl
 from bayeslmm.checks import InputError
 from bayeslmm.results import rows_of
-from conftest import simulated
 
 METHODS = [bl.em, bl.px_em]
 
@@ -97,7 +96,7 @@ def test_mice_end_at_maximum_likelihood_with_6_digits(mouse_data, trait, m):
 @pytest.mark.parametrize("h2", [0.0, 0.3, 0.95])
 def test_each_iteration_climbs(mouse_data, method, h2):
     """loglik_k <= elbo_k <= loglik_k+1, up to rounding: the proof of the algorithm, step by step."""
-    data = simulated(mouse_data("CD8").s[::5], h2, np.random.default_rng(2))
+    data = bl.simulate.rotated_trait(mouse_data("CD8").s[::5], h2=h2, rng=np.random.default_rng(2))
     fit = method(data, m=3000, limit=2000)
     slack = 1e-11 * np.abs(fit.loglik).max()
     assert (fit.loglik <= fit.elbo + slack).all()
@@ -108,7 +107,7 @@ def test_each_iteration_climbs(mouse_data, method, h2):
 
 def test_an_end_that_was_not_reached_is_told(mouse_data):
     """At h2 = 0 EM creeps and PX-EM walks; a small step alone would have called it the end."""
-    data = simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(4))
+    data = bl.simulate.rotated_trait(mouse_data("CD8").s, h2=0.0, rng=np.random.default_rng(4))
     assert bl.ml(data).boundary == "h2 = 0"
     slow, quick = bl.em(data, m=10783, limit=5000), bl.px_em(data, m=10783, limit=5000)
     assert not slow.converged
@@ -123,7 +122,7 @@ def test_an_end_that_was_not_reached_is_told(mouse_data):
 def test_no_standard_error_where_em_nears_1(method, rng):
     """K is positive definite and all of the variance: ML ends at h2 = 1, and EM gets as near as its iterations."""
     s = np.sort(rng.gamma(2, 0.5, 60)) + 0.05
-    data = simulated(s, 1.0, rng)
+    data = bl.simulate.rotated_trait(s, h2=1.0, rng=rng)
     assert bl.ml(data).boundary == "h2 = 1"
     fit = method(data)
     assert fit.estimate.h2 > 0.999

@@ -4,7 +4,6 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.estimators.joint_moments import elements, overlaps
-from conftest import simulated_traits
 
 
 def dense_moments(dense):
@@ -80,7 +79,7 @@ def test_unbiased_with_the_spread_that_it_says(rng, mouse_pair):
     """300 simulated pairs: means within 4 standard errors, spread within 20% of the formula at the truth."""
     s = np.sort(rng.gamma(1.0, 1.0, 300))
     Gamma_u, Gamma_e = np.array([[0.5, 0.2], [0.2, 0.6]]), np.array([[0.5, -0.1], [-0.1, 0.4]])
-    found = [bl.joint_moments(simulated_traits(s, Gamma_u, Gamma_e, rng)) for _ in range(300)]
+    found = [bl.joint_moments(bl.simulate.rotated_traits(s, Gamma_u, Gamma_e, rng=rng)) for _ in range(300)]
     estimates = np.array([elements(fit.Gamma_u, fit.Gamma_e) for fit in found])
     sd = np.sqrt(np.mean([np.diag(fit.cov) for fit in found], axis=0))
     assert (np.abs(estimates.mean(axis=0) - elements(Gamma_u, Gamma_e)) < 4 * sd / np.sqrt(300)).all()

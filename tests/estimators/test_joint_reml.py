@@ -7,7 +7,6 @@ from scipy.optimize import minimize
 
 import bayeslmm as bl
 from bayeslmm.estimators.joint_moments import elements
-from conftest import simulated_traits
 
 GEMMA = 2.832501
 """GEMMA's centred K is ours divided by this: Vg is on its scale."""
@@ -131,7 +130,7 @@ def test_does_not_depend_on_units(gryphon_pair, scale):
 
 def test_correlation_of_one_is_on_the_boundary(mouse_pair):
     Gamma_u, Gamma_e = np.full((2, 2), 0.5), np.array([[0.5, -0.1], [-0.1, 0.5]])
-    data = simulated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, np.random.default_rng(0))
+    data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
     fit = bl.joint_reml(data)
     assert fit.boundary == ("rho_u = 1 of {0} and {1}",)
     assert fit.boundary_of(["A", "B"]) == "rho_u = 1 of A and B"
@@ -145,7 +144,7 @@ def test_a_trait_without_heritability_is_on_the_boundary(rng):
     proportion to c and needs a variance of c squared only.
     """
     s = np.sort(rng.gamma(1.0, 1.0, 300))
-    data = simulated_traits(s, np.diag([0.5, 0.0]), np.diag([0.5, 1.0]), rng)
+    data = bl.simulate.rotated_traits(s, np.diag([0.5, 0.0]), np.diag([0.5, 1.0]), rng=rng)
     data = data._replace(Y=data.Y / np.column_stack([np.ones(300), np.sqrt(1 + s)]))
     fit = bl.joint_reml(data)
     assert fit.boundary == ("rho_u = 1 of {0} and {1}",)

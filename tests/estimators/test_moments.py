@@ -6,7 +6,7 @@ import bayeslmm as bl
 from bayeslmm.checks import InputError
 from bayeslmm.estimators.moments import moments_covariance
 from bayeslmm.spectrum import RotatedData
-from conftest import MOUSE, simulated
+from conftest import MOUSE
 
 
 def dense_moments(K, X, y):
@@ -46,7 +46,10 @@ def test_the_covariance_at_the_truth_is_the_spread_of_estimates(mouse_data):
 
 
 def test_estimates_outside_the_parameter_space_are_reported_as_they_are(mouse_data):
-    fits = [bl.moments(simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(seed))) for seed in range(12)]
+    fits = [
+        bl.moments(bl.simulate.rotated_trait(mouse_data("CD8").s, h2=0.0, rng=np.random.default_rng(seed)))
+        for seed in range(12)
+    ]
     outside = [fit for fit in fits if fit.outside]
     assert 2 <= len(outside) <= 10
     assert all(fit.outside == "sigma2_u" and fit.h2 < 0 and fit.standard_errors()["h2"] > 0 for fit in outside)

@@ -8,7 +8,6 @@ from scipy.optimize import minimize
 import bayeslmm as bl
 from bayeslmm import information
 from bayeslmm.checks import InputError
-from conftest import simulated
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
@@ -91,7 +90,7 @@ def test_ml_on_a_null_direction_in_x_says_that_it_sits_on_the_bound(rng):
 
 
 def test_boundary_at_zero_is_exact_and_equals_least_squares(mouse_data):
-    data = simulated(mouse_data("CD8").s, 0.0, np.random.default_rng(5))
+    data = bl.simulate.rotated_trait(mouse_data("CD8").s, h2=0.0, rng=np.random.default_rng(5))
     estimate = bl.reml(data)
     assert estimate.boundary == "h2 = 0"
     assert (estimate.sigma2_u, estimate.h2, estimate.pve) == (0, 0, 0)
@@ -102,8 +101,8 @@ def test_boundary_at_zero_is_exact_and_equals_least_squares(mouse_data):
 
 
 def test_boundary_at_one_is_said(mouse_data):
-    assert bl.reml(simulated(mouse_data("CD8").s, 1.0, np.random.default_rng(5))).h2 > 0.999
-    estimate = bl.reml(simulated(np.linspace(1, 40, 60), 1.0, np.random.default_rng(1)))
+    assert bl.reml(bl.simulate.rotated_trait(mouse_data("CD8").s, h2=1.0, rng=np.random.default_rng(5))).h2 > 0.999
+    estimate = bl.reml(bl.simulate.rotated_trait(np.linspace(1, 40, 60), h2=1.0, rng=np.random.default_rng(1)))
     assert estimate.boundary == "h2 = 1"
     assert_allclose(estimate.sigma2_e / estimate.sigma2_u, 1e-5, rtol=1e-6)
 

@@ -15,7 +15,6 @@ from bayeslmm.diagnostics import MOST_OVERLAP, prior_overlap
 from bayeslmm.likelihood import joint_log_reml
 from bayeslmm.models import bivariate, multivariate
 from bayeslmm.precision import in_float64
-from conftest import simulated_traits
 
 
 @in_float64
@@ -120,7 +119,7 @@ def test_missing_values_agree_with_importance_sampling_and_the_reference(gryphon
 def test_a_trait_without_heritability_is_sampled_cleanly(mouse_pair):
     """The genetic correlation then has a posterior near its prior, and NUTS no divergence."""
     Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
-    data = simulated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, np.random.default_rng(3))
+    data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(3))
     posterior = bl.sample(bivariate, data, seed=1)
     checks = bl.diagnose(posterior)
     assert checks.failures == ()

@@ -11,7 +11,6 @@ import bayeslmm as bl
 from bayeslmm.models import multivariate
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import correlation_prior
-from conftest import simulated_traits
 
 RHO_U = np.array([[1, 0.6, -0.3], [0.6, 1, 0.2], [-0.3, 0.2, 1]])
 RHO_E = np.array([[1, -0.2, 0.1], [-0.2, 1, 0.3], [0.1, 0.3, 1]])
@@ -23,7 +22,7 @@ def fitted(mouse_kinship):
     rng = np.random.default_rng(11)
     s = np.sort(rng.gamma(0.5, 2.0, 900))
     sd_u, sd_e = np.sqrt([0.5, 0.4, 0.6]), np.sqrt([0.5, 0.6, 0.4])
-    data = simulated_traits(s, RHO_U * np.outer(sd_u, sd_u), RHO_E * np.outer(sd_e, sd_e), rng)
+    data = bl.simulate.rotated_traits(s, RHO_U * np.outer(sd_u, sd_u), RHO_E * np.outer(sd_e, sd_e), rng=rng)
     names = ["A", "B", "C"]
     coords = {"trait": names, "trait_bis": names, "coefficient": [f"{name}:intercept" for name in names]}
     return data, bl.sample(multivariate, data, seed=1, coords=coords)

@@ -12,7 +12,6 @@ import bayeslmm as bl
 from bayeslmm import exact
 from bayeslmm.models import univariate
 from bayeslmm.precision import in_float64
-from conftest import simulated
 
 DATASETS = ["CD8", "MCH", "h2 near 0", "h2 near 1"]
 
@@ -24,7 +23,7 @@ def fitted(request, mouse_data):
         data = mouse_data(request.param)
     else:
         h2 = {"h2 near 0": 0.0, "h2 near 1": 1.0}[request.param]
-        data = simulated(mouse_data("CD8").s, h2, np.random.default_rng(3))
+        data = bl.simulate.rotated_trait(mouse_data("CD8").s, h2=h2, rng=np.random.default_rng(3))
     posterior = bl.sample(
         univariate, data, seed=1, coords={"trait": [request.param], "covariate": ["intercept"]}, attrs={"note": "x"}
     )
