@@ -3,7 +3,7 @@
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +119,20 @@ def try_program(own: OwnProgram, data: RotatedData | JointData) -> None:
             starts = own.program.start(data)
         if lacking := [name for name in sampled if name not in starts]:
             raise InputError(f"{own}: start(data) must return a value of each sampled site, but lacks {lacking[0]!r}")
-        for name, dims in own.program.DIMS.items():
-            if name in trace and len(dims) != jnp.ndim(trace[name]["value"]):
-                shape = jnp.shape(trace[name]["value"])
-                raise InputError(f"{own}: DIMS says {list(dims)} of the site {name!r}, whose shape is {shape}")
+        _check_dims(own, own.program.DIMS, trace, {"trait": data.Y.shape[1]})
+
+
+def _check_dims(
+    own: OwnProgram, of: Mapping[str, Sequence[str]], trace: Mapping[str, Any], sizes: dict[str, int]
+) -> None:
+    """Refuse dimensions that do not fit the shapes of the sites; what is not known of their sizes is learnt."""
+    for name, dims in of.items():
+        if name not in trace:
+            continue
+        shape = jnp.shape(trace[name]["value"])
+        if len(dims) != len(shape) or any(sizes.setdefault(*one) != one[1] for one in zip(dims, shape, strict=True)):
+            known = "".join(f"; {dim} has {sizes[dim]}" for dim in dims if dim in sizes)
+            raise InputError(f"{own}: DIMS says {list(dims)} of the site {name!r}, whose shape is {shape}{known}")
 
 
 def _traced(own: OwnProgram, data: RotatedData | JointData) -> Mapping[str, Any]:
@@ -183,7 +193,7 @@ def mistakes_told(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-        if isinstance(error, SyntaxError) and error.filename == str(path):
+        if isinstance(error, SyntaxError) and _same(error.filename, path):
             raise InputError(f"{path} line {error.lineno}: {what}") from error
         lines = _lines(error, path)
         if lines:
@@ -201,10 +211,14 @@ def _lines(error: BaseException, path: Path) -> list[int]:
     lines: list[int] = []
     trace = error.__traceback__
     while trace:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if _same(trace.tb_frame.f_code.co_filename, path):
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
     return lines
+
+
+def _same(filename: str | None, path: Path) -> bool:
+    return filename is not None and Path(filename).resolve() == path.resolve()
 
 
 def _is_own(value: object, module: str) -> bool:
