@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from bayeslmm.checks import InputError, InputWarning
 
@@ -14,7 +15,48 @@ INPUT_ERROR = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 2 for an input error (one line on stderr), 3 for draws that failed their checks."""
-    options = _parser().parse_args(arguments)
+    return _run(_parser().parse_args(arguments))
+
+
+def run_program(file: str, command: Literal["h2", "rg"]) -> int:
+    """Run a file that holds a program as a script: the posterior of its ``model`` alone.
+
+    The programs of `bayeslmm.models` call it, and so may a copy of one: it then is ``--model FILE:model``.
+
+    Args:
+        file: the program's ``__file__``.
+        command: which command samples it: "h2" one trait, "rg" several at once.
+    """
+    name, ours = Path(file).stem, Path(file).resolve().parent == (Path(__file__).parent / "models").resolve()
+    script = f"python -m bayeslmm.models.{name}" if ours else f"python {file}"
+    parser = argparse.ArgumentParser(
+        prog=script,
+        description=f"The posterior of {name if ours else file} by NUTS, as bayeslmm {command} gives it beside others.",
+        formatter_class=_Formatter,
+    )
+    one = command == "h2"
+    parser.set_defaults(run=_run_h2 if one else _run_rg, program=script, methods=["nuts"], se="average", mom_se="exact")
+    parser.set_defaults(model=None if ours else f"{file}:model", prior_h2=[1.0, 1.0], prior_eta=[1.0, 1.0])
+    _add_kinship_options(parser)
+    tables = _add_table_options(parser)
+    if one:
+        _add_trait_option(tables, "--trait", "columns of --pheno to analyse")
+    else:
+        _add_joint_options(tables)
+    group = parser.add_argument_group("inference")
+    if ours:
+        _add_h2_prior(group)
+    if ours and not one:
+        _add_correlation_prior(group)
+    _add_nuts_options(group)
+    _add_out_option(parser)
+    options = parser.parse_args()
+    if ours and not one and (len(options.trait) == 2) != (name == "bivariate"):
+        parser.error("--traits: two traits are what bivariate is for, and more are for multivariate")
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _show_warning
@@ -96,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bayeslmm", description="Bayesian linear mixed models for genetics: heritability with honest uncertainty."
     )
+    parser.set_defaults(program="bayeslmm")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     grm = commands.add_parser("grm", help="kinship matrix from genotypes", formatter_class=_Formatter)
@@ -108,15 +151,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_kinship_options(h2)
     _add_trait_option(_add_table_options(h2), "--trait", "columns of --pheno to analyse")
     _add_method_options(h2)
+    _add_model_option(h2)
     _add_moments_option(_add_inference_options(h2))
-    h2.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    _add_out_option(h2)
     h2.set_defaults(run=_run_h2)
 
     compare = commands.add_parser("compare", help="every method on each trait", formatter_class=_Formatter)
     _add_kinship_options(compare)
     _add_trait_option(_add_table_options(compare), "--trait", "columns of --pheno to analyse")
     _add_moments_option(_add_inference_options(compare))
-    compare.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    _add_out_option(compare)
     compare.set_defaults(run=_run_compare)
 
     rg = commands.add_parser("rg", help="genetic correlations of traits", formatter_class=_Formatter)
@@ -129,20 +173,21 @@ def _parser() -> argparse.ArgumentParser:
         choices=("mom", "reml", "nuts"),
         help="moments, restricted maximum likelihood, posterior by NUTS",
     )
+    _add_model_option(rg)
     _add_correlation_prior(_add_inference_options(rg))
-    rg.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    _add_out_option(rg)
     rg.set_defaults(run=_run_rg)
 
     scan = commands.add_parser("scan", help="tests of markers", formatter_class=_Formatter)
     _add_kinship_options(scan, tested=True)
     _add_trait_option(_add_table_options(scan), "--trait", "columns of --pheno to scan")
     _add_scan_options(scan)
-    scan.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    _add_out_option(scan)
     scan.set_defaults(run=_run_scan)
 
     simulate = commands.add_parser("simulate", help="traits with known truth", formatter_class=_Formatter)
     _add_simulation_options(simulate)
-    simulate.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the files")
+    _add_out_option(simulate)
     simulate.set_defaults(run=_run_simulate)
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
@@ -299,19 +344,35 @@ def _add_correlation_prior(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_model_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:FUNCTION",
+        help="a NumPyro program of your own for --methods nuts, in place of ours: a function of the rotated data",
+    )
+
+
 def _add_inference_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("inference")
     group.add_argument(
         "--se", choices=("average", "expected", "observed"), default="average", help="information for standard errors"
     )
+    _add_h2_prior(group)
+    _add_nuts_options(group)
+    return group
+
+
+def _add_h2_prior(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--prior-h2", nargs=2, type=float, default=[1.0, 1.0], metavar=("A", "B"), help="Beta(A, B) prior of h2"
     )
+
+
+def _add_nuts_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--chains", type=int, default=4, metavar="N", help="NUTS chains")
     group.add_argument("--draws", type=int, default=1000, metavar="N", help="kept draws of each chain")
     group.add_argument("--warmup", type=int, default=1000, metavar="N", help="adaptation steps of each chain")
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
-    return group
 
 
 def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
@@ -352,3 +413,7 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
         help="share of values lost: of all traits, or of each",
     )
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+
+
+def _add_out_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
@@ -25,7 +25,8 @@ from bayeslmm.joint_results import JointFit, draws_of_traits, joint_rows_of, pai
 from bayeslmm.models import bivariate, multivariate
 from bayeslmm.priors import BivariatePrior, JointPrior, correlation_prior
 from bayeslmm.results import Row, joined, to_table
-from bayeslmm.sampling import sample
+from bayeslmm.sampling import Program, sample
+from bayeslmm.site_results import site_rows
 from bayeslmm.spectrum import JointData
 
 JointMethod = Literal["mom", "reml", "nuts"]
@@ -76,6 +77,7 @@ def correlations(
     methods: Sequence[JointMethod] = ("mom", "reml", "nuts"),
     se_kind: Kind = "average",
     prior: JointPrior | None = None,
+    program: Program | Callable[..., None] | None = None,
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
@@ -92,6 +94,8 @@ def correlations(
         methods: which of `JOINT_METHODS`.
         se_kind: which information gives the standard errors of REML.
         prior: of NUTS: `bivariate.Prior` for two traits, `multivariate.Prior` for more.
+        program: what NUTS samples, by default `bivariate` or `multivariate`. One that is not ours brings its own prior,
+            and has rows of all its small sites, of the trait ``A:B``.
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
@@ -110,10 +114,10 @@ def correlations(
         )
     if unknown := [method for method in methods if method not in JOINT_METHODS]:
         raise InputError(f"methods must be among {', '.join(JOINT_METHODS)}, but {unknown[0]!r} was given")
-    program = bivariate if t == 2 else multivariate
-    prior = prior or program.Prior()
-    if not isinstance(prior, program.Prior):
-        raise InputError(f"the prior of {t} traits must be a {program.Prior.__name__}, but is a {type(prior).__name__}")
+    ours = bivariate if t == 2 else multivariate
+    prior = prior or ours.Prior()
+    if not isinstance(prior, ours.Prior):
+        raise InputError(f"the prior of {t} traits must be a {ours.Prior.__name__}, but is a {type(prior).__name__}")
     pairs = list(combinations(range(t), 2))
     seconds: dict[JointMethod, float] = {}
 
@@ -124,6 +128,8 @@ def correlations(
         seconds[method] = seconds.get(method, 0.0) + time.perf_counter() - begun
 
     def rows(fit: JointFit) -> list[Row]:
+        if program and isinstance(fit, DataTree):
+            return site_rows(fit, ":".join(traits))
         return joint_rows_of(fit, data, traits=traits, covariates=covariates, overlaps=both, se_kind=se_kind)
 
     both, best = overlaps(data), None
@@ -144,11 +150,11 @@ def correlations(
             else:
                 names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
                 fits[method] = sample(
-                    program,
+                    program or ours,
                     data,
                     seed=seed,
-                    prior=prior,
-                    start=program.start(data, best),
+                    prior=None if program else prior,
+                    start=None if program else ours.start(data, best),
                     chains=chains,
                     draws=draws,
                     warmup=warmup,
@@ -161,6 +167,7 @@ def correlations(
     diagnostics = None
     if isinstance(drawn, DataTree):
         diagnostics = diagnose(drawn)
+    if isinstance(drawn, DataTree) and not program:
         for one, pair in zip(about, pairs, strict=True):
             one |= _data_about(drawn, pair, rho_prior[0])
         told = {one["pair"]: _told(one) for one in about}

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from xarray import DataTree
 
+from bayeslmm.checks import examples
 from bayeslmm.priors import density_on
 
 MAX_R_HAT = 1.01
@@ -50,7 +51,9 @@ def diagnose(posterior: DataTree) -> Diagnostics:
     ess_tail = _worst(arviz_stats.ess(posterior, method="tail"), np.nanmin)
     divergences = int(posterior["sample_stats"].dataset["diverging"].sum())
     enough = MIN_ESS_PER_CHAIN * chains
+    broken = [str(name) for name, site in posterior["posterior"].data_vars.items() if not np.isfinite(site).all()]
     failures = [
+        f"draws of {examples(broken)} are not all finite" if broken else "",
         f"R-hat is {r_hat:.3f}, above {MAX_R_HAT}: the chains disagree, draw more" if r_hat > MAX_R_HAT else "",
         f"bulk ESS is {ess_bulk:.0f}, below {enough}: draw more" if ess_bulk < enough else "",
         f"tail ESS is {ess_tail:.0f}, below {enough}: draw more" if ess_tail < enough else "",
@@ -62,7 +65,7 @@ def diagnose(posterior: DataTree) -> Diagnostics:
 
 def _worst(tree: DataTree, worst: Callable[[Any], Any]) -> float:
     dataset = tree["posterior"].dataset if "posterior" in tree.children else tree.dataset
-    return float(worst([worst(values.to_numpy()) for values in dataset.data_vars.values()]))
+    return float(worst(np.concatenate([values.to_numpy().ravel() for values in dataset.data_vars.values()])))
 
 
 def prior_overlap(draws: Float[ndarray, "..."], prior: dist.Distribution, lower: float, upper: float) -> float:

@@ -16,13 +16,18 @@ from bayeslmm.job import (
     check_options,
     cohort_record,
     one_trait_prior,
+    own_program,
     read_inputs,
     settings,
     write_record,
 )
+from bayeslmm.models import univariate
+from bayeslmm.own_program import OwnProgram, guarded
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior
 from bayeslmm.results import write_hsq, write_table
+from bayeslmm.site_plots import plot_sites
+from bayeslmm.site_results import large_site_lines
 from bayeslmm.spectrum import RotatedData
 from bayeslmm.summary import result_lines
 
@@ -35,37 +40,47 @@ def run(options: argparse.Namespace) -> bool:
     """
     clock = Clock()
     prior, out = one_trait_prior(options), check_options(options)
+    own = own_program(options)
     estimates: list[pd.DataFrame] = []
     traits: dict[str, dict[str, Any]] = {}
     inputs = read_inputs(options, clock)
     for one in analysed(options, clock, inputs):
-        with clock.step("inference"):
+        with clock.step("inference"), guarded(own, one.data):
             result = heritability(
                 one.data,
                 trait=one.trait,
                 covariates=one.cohort.covariates,
                 seed=options.seed,
                 methods=options.methods,
+                program=own.program if own else univariate,
                 **settings(options, prior),
                 attrs=attributes(options, inputs.kinship, one.cohort.dropped),
                 cohort=one.cohort,
                 markers=inputs.markers,
             )
         print(f"\n{result_lines(result)}")
+        for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
+            print(line)
         estimates.append(result.estimates)
         diagnostics = asdict(result.diagnostics) if result.diagnostics else None
         traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
         with clock.step("writing"):
             write_table(pd.concat(estimates), out / "estimates.tsv")
-            _write_trait(out, result, one.data, prior)
+            _write_trait(out, result, one.data, prior, own)
     write_record(options, clock, inputs.kinship, prior, traits, out)
     print(f"\nresults are in {out}")
     return any(trait["diagnostics"]["failures"] for trait in traits.values() if trait["diagnostics"])
 
 
-def _write_trait(out: Path, result: Heritability, data: RotatedData, prior: VariancePrior) -> None:
+def _write_trait(
+    out: Path, result: Heritability, data: RotatedData, prior: VariancePrior, own: OwnProgram | None
+) -> None:
     write_hsq(out / f"{result.trait}.hsq", result.reml, data)
-    plot_heritability(result, data, prior, out / f"{result.trait}.png")
+    if own and result.posterior is not None:
+        title = f"{result.trait}: n = {len(data.s):,}, {own.path.name}:{own.name}"
+        plot_sites(result.posterior, result.estimates, title, out / f"{result.trait}.png")
+    else:
+        plot_heritability(result, data, prior, out / f"{result.trait}.png")
     if result.posterior is not None:
         with replacing(out / f"{result.trait}.posterior.nc") as temporary:
             result.posterior.to_netcdf(temporary, engine="h5netcdf")

@@ -1,6 +1,6 @@
 """The main job: one trait of one cohort through every method asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_args
 
@@ -22,7 +22,8 @@ from bayeslmm.information import Kind
 from bayeslmm.models import univariate
 from bayeslmm.priors import VariancePrior
 from bayeslmm.results import Fit, rows_of, to_table
-from bayeslmm.sampling import sample
+from bayeslmm.sampling import Program, sample
+from bayeslmm.site_results import site_rows
 from bayeslmm.spectrum import RotatedData
 
 Method = Literal["reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"]
@@ -83,6 +84,7 @@ def heritability(
     se_kind: Kind = "average",
     moments_se: MomentsSe = "exact",
     prior: VariancePrior | None = None,
+    program: Program | Callable[..., None] = univariate,
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
@@ -101,6 +103,7 @@ def heritability(
         se_kind: which information gives the standard errors of the likelihood methods.
         moments_se: whether standard errors of "mom" are those of normal data or a jackknife (which needs the cohort).
         prior: of the oracle and of NUTS.
+        program: what NUTS samples. One that is not ours brings its own prior, and has rows of all its small sites.
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
@@ -156,10 +159,10 @@ def heritability(
                 return exact.posterior(data, prior)
             case "nuts":
                 return sample(
-                    univariate,
+                    program,
                     data,
                     seed=seed,
-                    prior=prior,
+                    prior=prior if program is univariate else None,
                     chains=chains,
                     draws=draws,
                     warmup=warmup,
@@ -169,7 +172,13 @@ def heritability(
 
     fits: dict[Method, Fit] = {method: fit(method) for method in methods}
     rows = [
-        row for one in fits.values() for row in rows_of(one, data, trait=trait, covariates=covariates, se_kind=se_kind)
+        row
+        for one in fits.values()
+        for row in (
+            site_rows(one, trait)
+            if isinstance(one, DataTree) and program is not univariate
+            else rows_of(one, data, trait=trait, covariates=covariates, se_kind=se_kind)
+        )
     ]
     drawn = fits.get("nuts")
     diagnostics = diagnose(drawn) if isinstance(drawn, DataTree) else None

@@ -23,6 +23,7 @@ from bayeslmm.heritability import OF_GENOTYPES, Settings
 from bayeslmm.joint_cohort import JointCohort
 from bayeslmm.kinship import Kinship, genomic_kinship
 from bayeslmm.kinship_files import read_grm, read_kinship
+from bayeslmm.own_program import OwnProgram, file_of, load_program
 from bayeslmm.pedigree import pedigree_kinship
 from bayeslmm.priors import EffectPrior, JointPrior, VariancePrior, beta_prior, describe
 from bayeslmm.sampling import CONVENTION
@@ -98,11 +99,36 @@ def check_options(options: argparse.Namespace) -> Path:
     for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0}.items():
         if name in options and getattr(options, name) < least:
             raise InputError(f"--{name} must be at least {least}, but {getattr(options, name)} was given")
+    if getattr(options, "model", None):
+        _check_model(options)
     if options.pcs < 0:
         raise InputError(f"--pcs must be at least 0, but {options.pcs} was given")
     if options.eigen and not options.eigen.parent.is_dir():
         raise InputError(f"--eigen {options.eigen}: the folder {options.eigen.parent} does not exist")
     return output_folder(options.out)
+
+
+def _check_model(options: argparse.Namespace) -> None:
+    """Refuse options beside ``--model`` that nobody would look at."""
+    if "nuts" not in options.methods:
+        raise InputError(f"--model {options.model} is what --methods nuts samples, which was not given")
+    unread = [name for name in ("prior_h2", "prior_eta") if getattr(options, name, [1.0, 1.0]) != [1.0, 1.0]]
+    if unread and "exact" not in options.methods:
+        name = unread[0].replace("_", "-")
+        raise InputError(f"--{name} is a prior of our programs: write that of {options.model} in its file")
+
+
+def own_program(options: argparse.Namespace) -> OwnProgram | None:
+    """Load the program that ``--model`` names, and say what it is.
+
+    Raises:
+        InputError: for anything in its file that a user can mend.
+    """
+    if not options.model:
+        return None
+    own = load_program(options.model)
+    print(f"NUTS samples {own}, {own.kind}; its own prior")
+    return own
 
 
 def one_trait_prior(options: argparse.Namespace) -> VariancePrior:
@@ -195,7 +221,8 @@ def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
 
 def attributes(options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop]) -> dict[str, Any]:
     """Return what is kept with draws, so that they can be understood and repeated."""
-    return {
+    own = getattr(options, "model", None)
+    return ({"model": own, "model_sha256": sha256(file_of(own))} if own else {}) | {
         "dropped": json.dumps([asdict(drop) for drop in dropped]),
         "kinship": json.dumps({"source": kinship.source, **kinship.details}),
         "centred": int(options.centre),
@@ -226,10 +253,11 @@ def write_record(
     with clock.step("writing"):
         inputs = checksums(options)
     record = {
-        "command": ["bayeslmm", *sys.argv[1:]],
+        "command": [*options.program.split(), *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
-        "options": {name: _plain(value) for name, value in vars(options).items() if name != "run"},
-        "prior": {name: describe(value) for name, value in prior._asdict().items()},
+        "options": {name: _plain(value) for name, value in vars(options).items() if name not in ("run", "program")},
+        "prior": {name: describe(value) for name, value in prior._asdict().items()}
+        | ({"nuts": f"inside {options.model}"} if getattr(options, "model", None) else {}),
         "convention": CONVENTION,
         "loglik_convention": _LOGLIK,
         "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
@@ -291,6 +319,7 @@ def checksums(options: argparse.Namespace) -> dict[str, str]:
 def _inputs(options: argparse.Namespace) -> list[Path]:
     files = [options.pheno, options.covar, options.kinship, options.pedigree, options.fam]
     files += [getattr(options, "epistasis", None)]
+    files += [file_of(options.model)] if getattr(options, "model", None) else []
     files += [f"{options.bfile}.{suffix}" for suffix in ("bed", "bim", "fam")] if options.bfile else []
     files += [f"{options.grm}.grm.{suffix}" for suffix in ("bin", "id")] if options.grm else []
     return [Path(file) for file in files if file]

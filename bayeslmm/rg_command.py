@@ -14,14 +14,18 @@ from bayeslmm.job import (
     check_options,
     cohort_record,
     components,
+    own_program,
     read_inputs,
     spectrum_of,
     write_record,
 )
 from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.joint_plots import plot_correlations
+from bayeslmm.own_program import guarded
 from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
 from bayeslmm.results import write_table
+from bayeslmm.site_plots import plot_sites
+from bayeslmm.site_results import large_site_lines
 from bayeslmm.spectrum import JointData, Spectrum, save_spectra
 from bayeslmm.summary import correlation_lines, joint_cohort_lines
 
@@ -50,9 +54,10 @@ def run(options: argparse.Namespace) -> bool:
     clock = Clock()
     prior = _prior(options)
     out = check_options(options)
+    own = own_program(options)
     inputs = read_inputs(options, clock)
     joint = _analysed(options, clock, inputs)
-    with clock.step("inference"):
+    with clock.step("inference"), guarded(own, joint.data):
         result = correlations(
             joint.data,
             traits=joint.cohort.traits,
@@ -61,6 +66,7 @@ def run(options: argparse.Namespace) -> bool:
             methods=options.methods,
             se_kind=options.se,
             prior=prior,
+            program=own.program if own else None,
             chains=options.chains,
             draws=options.draws,
             warmup=options.warmup,
@@ -68,13 +74,20 @@ def run(options: argparse.Namespace) -> bool:
             attrs=attributes(options, inputs.kinship, joint.cohort.dropped),
         )
     print(f"\n{correlation_lines(result)}")
+    for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
+        print(line)
     with clock.step("writing"):
         if result.posterior is not None:
             with replacing(out / "posterior.nc") as temporary:
                 result.posterior.to_netcdf(temporary, engine="h5netcdf")
         write_table(result.estimates, out / "estimates.tsv")
         write_table(result.pairs, out / "pairs.tsv")
-        plot_correlations(result, out / "correlations.png")
+        if own and result.posterior is not None:
+            title = f"{', '.join(result.traits)}: {result.n:,} people, {own.path.name}:{own.name}"
+            of_all = result.estimates[result.estimates["trait"] == ":".join(result.traits)]
+            plot_sites(result.posterior, of_all, title, out / "correlations.png")
+        else:
+            plot_correlations(result, out / "correlations.png")
     record = cohort_record(joint.cohort, joint.spectrum) | {
         "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
         "pairs": result.pairs.to_dict("records"),

@@ -23,6 +23,8 @@ _METHODS: dict[str, str] = {
     "exact": "exact (sd)",
     "nuts": "NUTS (sd)",
 }
+_PARAMETERS = ("h2", "pve", "sigma2_u", "sigma2_e", "loglik")
+_MOST_LINES = 30
 _BEST_FIRST = ("nuts", "exact", "reml", "ml", "pxem", "em", "mom", "rhe", "lasso")
 
 
@@ -68,8 +70,11 @@ def result_lines(result: Heritability) -> str:
         for method, rows in table.groupby("method", sort=False)
     }
     columns["95% interval"] = dict(zip(best["parameter"], map(_interval, best.itertuples()), strict=True))
-    frame = pd.DataFrame(columns).reindex(["h2", "pve", "sigma2_u", "sigma2_e", "loglik"]).dropna(how="all").fillna("")
-    lines = [frame.to_string(), *_notes(table), _answer(result, best)]
+    # A program of the user's own has what sites it likes.
+    rows = list(dict.fromkeys([*_PARAMETERS, *table["parameter"]]))
+    frame = pd.DataFrame(columns).reindex(rows).dropna(how="all").fillna("")
+    more = [f"... and {len(frame) - _MOST_LINES} more, in estimates.tsv"] if len(frame) > _MOST_LINES else []
+    lines = [frame[:_MOST_LINES].to_string(), *more, *_notes(table), _answer(result, best)]
     return "\n".join([*lines, *_diagnostics(result.diagnostics)])
 
 
@@ -77,18 +82,20 @@ def correlation_lines(result: Correlations) -> str:
     """Return a table of several traits: a column for each method; and what is known of each pair, in sentences."""
     table = result.estimates[~result.estimates["parameter"].str.startswith("beta")]
     best = table[table["method"] == next(method for method in _BEST_FIRST if method in result.fits)]
-    keys = list(zip(best["trait"], best["parameter"], strict=True))
+    shown = pd.concat([best, table]).drop_duplicates(["trait", "parameter"])
+    keys = list(zip(shown["trait"], shown["parameter"], strict=True))
     columns: dict[str, dict[tuple[str, str], str | float]] = {
         _METHODS[str(method)]: dict(
             zip(zip(rows["trait"], rows["parameter"], strict=True), map(_cell, rows.itertuples()), strict=True)
         )
         for method, rows in table.groupby("method", sort=False)
     }
-    columns["95% interval"] = dict(zip(keys, map(_interval, best.itertuples()), strict=True))
+    columns["95% interval"] = dict(zip(keys[: len(best)], map(_interval, best.itertuples()), strict=True))
     frame = pd.DataFrame(columns).reindex(pd.MultiIndex.from_tuples(keys)).fillna("")
     lines = [frame.to_string(), *_joint_notes(table)]
     for pair in result.pairs.to_dict("records"):
-        lines += _about_pair(pair, best[(best["trait"] == pair["pair"]) & (best["parameter"] == "rho_u")].iloc[0])
+        rho_u = shown[(shown["trait"] == pair["pair"]) & (shown["parameter"] == "rho_u")]
+        lines += _about_pair(pair, rho_u.iloc[0]) if len(rho_u) else []
     lines.append("took: " + ", ".join(f"{_name(method)} {spent:.1f} s" for method, spent in result.seconds.items()))
     return "\n".join([*lines, *_diagnostics(result.diagnostics)])
 
@@ -212,7 +219,10 @@ def _range(lower: float, upper: float) -> str:
 
 
 def _answer(result: Heritability, best: pd.DataFrame) -> str:
-    row = best[best["parameter"] == "h2"].iloc[0]
+    rows = best[best["parameter"] == "h2"]
+    if rows.empty:
+        return f"the heritability of {result.trait} is not among the sites of the program: name one h2 to see it here"
+    row = rows.iloc[0]
     if pd.isna(row["lower"]):
         return f"no interval for the heritability of {result.trait} ({row['note']}): ask for another method"
     kind = "with 95% probability" if row["interval"] == "eti95" else "with 95% confidence"

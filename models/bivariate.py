@@ -92,3 +92,9 @@ def _score(prior: dist.Distribution) -> ComposeTransform:
     width = support.upper_bound - support.lower_bound
     to_unit = AffineTransform(-support.lower_bound / width, 1 / width, domain=support)
     return ComposeTransform([to_unit, _Probit()])
+
+
+if __name__ == "__main__":
+    from bayeslmm.cli import run_program
+
+    raise SystemExit(run_program(__file__, "rg"))

@@ -190,3 +190,9 @@ def _guess(white: JointData) -> tuple[np.ndarray, np.ndarray]:
         missing = np.concatenate([np.repeat([False, True], [c, m]) for c, m in zip(X, E, strict=True)])
         precision = np.asarray(fit.root @ fit.root.T)[np.ix_(missing, missing)]
         return np.asarray(fit.coefficients)[missing], np.linalg.cholesky(precision)
+
+
+if __name__ == "__main__":
+    from bayeslmm.cli import run_program
+
+    raise SystemExit(run_program(__file__, "rg"))

@@ -101,3 +101,9 @@ def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) ->
     funnel where h2 nears 1.
     """
     return AffineTransform(jnp.asarray(ready.least_squares), jnp.sqrt(sigma2_u * ready.along + sigma2_e))
+
+
+if __name__ == "__main__":
+    from bayeslmm.cli import run_program
+
+    raise SystemExit(run_program(__file__, "h2"))

@@ -1,0 +1,261 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.image import imread
+from numpy.testing import assert_allclose
+
+from bayeslmm.cli import main
+from conftest import ROOT
+
+HEAD = """\
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from bayeslmm import likelihood
+
+
+def own(data):
+    sigma2_u = numpyro.sample("sigma2_u", dist.HalfNormal(2.0))
+"""
+REST = """\
+    sigma2_e = numpyro.sample("sigma2_e", dist.HalfNormal(2.0))
+    mean = numpyro.sample("mean", dist.Normal(0.0, 10.0))
+    numpyro.sample("y", likelihood.univariate(data.s, data.X[:, 0] * mean, sigma2_u, sigma2_e), obs=data.Y[:, 0])
+"""
+SHORT = ["--chains", "2", "--draws", "50", "--warmup", "50"]
+
+
+def table(folder):
+    return pd.read_csv(folder / "estimates.tsv", sep="\t", keep_default_na=False, na_values="NA")
+
+
+@pytest.fixture
+def toy(plink, tmp_path, rng):
+    """Thirty people with two traits, in files; the second trait is missing for one of them."""
+    prefix, G, ids = plink
+    g = np.where(np.isnan(G), 0, G) @ rng.standard_normal((50, 2)) / 5 + rng.standard_normal((30, 2))
+    rows = enumerate(zip(ids, g, strict=True))
+    lines = [f"{name} {x:.4f} {'NA' if i == 4 else f'{y:.4f}'}" for i, (name, (x, y)) in rows]
+    (tmp_path / "pheno.txt").write_text("\n".join(["IID x y", *lines]) + "\n")
+    return ["--bfile", str(prefix), "--pheno", str(tmp_path / "pheno.txt"), "--out", str(tmp_path / "out")], tmp_path
+
+
+def test_the_program_of_the_docs_equals_the_reference_quadrature(gryphon_reference, write, tmp_path, capsys):
+    """MCMCglmm's priors V = 1, nu = 0.002."""
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "terms.md").read_text(), flags=re.DOTALL)
+    own, folder, out = write("inverse_gammas.py", text), ROOT / "validation" / "data" / "gryphon", tmp_path / "out"
+    arguments = ["h2", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
+    arguments += ["--trait", "BWT", "--model", f"{own}:model", "--methods", "reml", "nuts", "--out", str(out)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "inverse_gammas.py:model, a bare function: its chains start at random; its own prior" in printed
+    assert "heritability of BWT: 0.4" in printed
+    estimates = table(out)
+    nuts = estimates[estimates["method"] == "nuts"].set_index("parameter")
+    assert set(nuts.index) == {"h2", "sigma2_u", "sigma2_e", "beta[0]"}
+    reference = gryphon_reference["bayes_exact"]["fits"]["gryphon_birth_weight~1"]["IG_0p001"]
+    for name, key in (("h2", "h2"), ("sigma2_u", "vg"), ("sigma2_e", "ve")):
+        found, expected = nuts.loc[name], reference[key]
+        assert abs(found["estimate"] - expected["mean"]) < 0.09 * expected["sd"]  # 4 Monte Carlo errors at ESS 2,000
+        assert_allclose(found["se"], expected["sd"], rtol=0.08)
+        assert_allclose(
+            [found["lower"], found["upper"]], [expected["q025"], expected["q975"]], atol=0.2 * expected["sd"]
+        )
+        assert found["r_hat"] < 1.01
+        assert found["ess_bulk"] > 1000
+    assert imread(out / "BWT.png").shape == (1340, 1500, 4)  # four numbers
+    draws = xr.open_datatree(out / "BWT.posterior.nc", engine="h5netcdf")
+    assert draws["posterior"]["h2"].shape == (4, 1000)
+    assert draws.attrs["model"] == f"{own}:model"
+    record = json.loads((out / "run.json").read_text())
+    assert record["inputs_sha256"][str(own)] == draws.attrs["model_sha256"]
+    assert record["prior"]["nuts"] == f"inside {own}:model"
+
+
+def test_a_copy_of_our_program_draws_what_ours_draws(toy, capsys):
+    base, folder = toy
+    shutil.copy(ROOT / "models" / "univariate.py", folder / "alike.py")
+    own = ["--model", f"{folder / 'alike.py'}:model", "--methods", "nuts"]
+    main(["h2", *base, "--trait", "x", *SHORT, *own])
+    assert "alike.py:model, with its own dimensions and starting values" in capsys.readouterr().out
+    found = table(folder / "out").set_index("parameter")
+    main(["h2", *base, "--trait", "x", *SHORT, "--methods", "nuts"])
+    ours = table(folder / "out").set_index("parameter")
+    assert set(found.index) == {*ours.index, "sigma2_p", "b[0]", "b_base[0]"}
+    assert "heritability of x: " in capsys.readouterr().out
+    for column in ("estimate", "se", "lower", "upper", "r_hat"):
+        assert_allclose(found.loc[ours.index, column], ours[column], rtol=1e-9)
+
+
+def test_failed_diagnostics_exit_with_3(toy, write, capsys):
+    base, folder = toy
+    lost = '    numpyro.deterministic("lost", jnp.log(mean))\n'
+    lost += '    numpyro.deterministic("k_scale", data.k_scale * 1.0)\n'
+    lost += '    numpyro.deterministic("many", jnp.outer(data.s, data.s) * mean)\n'
+    own = f"{write('own.py', HEAD + REST + lost)}:own"
+    few = ["--chains", "1", "--draws", "20", "--warmup", "10", "--methods", "nuts"]
+    assert main(["h2", *base, "--trait", "x", "--model", own, *few]) == 3
+    printed = capsys.readouterr().out
+    assert "DIAGNOSTICS FAILED: one chain only" in printed
+    assert "DIAGNOSTICS FAILED: draws of lost are not all finite" in printed
+    assert "the site many, of shape (30, 30), is kept with the draws alone" in printed
+    assert {"x.posterior.nc", "x.png", "run.json"} < {path.name for path in (folder / "out").iterdir()}
+    assert "the heritability of x is not among the sites of the program" in printed
+    notes = table(folder / "out").set_index("parameter")["note"]
+    assert notes["lost"] == "some draws are not finite"
+    assert notes["k_scale"] == "constant"
+
+
+TWO = """\
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from bayeslmm import likelihood
+
+
+def two(data):
+    sd = numpyro.sample("sd", dist.HalfNormal(2.0).expand([2, 2]).to_event(2))
+    rho_u = numpyro.sample("rho_u", dist.Uniform(-1.0, 1.0))
+    Gamma_u = jnp.outer(sd[0], sd[0]) * (rho_u + (1 - rho_u) * jnp.eye(2))
+    y = likelihood.multivariate(data.s, jnp.zeros_like(data.Y), Gamma_u, jnp.diag(sd[1] ** 2))
+    numpyro.sample("y", y, obs=data.Y)
+"""
+
+
+def test_two_traits_take_a_program(toy, write, capsys):
+    base, folder = toy
+    own = ["--model", f"{write('own.py', TWO)}:two"]
+    both = ["rg", *base, "--traits", "x", "y", *own, *SHORT, "--methods", "reml", "nuts"]
+    assert main(both) == 2
+    assert (
+        "takes the 1 missing values for 0, since it does not look at data.E: use --complete" in capsys.readouterr().err
+    )
+    assert main([*both, "--complete-only"]) in (0, 3)
+    assert "genetic correlation of x and y: " in capsys.readouterr().out
+    estimates = table(folder / "out").query("method == 'nuts'")
+    assert set(estimates["trait"]) == {"x:y"}
+    assert list(estimates["parameter"]) == ["rho_u", "sd[0,0]", "sd[0,1]", "sd[1,0]", "sd[1,1]"]
+    assert imread(folder / "out" / "correlations.png").shape == (1660, 1500, 4)
+
+
+WRONG = {
+    "nothing.py:own": (None, "nothing.py does not exist: check the name and the folder"),
+    "own.py": ("", "--model must be FILE.py:FUNCTION, such as own.py:model, but"),
+    "own.txt:own": (HEAD + REST, "own.txt is no Python file: its name must end in .py"),
+    "own.py:other": (HEAD + REST, "own.py has no function 'other'; it has own"),
+    "syntax.py:own": ("def own(data:\n", "syntax.py line 1: SyntaxError: "),
+    "raises.py:own": ("import numpyro\n\n1 / 0\n", "raises.py line 3: ZeroDivisionError: division by zero"),
+    "signature.py:own": (
+        "def own(data, prior):\n    pass\n",
+        "signature.py: own must be callable as own(data), a prior being a second argument with a default, but its "
+        "signature is own(data, prior) (missing a required argument: 'prior')",
+    ),
+    "name.py:own": (HEAD + "    x = sigma2_U\n" + REST, "name.py line 10: NameError: name 'sigma2_U' is not defined"),
+    "attribute.py:own": (HEAD + "    data.K\n" + REST, "attribute.py line 10: AttributeError: 'RotatedData'"),
+    "column.py:own": (
+        HEAD + REST.replace("data.Y[:, 0]", "data.Y"),
+        "what the site 'y' observes has shape (30, 1), but its distribution (30,): they must be the same",
+    ),
+    "shapes.py:own": (HEAD + REST.replace("data.X[:, 0]", "data.X[:3, 0]"), "shapes.py line 12: Type"),
+    "prior.py:own": (HEAD + REST.replace(", obs=data.Y[:, 0]", ""), "prior.py:own observes nothing: numpyro.sample("),
+    "empty.py:own": ("def own(data):\n    pass\n", "empty.py:own samples nothing: "),
+    "discrete.py:own": (
+        HEAD + REST + '    numpyro.sample("k", dist.Poisson(3.0))\n',
+        "the site 'k' is discrete, and NUTS samples continuous ones",
+    ),
+    "slash.py:own": (
+        HEAD + REST + '    numpyro.deterministic("a/b", mean)\n',
+        "the site 'a/b' has a / in its name, which ArviZ has another use for",
+    ),
+    "nowhere.py:own": (
+        HEAD + REST + '    numpyro.factor("wall", -jnp.inf)\n',
+        "nowhere.py: no values were found at which the program has a finite density, in 100 random tries",
+    ),
+    "dims.py:model": (
+        HEAD.replace("own(", "model(") + REST + 'DIMS = {"mean": ["a", "b"]}\n\n\ndef start(data):\n    '
+        'return {"sigma2_u": 1.0, "sigma2_e": 1.0, "mean": 0.0}\n',
+        "DIMS says ['a', 'b'] of the site 'mean', whose shape is ()",
+    ),
+    "sizes.py:model": (
+        HEAD.replace("own(", "model(") + REST + '    numpyro.deterministic("Z", jnp.ones(3))\n'
+        'DIMS = {"Z": ["trait"]}\n\n\ndef start(data):\n    return {"sigma2_u": 1.0, "sigma2_e": 1.0, "mean": 0.0}\n',
+        "DIMS says ['trait'] of the site 'Z', whose shape is (3,); trait has 1",
+    ),
+    "start.py:model": (
+        HEAD.replace("own(", "model(") + REST + "DIMS = {}\n\n\ndef start(data):\n    return {'mean': 0.0}\n",
+        "start(data) must return a value of each sampled site, but lacks 'sigma2_u'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reference", WRONG)
+def test_wrong_programs_are_one_line(toy, write, capsys, monkeypatch, reference):
+    base, folder = toy
+    monkeypatch.chdir(folder)
+    text, message = WRONG[reference]
+    if text is not None:
+        write(reference.partition(":")[0], text)
+    own = ["--model", reference, "--methods", "nuts"]
+    assert main(["h2", *base, "--trait", "x", *own]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "reml"], "own.py:own is what --methods nuts samples, which was not given"),
+        (["--methods", "nuts", "--prior-h2", "2", "2"], "--prior-h2 is a prior of our programs: write that of"),
+    ],
+)
+def test_options_that_nobody_would_look_at_are_refused(toy, write, capsys, options, message):
+    base, _ = toy
+    assert main(["h2", *base, "--trait", "x", "--model", f"{write('own.py', HEAD + REST)}:own", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def run(*command, cwd=ROOT):
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize("name", ["univariate", "bivariate"])
+def test_our_programs_say_what_they_take(name):
+    told = run("-m", f"bayeslmm.models.{name}", "--help")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(f"usage: python -m bayeslmm.models.{name} [-h]")
+    assert "--prior-h2" in told.stdout
+    assert ("--prior-eta" in told.stdout) == (name == "bivariate")
+    assert "--methods" not in told.stdout
+
+
+def test_our_programs_run_as_scripts(toy):
+    base, folder = toy
+    done = run("-m", "bayeslmm.models.univariate", *base, "--trait", "x", *SHORT, "--prior-h2", "3000", "7000")
+    assert done.returncode in (0, 3), done.stderr
+    estimates = table(folder / "out")
+    assert set(estimates["method"]) == {"nuts"}
+    assert_allclose(estimates.set_index("parameter").loc["h2", "estimate"], 0.3, atol=5e-3)
+    record = json.loads((folder / "out" / "run.json").read_text())
+    assert record["command"][:4] == ["python", "-m", "bayeslmm.models.univariate", "--bfile"]
+    refused = run("-m", "bayeslmm.models.multivariate", *base, "--traits", "x", "y")
+    assert refused.returncode == 2
+    assert "two traits are what bivariate is for, and more are for multivariate" in refused.stderr
+
+
+def test_a_copy_runs_as_a_script(toy):
+    base, folder = toy
+    shutil.copy(ROOT / "models" / "univariate.py", folder / "alike.py")
+    assert run("alike.py", "--help", cwd=folder).stdout.startswith("usage: python alike.py [-h]")
+    done = run("alike.py", *base, "--trait", "z", cwd=folder)
+    assert "NUTS samples alike.py:model, with its own dimensions" in done.stdout
+    assert "has no column 'z'" in done.stderr
