@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bayeslmm.calibration import rank_ecdf
-from bayeslmm.coverage import LABELS, LEVEL
+from bayeslmm.coverage import LABELS, LEVEL, OVER_PRIOR
 from bayeslmm.files import replacing
 from bayeslmm.plots import BLUE, GREEN, GREY, ORANGE
 
@@ -123,5 +123,7 @@ def _places(table: pd.DataFrame) -> list[tuple[float, dict[Any, Any], str, str]]
 
 def _mark_truths(ax: Axes, table: pd.DataFrame) -> None:
     truths = list(dict.fromkeys(table["h2"]))
-    ax.set_xticks(range(len(truths)), [f"{h2:g}" for h2 in truths])
-    ax.set(xlabel="true h2", xlim=(-0.5, len(truths) - 0.5))
+    ax.set_xticks(range(len(truths)), ["prior" if h2 == OVER_PRIOR else f"{h2:g}" for h2 in truths])
+    ax.set(
+        xlabel="true h2 (prior: drawn from it)" if OVER_PRIOR in truths else "true h2", xlim=(-0.5, len(truths) - 0.5)
+    )

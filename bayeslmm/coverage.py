@@ -7,11 +7,11 @@ loss of generality: no interval of h2 changes with either.
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 from scipy.stats import norm
 
@@ -36,6 +36,8 @@ LEVEL = 0.95
 _BATCH = 25
 _NEAR = 1e-6  # of the boundary, where GCTA stops and prints its standard error
 _SEED_OF_INVERSION = 2016
+OVER_PRIOR = "prior"
+"""In place of a true h2: each data set draws its own from the prior."""
 
 Interval = tuple[float, float]
 
@@ -58,15 +60,15 @@ def design(data: RotatedData) -> Design:
 
 
 def coverage_tasks(
-    h2: Sequence[float], datasets: int, *, seed: int, prior_h2: tuple[float, float] = (1.0, 1.0)
+    h2: Sequence[float | str], datasets: int, *, seed: int, prior_h2: tuple[float, float] = (1.0, 1.0)
 ) -> list[Task]:
     """Return tasks of `simulated_intervals`, 25 data sets each.
 
     Args:
-        h2: the true values.
+        h2: the true values, or `OVER_PRIOR`.
         datasets: for each true value; the first of more are those of fewer.
         seed: of the traits.
-        prior_h2: of the posterior, Beta(a, b).
+        prior_h2: Beta(a, b), of the posterior and of `OVER_PRIOR`.
     """
     return [
         {
@@ -81,14 +83,17 @@ def coverage_tasks(
     ]
 
 
-def simulated_intervals(task: Task, design: Design) -> list[dict[str, Interval]]:
-    """Simulate the traits of a task and return all intervals of each."""
-    distribution, prior = _distribution(design.mu.tobytes()), VariancePrior(h2=beta_prior(*task["prior_h2"]))
-    found: list[dict[str, Interval]] = []
+def simulated_intervals(task: Task, design: Design) -> list[dict[str, Any]]:
+    """Simulate the traits of a task; return the true ``h2`` of each and its ``intervals`` by method."""
+    s, prior = design.data.s, VariancePrior(h2=beta_prior(*task["prior_h2"]))
+    distribution = _distribution(design.mu.tobytes())
+    found: list[dict[str, Any]] = []
     for number in range(task["first"], task["first"] + task["count"]):
         rng = np.random.default_rng(np.random.SeedSequence(task["seed"], spawn_key=(number,)))
-        y = np.sqrt(task["h2"] * design.data.s + 1 - task["h2"]) * rng.standard_normal(len(design.data.s))
-        found.append(intervals(design.data._replace(Y=y[:, None]), distribution, prior))
+        z = rng.standard_normal(len(s))
+        h2 = float(rng.beta(*task["prior_h2"])) if task["h2"] == OVER_PRIOR else task["h2"]
+        data = design.data._replace(Y=(np.sqrt(h2 * s + 1 - h2) * z)[:, None])
+        found.append({"h2": h2, "intervals": intervals(data, distribution, prior)})
     return found
 
 
@@ -121,8 +126,8 @@ def shortest(marginal: Marginal) -> Interval:
     return float(lower[best]), float(upper[best])
 
 
-def coverage_table(tasks: Sequence[Task], results: Sequence[Sequence[dict[str, Sequence[float]]]]) -> pd.DataFrame:
-    """Summarise results of `simulated_intervals`: a row for each true h2 and method.
+def coverage_table(tasks: Sequence[Task], results: Sequence[Sequence[dict[str, Any]]]) -> pd.DataFrame:
+    """Summarise results of `simulated_intervals`: a row for each true h2, or `OVER_PRIOR`, and method.
 
     Returns:
         Columns h2, method, datasets, coverage, se (binomial), too_high and too_low (shares of intervals that lie above
@@ -131,24 +136,24 @@ def coverage_table(tasks: Sequence[Task], results: Sequence[Sequence[dict[str, S
     rows = []
     for h2 in dict.fromkeys(task["h2"] for task in tasks):
         found = [one for task, result in zip(tasks, results, strict=True) if task["h2"] == h2 for one in result]
+        truth = np.array([one["h2"] for one in found])
         for method in LABELS:
-            lower, upper = np.array([one[method] for one in found], dtype=float).T
-            rows.append({"h2": h2, "method": method, **_summary(lower, upper, h2)})
+            lower, upper = np.array([one["intervals"][method] for one in found], dtype=float).T
+            holds, none = float(((lower <= truth) & (truth <= upper)).mean()), np.isnan(lower)
+            rows.append(
+                {
+                    "h2": h2,
+                    "method": method,
+                    "datasets": len(found),
+                    "coverage": holds,
+                    "se": float(np.sqrt(holds * (1 - holds) / len(found))),
+                    "too_high": float((lower > truth).mean()),
+                    "too_low": float((upper < truth).mean()),
+                    "width": float((upper - lower)[~none].mean()) if not none.all() else float("nan"),
+                    "none": float(none.mean()),
+                }
+            )
     return pd.DataFrame(rows)
-
-
-def _summary(lower: Float[ndarray, " m"], upper: Float[ndarray, " m"], h2: float) -> dict[str, float]:
-    holds = float(((lower <= h2) & (h2 <= upper)).mean())
-    none = np.isnan(lower)
-    return {
-        "datasets": len(lower),
-        "coverage": holds,
-        "se": float(np.sqrt(holds * (1 - holds) / len(lower))),
-        "too_high": float((lower > h2).mean()),
-        "too_low": float((upper < h2).mean()),
-        "width": float((upper - lower)[~none].mean()) if not none.all() else float("nan"),
-        "none": float(none.mean()),
-    }
 
 
 def _wald(fit: Estimate, data: RotatedData, kind: information.Kind) -> Interval:

@@ -112,7 +112,7 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
                     threads_per_worker=1,
                     processes=True,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     env=_ONE_THREAD,
                     silence_logs=logging.ERROR,
                 )

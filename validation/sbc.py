@@ -11,7 +11,7 @@ import math
 import time
 from importlib.metadata import version
 
-import numpy as np
+import pandas as pd
 import study
 
 from bayeslmm.calibration import bivariate_ranks, calibration_table, calibration_tasks, univariate_ranks
@@ -26,9 +26,7 @@ def main() -> None:
     claim = (__doc__ or "").splitlines()[0]
     options = study.options(claim)
     begun = time.perf_counter()
-    mice, gryphons = (study.mice(40), study.gryphons(40)) if options.smoke else (study.mice(1000), study.gryphons())
-    one = mice[0].rotate(np.zeros((len(mice[1]), 1)), mice[1])
-    two = gryphons[0].rotate_jointly(np.zeros((len(gryphons[1]), 2)), [gryphons[1]] * 2)
+    one, two = (study.mice(40), study.gryphons(40)) if options.smoke else (study.mice(1000), study.gryphons())
     record, titles, lines = {}, {}, [f"# {claim.removeprefix('Claim: ')}", "", "Made by `validation/sbc.py`."]
     for name, function, design, datasets in (
         ("univariate", univariate_ranks, one, 1000),
@@ -55,7 +53,7 @@ def main() -> None:
     study.write(options.out, "sbc", record, lines)
 
 
-def _rows(table) -> list[str]:
+def _rows(table: pd.DataFrame) -> list[str]:
     head = ["| quantity | rank ECDF | coverage of the 95% interval | median width | median ESS of 2,000 draws |"]
     return [*head, "|---|---|---|---|---|"] + [
         f"| {row.quantity} | {'inside' if row.inside else 'OUTSIDE'} | {row.coverage:.3f} ± {row.se:.3f} "

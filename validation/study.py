@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
+from scipy.linalg import eigvalsh_tridiagonal
 
 import bayeslmm as bl
 from bayeslmm.files import output_folder, replacing
+from bayeslmm.spectrum import JointData, RotatedData
 
 VALIDATION = Path(__file__).resolve().parent
 MICE = VALIDATION / "data" / "mouse_hs1940"
@@ -30,21 +31,39 @@ def options(claim: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def mice(n: int) -> tuple[bl.Spectrum, ndarray]:
-    """Return the spectrum of n mice drawn at random and their covariates: intercept and sex."""
-    kinship = bl.genomic_kinship(MICE / "mouse_hs1940")
+def mice(n: int) -> RotatedData:
+    """Return n mice drawn at random: the spectrum of their kinship, intercept and sex, and a trait of zeros."""
     people = bl.measure(bl.read_table(MICE / "covar.tsv"), ["sex"])
-    (cohort,) = bl.align(kinship, people)
+    (cohort,) = bl.align(bl.genomic_kinship(MICE / "mouse_hs1940"), people)
     drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(cohort.ids), n, replace=False))
     X = np.column_stack([np.ones(n), cohort.Y[drawn]])
-    return bl.decompose(cohort.K[np.ix_(drawn, drawn)]), X
+    return bl.decompose(cohort.K[np.ix_(drawn, drawn)]).rotate(np.zeros((n, 1)), X)
 
 
-def gryphons(n: int | None = None) -> tuple[bl.Spectrum, ndarray]:
-    """Return the spectrum of the gryphons with a birth weight, all or the first n, and an intercept."""
+def gryphons(n: int | None = None) -> JointData:
+    """Return the gryphons with a birth weight, all or the first n: pedigree, intercept, and two traits of zeros."""
     people = bl.measure(bl.read_table(GRYPHONS / "pheno.tsv"), ["BWT"])
     (cohort,) = bl.align(bl.pedigree_kinship(GRYPHONS / "pedigree.csv"), people)
-    return bl.decompose(cohort.K[:n, :n]), cohort.X[:n]
+    X = cohort.X[:n]
+    return bl.decompose(cohort.K[:n, :n]).rotate_jointly(np.zeros((len(X), 2)), [X, X])
+
+
+def unrelated(n: int, markers: int) -> RotatedData:
+    """Return n unrelated people: K from independent markers, an intercept, and a trait of zeros.
+
+    With normal genotypes p K is a Wishart matrix: its eigenvalues are those of a random bidiagonal matrix times its
+    transpose, and its eigenvectors have no preferred direction.
+
+    Source: Dumitriu and Edelman (2002), doi:10.1063/1.1507823, section III B.
+    """
+    rng = np.random.default_rng(_SEED_OF_PEOPLE)
+    diagonal = np.sqrt(rng.chisquare(markers - np.arange(n)))
+    below = np.sqrt(rng.chisquare(n - 1 - np.arange(n - 1)))
+    squares = diagonal**2 + np.concatenate([[0.0], below**2])
+    s = eigvalsh_tridiagonal(squares, diagonal[:-1] * below) / markers
+    direction = rng.standard_normal(n)
+    ones = direction * np.sqrt(n) / np.linalg.norm(direction)
+    return RotatedData(s, np.zeros((n, 1)), ones[:, None], float(s.mean() - s @ ones**2 / n**2))
 
 
 def write(out: Path, name: str, record: Mapping[str, Any], lines: list[str]) -> None:
