@@ -46,7 +46,7 @@ def plot_coverage(tables: Mapping[str, pd.DataFrame], path: str | Path) -> None:
         draw_coverage(above, table, title)
         draw_width(below, table)
     handles, labels = columns[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(tables) + 1)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

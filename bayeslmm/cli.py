@@ -66,6 +66,13 @@ def _run_scan(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_calibrate(options: argparse.Namespace) -> int:
+    from bayeslmm.calibrate_command import run
+
+    run(options)
+    return 0
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
@@ -132,6 +139,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_scan_options(scan)
     scan.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     scan.set_defaults(run=_run_scan)
+
+    calibrate = commands.add_parser(
+        "calibrate", help="what intervals of h2 are worth with your people, before a trait", formatter_class=_Formatter
+    )
+    _add_kinship_options(calibrate)
+    _add_table_options(calibrate).add_argument(
+        "--trait", required=True, nargs=1, metavar="NAME", help="who has it is analysed; its values are not used"
+    )
+    _add_study_options(calibrate)
+    calibrate.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    calibrate.set_defaults(run=_run_calibrate)
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
     demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
@@ -300,3 +318,15 @@ def _add_inference_options(parser: argparse.ArgumentParser) -> argparse._Argumen
     group.add_argument("--warmup", type=int, default=1000, metavar="N", help="adaptation steps of each chain")
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
     return group
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("simulated traits")
+    group.add_argument("--h2", nargs="+", type=float, default=[0.05, 0.2, 0.5, 0.8], metavar="H2", help="true values")
+    group.add_argument("--datasets", type=int, default=200, metavar="N", help="simulated traits for each")
+    group.add_argument(
+        "--prior-h2", nargs=2, type=float, default=[1.0, 1.0], metavar=("A", "B"), help="Beta(A, B) prior of h2"
+    )
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    group.add_argument("--workers", type=int, default=2, metavar="N", help="processes on this machine")
+    group.add_argument("--cluster", default="local", metavar="ADDRESS", help="or tcp://HOST:PORT of a Dask scheduler")

@@ -59,11 +59,7 @@ def run_tasks[S](
         InputError: without Dask, for an address at which no scheduler with workers answers, or if a task kills its
             workers again and again.
     """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, but {workers} was given")
-    if cluster != "local" and not cluster.startswith(("tcp://", "tls://")):
-        raise InputError(f"cluster must be 'local' or the address tcp://HOST:PORT of a scheduler, but is {cluster!r}")
-    _check_dask()
+    check_engine(cluster, workers)
     from dask.tokenize import tokenize
     from distributed import KilledWorker, as_completed
 
@@ -94,6 +90,22 @@ def run_tasks[S](
                 bar.update()
     # Read back, so that a result is the same whether it is new or from a checkpoint.
     return [json.loads(path.read_text())["result"] for path in paths]
+
+
+def check_engine(cluster: str, workers: int) -> None:
+    """Refuse what `run_tasks` could not run on, before anything is computed.
+
+    Raises:
+        InputError: no worker, no address, or no Dask.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, but {workers} was given")
+    if cluster != "local" and not cluster.startswith(("tcp://", "tls://")):
+        raise InputError(f"cluster must be 'local' or the address tcp://HOST:PORT of a scheduler, but is {cluster!r}")
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise InputError("parallel studies need Dask: pip install 'bayeslmm[studies]'") from None
 
 
 @contextmanager
@@ -130,10 +142,3 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
 
 def _same[S](shared: S) -> S:
     return shared
-
-
-def _check_dask() -> None:
-    try:
-        import distributed  # noqa: F401
-    except ImportError:
-        raise InputError("parallel studies need Dask: pip install 'bayeslmm[studies]'") from None

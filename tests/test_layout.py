@@ -7,16 +7,18 @@ import pytest
 from conftest import ROOT
 
 ORDER = [
-    "checks", "progress", "files", "tables", "marker_filters", "genotypes", "dosages", "kinship", "kinship_files",
-    "pedigree", "design", "cohort",
+    "checks", "progress", "files", "engine", "tables", "marker_filters", "genotypes", "dosages", "kinship",
+    "kinship_files", "pedigree", "design", "cohort",
     "joint_cohort", "spectrum", "precision", "parameters", "small_matrices", "likelihood", "priors",
     "estimators.estimate", "estimators.traces", "estimators.variance_ratio", "estimators.ml", "estimators.reml",
     "estimators.em", "ratio_grid", "marker_gains", "scan",
     "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_moments",
     "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions", "sampling", "models.univariate",
     "models.multivariate", "models.bivariate", "diagnostics", "results", "joint_results", "heritability",
-    "correlations", "compare", "plots", "joint_plots", "summary", "job", "h2_command", "compare_command",
-    "rg_command", "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command", "cli",
+    "correlations", "compare", "plots", "joint_plots",
+    "coverage", "calibration", "calibration_plots", "summary", "job", "h2_command", "compare_command",
+    "rg_command", "calibrate_command", "epistasis", "scan_table", "cohort_scan",
+    "scan_parts", "scan_plots", "scan_command", "cli",
     "__main__",
 ]  # fmt: skip
 

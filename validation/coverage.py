@@ -28,7 +28,7 @@ def main() -> None:
     options = study.options(claim)
     begun = time.perf_counter()
     if options.smoke:
-        designs = {"40 mice": (study.mice(40), 2)}
+        designs = {"40 gryphons": (study.smoke()[0], 1)}
     else:
         designs = {
             "200 mice": (study.mice(200), 400),

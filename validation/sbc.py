@@ -26,7 +26,7 @@ def main() -> None:
     claim = (__doc__ or "").splitlines()[0]
     options = study.options(claim)
     begun = time.perf_counter()
-    one, two = (study.mice(40), study.gryphons(40)) if options.smoke else (study.mice(1000), study.gryphons())
+    one, two = study.smoke() if options.smoke else (study.mice(1000), study.gryphons())
     record, titles, lines = {}, {}, [f"# {claim.removeprefix('Claim: ')}", "", "Made by `validation/sbc.py`."]
     for name, function, design, datasets in (
         ("univariate", univariate_ranks, one, 1000),

@@ -28,7 +28,9 @@ def options(claim: str) -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="some data sets of some people: does it run?")
     parser.add_argument("--out", type=Path, default=VALIDATION / "results", metavar="DIR", help="folder of the results")
     parser.add_argument("--work", type=Path, default=VALIDATION / "work", metavar="DIR", help="folder of checkpoints")
-    return parser.parse_args()
+    found = parser.parse_args()
+    output_folder(found.out)
+    return found
 
 
 def mice(n: int) -> RotatedData:
@@ -38,6 +40,12 @@ def mice(n: int) -> RotatedData:
     drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(cohort.ids), n, replace=False))
     X = np.column_stack([np.ones(n), cohort.Y[drawn]])
     return bl.decompose(cohort.K[np.ix_(drawn, drawn)]).rotate(np.zeros((n, 1)), X)
+
+
+def smoke() -> tuple[RotatedData, JointData]:
+    """Return 40 gryphons for one trait and for two."""
+    two = gryphons(40)
+    return RotatedData(two.s, two.Y[:, :1], two.X[0], two.k_scale), two
 
 
 def gryphons(n: int | None = None) -> JointData:
@@ -68,7 +76,6 @@ def unrelated(n: int, markers: int) -> RotatedData:
 
 def write(out: Path, name: str, record: Mapping[str, Any], lines: list[str]) -> None:
     """Write NAME.json and NAME.md, and print the latter."""
-    output_folder(out)
     with replacing(out / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
     with replacing(out / f"{name}.md") as temporary:
