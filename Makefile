@@ -1,11 +1,11 @@
-# make demo  the main job on real data        make test  the tests
+# make demo  the main job on real data        make test  the tests        make validate  the studies (up to an hour)
 # Both create .venv first, if it is not there or pyproject.toml has changed.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.14 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check validate clean
 
 demo: .venv/installed
 	$(BIN)/bayeslmm demo --out demo-results
@@ -17,6 +17,10 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+validate: .venv/installed
+	$(BIN)/python validation/sbc.py
+	$(BIN)/python validation/coverage.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "bayeslmm needs Python 3.12 or newer, and none was found as python3, python3.12," \

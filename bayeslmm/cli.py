@@ -115,6 +115,13 @@ def _run_simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_calibrate(options: argparse.Namespace) -> int:
+    from bayeslmm.calibrate_command import run
+
+    run(options)
+    return 0
+
+
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
@@ -189,6 +196,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulation_options(simulate)
     _add_out_option(simulate)
     simulate.set_defaults(run=_run_simulate)
+
+    calibrate = commands.add_parser(
+        "calibrate", help="what intervals of h2 are worth with your people, before a trait", formatter_class=_Formatter
+    )
+    _add_kinship_options(calibrate)
+    _add_table_options(calibrate).add_argument(
+        "--trait", required=True, nargs=1, metavar="NAME", help="who has it is analysed; its values are not used"
+    )
+    _add_study_options(calibrate)
+    _add_out_option(calibrate)
+    calibrate.set_defaults(run=_run_calibrate)
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=_Formatter)
     demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
@@ -417,3 +435,13 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_out_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("simulated traits")
+    group.add_argument("--h2", nargs="+", type=float, default=[0.05, 0.2, 0.5, 0.8], metavar="H2", help="true values")
+    group.add_argument("--datasets", type=int, default=200, metavar="N", help="simulated traits for each")
+    _add_h2_prior(group)
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    group.add_argument("--workers", type=int, default=2, metavar="N", help="processes on this machine")
+    group.add_argument("--cluster", default="local", metavar="ADDRESS", help="or tcp://HOST:PORT of a Dask scheduler")

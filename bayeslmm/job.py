@@ -96,7 +96,7 @@ def check_options(options: argparse.Namespace) -> Path:
         raise InputError(
             "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
         )
-    for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0}.items():
+    for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0, "datasets": 1}.items():
         if name in options and getattr(options, name) < least:
             raise InputError(f"--{name} must be at least {least}, but {getattr(options, name)} was given")
     if getattr(options, "model", None):

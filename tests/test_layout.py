@@ -7,17 +7,19 @@ import pytest
 from conftest import ROOT
 
 ORDER = [
-    "checks", "progress", "files", "tables", "marker_filters", "genotypes", "coalescent", "dosages", "kinship",
-    "kinship_files", "pedigree", "design", "cohort",
-    "joint_cohort", "spectrum", "simulate", "precision", "parameters", "small_matrices", "likelihood", "priors",
+    "checks", "progress", "files", "engine", "tables",
+    "marker_filters", "genotypes", "coalescent", "dosages", "kinship", "kinship_files", "pedigree",
+    "design", "cohort", "joint_cohort", "spectrum", "simulate",
+    "precision", "parameters", "small_matrices", "likelihood", "priors",
     "estimators.estimate", "estimators.traces", "estimators.variance_ratio", "estimators.ml", "estimators.reml",
     "estimators.em", "ratio_grid", "marker_gains", "scan",
     "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_moments",
-    "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions", "sampling", "models.univariate",
-    "models.multivariate", "models.bivariate", "own_program", "diagnostics", "results", "site_results",
-    "joint_results", "heritability",
-    "correlations", "compare", "plots", "site_plots", "joint_plots", "summary", "job", "h2_command", "compare_command",
-    "rg_command", "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command",
+    "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions",
+    "sampling", "models.univariate", "models.multivariate", "models.bivariate", "own_program",
+    "diagnostics", "results", "site_results", "joint_results", "heritability", "correlations", "compare",
+    "plots", "site_plots", "joint_plots", "coverage", "calibration", "calibration_plots", "summary",
+    "job", "h2_command", "compare_command", "rg_command", "calibrate_command",
+    "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command",
     "simulate_command", "cli", "__main__",
 ]  # fmt: skip
 

@@ -1,0 +1,144 @@
+"""Many independent tasks in parallel on Dask: checkpoints, progress, and lost workers survived.
+
+A task is a small dictionary that holds all that its result depends on, its seeds included, so that neither the number
+of workers nor the order in which they finish can change a result. Each result is written when it arrives: a study that
+was interrupted goes on where it stopped.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bayeslmm.checks import InputError
+from bayeslmm.files import output_folder, replacing
+from bayeslmm.progress import progress_bar
+
+Task = dict[str, Any]
+
+# One processor for each worker: else the threads of two workers stand in each other's way. XLA counts by NPROC.
+_ONE_THREAD = {
+    "NPROC": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+}
+_LOST_WORKERS = 5
+_PATIENCE = "30s"
+
+
+def run_tasks[S](
+    function: Callable[[Task, S], Any],
+    tasks: Sequence[Task],
+    shared: S,
+    *,
+    checkpoints: str | Path,
+    label: str,
+    cluster: str = "local",
+    workers: int = 2,
+) -> list[Any]:
+    """Run a function on each task and return the results in the order of the tasks.
+
+    A task whose result is among the checkpoints is not run again: those of the same function, task, shared data and
+    version of bayeslmm. A task whose worker dies is run again by another, up to five times.
+
+    Args:
+        function: called as ``function(task, shared)``; what it returns must be writable as JSON.
+        tasks: plain dictionaries, writable as JSON.
+        shared: what all tasks need, such as rotated data: arrays, sent to each worker once.
+        checkpoints: the folder of the results; it is made.
+        label: names the checkpoints and the progress bar.
+        cluster: "local" to start workers on this machine, else the address of a Dask scheduler, tcp://HOST:PORT.
+        workers: how many to start, if local.
+
+    Raises:
+        InputError: without Dask, for an address at which no scheduler with workers answers, or if a task kills its
+            workers again and again.
+    """
+    check_engine(cluster, workers)
+    from dask.tokenize import tokenize
+    from distributed import KilledWorker, as_completed
+
+    name, folder = f"{function.__module__}.{function.__qualname__}", output_folder(checkpoints)
+    study = tokenize(name, shared, version("bayeslmm"), ensure_deterministic=True)
+    paths = [folder / f"{label}-{tokenize(study, task, ensure_deterministic=True)}.json" for task in tasks]
+    left = [number for number, path in enumerate(paths) if not path.exists()]
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(label, total=len(tasks), unit="task"))
+        bar.update(len(tasks) - len(left))
+        if left:
+            client = stack.enter_context(_client(cluster, min(workers, len(left))))
+            # A task of its own, which can be run again: data that are only scattered die with their worker.
+            sent = client.submit(_same, shared, pure=False)
+            futures = {client.submit(function, tasks[number], sent, pure=False): number for number in left}
+            for future in as_completed(futures):
+                number = futures[future]
+                try:
+                    record = {"task": tasks[number], "result": future.result()}
+                except KilledWorker:
+                    raise InputError(
+                        f"{label}: {_LOST_WORKERS + 1} workers died of task {number + 1} of {len(tasks)}: give each "
+                        "more memory (fewer workers), then start again: finished tasks are kept"
+                    ) from None
+                with replacing(paths[number]) as temporary:
+                    temporary.write_text(json.dumps(record))
+                future.release()
+                bar.update()
+    # Read back, so that a result is the same whether it is new or from a checkpoint.
+    return [json.loads(path.read_text())["result"] for path in paths]
+
+
+def check_engine(cluster: str, workers: int) -> None:
+    """Refuse what `run_tasks` could not run on, before anything is computed.
+
+    Raises:
+        InputError: no worker, no address, or no Dask.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, but {workers} was given")
+    if cluster != "local" and not cluster.startswith(("tcp://", "tls://")):
+        raise InputError(f"cluster must be 'local' or the address tcp://HOST:PORT of a scheduler, but is {cluster!r}")
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise InputError("parallel studies need Dask: pip install 'bayeslmm[studies]'") from None
+
+
+@contextmanager
+def _client(cluster: str, workers: int) -> Iterator[Any]:
+    import dask
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        # One task at a time for each worker: none that only waits there shares the blame for its death.
+        settings = {"allowed-failures": _LOST_WORKERS, "worker-saturation": 1.0}
+        stack.enter_context(dask.config.set({f"distributed.scheduler.{name}": at for name, at in settings.items()}))
+        if cluster == "local":
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=0,
+                    dashboard_address="127.0.0.1:0",
+                    env=_ONE_THREAD,
+                    silence_logs=logging.ERROR,
+                )
+            )
+        try:
+            client = stack.enter_context(Client(cluster, timeout=_PATIENCE))
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            raise InputError(f"no Dask scheduler answers at {cluster} ({error}): start one (dask scheduler)") from None
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError:
+            raise InputError(f"the Dask scheduler at {cluster} has no worker: start some (dask worker ...)") from None
+        yield client
+
+
+def _same[S](shared: S) -> S:
+    return shared
