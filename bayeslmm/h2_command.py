@@ -22,6 +22,8 @@ from bayeslmm.job import (
 )
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior
+from bayeslmm.report import Part, write_report
+from bayeslmm.report_parts import heritability_part, heritability_report
 from bayeslmm.results import write_hsq, write_table
 from bayeslmm.spectrum import RotatedData
 from bayeslmm.summary import result_lines
@@ -37,6 +39,7 @@ def run(options: argparse.Namespace) -> bool:
     prior, out = one_trait_prior(options), check_options(options)
     estimates: list[pd.DataFrame] = []
     traits: dict[str, dict[str, Any]] = {}
+    parts: list[Part] = []
     inputs = read_inputs(options, clock)
     for one in analysed(options, clock, inputs):
         with clock.step("inference"):
@@ -58,7 +61,10 @@ def run(options: argparse.Namespace) -> bool:
         with clock.step("writing"):
             write_table(pd.concat(estimates), out / "estimates.tsv")
             _write_trait(out, result, one.data, prior)
-    write_record(options, clock, inputs.kinship, prior, traits, out)
+        picture = out / f"{one.trait}.png"
+        parts.append(heritability_part(result, one.cohort, one.spectrum, chains=options.chains, picture=picture))
+    record = write_record(options, clock, inputs.kinship, prior, traits, out)
+    write_report(heritability_report(parts), record, out / "report.html")
     print(f"\nresults are in {out}")
     return any(trait["diagnostics"]["failures"] for trait in traits.values() if trait["diagnostics"])
 

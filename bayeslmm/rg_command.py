@@ -21,6 +21,8 @@ from bayeslmm.job import (
 from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
+from bayeslmm.report import write_report
+from bayeslmm.report_parts import correlation_report
 from bayeslmm.results import write_table
 from bayeslmm.spectrum import JointData, Spectrum, save_spectra
 from bayeslmm.summary import correlation_lines, joint_cohort_lines
@@ -74,14 +76,16 @@ def run(options: argparse.Namespace) -> bool:
                 result.posterior.to_netcdf(temporary, engine="h5netcdf")
         write_table(result.estimates, out / "estimates.tsv")
         write_table(result.pairs, out / "pairs.tsv")
-        plot_correlations(result, out / "correlations.png")
-    record = cohort_record(joint.cohort, joint.spectrum) | {
+        plot_correlations(result, picture := out / "correlations.png")
+    of_traits = cohort_record(joint.cohort, joint.spectrum) | {
         "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
         "pairs": result.pairs.to_dict("records"),
         "loglik": result.reml.loglik if result.reml else None,
         "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
     }
-    write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): record}, out)
+    record = write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): of_traits}, out)
+    report = correlation_report(result, joint.cohort, joint.spectrum, chains=options.chains, picture=picture)
+    write_report(report, record, out / "report.html")
     print(f"\nresults are in {out}")
     return result.diagnostics is not None and bool(result.diagnostics.failures)
 

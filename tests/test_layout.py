@@ -15,7 +15,8 @@ ORDER = [
     "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_moments",
     "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions", "sampling", "models.univariate",
     "models.multivariate", "models.bivariate", "diagnostics", "results", "joint_results", "heritability",
-    "correlations", "compare", "plots", "joint_plots", "summary", "job", "h2_command", "compare_command",
+    "correlations", "compare", "plots", "joint_plots", "summary", "scan_summary", "lights", "citations", "report",
+    "report_parts", "job", "h2_command", "compare_command",
     "rg_command", "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command", "cli",
     "__main__",
 ]  # fmt: skip
