@@ -57,22 +57,29 @@ _WHOM = (
 )
 _JOINT = {"mom": "mom", "reml": "joint reml", "nuts": "joint nuts"}
 _HEADINGS = {
-    "chrom": "chromosome",
     "snp": "marker",
-    "pos": "position (bp)",
+    "snp_1": "marker",
+    "snp_2": "and marker",
+    "chrom": "chromosome",
+    "pos": "position",
     "a1": "allele",
-    "a0": "other",
     "af": "its frequency",
-    "beta": "effect (units of the trait)",
+    "beta": "effect",
+    "mean": "effect, mean",
     "se": "se",
-    "p_wald": "p, Wald",
-    "p_lrt": "p, likelihood ratio",
-    "log10_bf": "log10 Bayes factor",
-    "mean": "effect, posterior mean (units of the trait)",
     "sd": "sd",
     "lower": "95% from",
     "upper": "to",
     "p_positive": "P(> 0)",
+    "p_wald": "p, Wald",
+    "p_lrt": "p, likelihood ratio",
+    "p_joint": "p, jointly",
+    "log10_bf": "log10 BF",
+}
+_MARKERS = {
+    "top": "markers with the smallest p-values",
+    "effects": "posterior of effects",
+    "epistasis": "products of pairs of markers",
 }
 
 
@@ -85,7 +92,7 @@ def heritability_part(result: Heritability, cohort: Cohort, spectrum: Spectrum, 
         picture=picture,
         caption="heritability by each method, with the prior; what the draws look like; the fit in the eigenbasis of K",
         tables=[
-            Shown("by each method (all digits in estimates.tsv)", heritability_table(result).rename_axis("parameter")),
+            Shown("by each method; all digits in estimates.tsv", heritability_table(result).rename_axis("parameter")),
             *_effects(result.estimates),
         ],
         notes=heritability_notes(result),
@@ -120,8 +127,8 @@ def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, ch
         picture=picture,
         caption="all methods with their intervals; traces of EM; the exact test of h2 = 0",
         tables=[
-            Shown(f"{COMPARED} (all digits in comparison.tsv)", comparison_table(found)),
-            Shown(f"{CONVENTIONS} (all digits in conventions.tsv)", conventions_table(found)),
+            Shown(f"{COMPARED}; all digits in comparison.tsv", comparison_table(found)),
+            Shown(f"{CONVENTIONS}; all digits in conventions.tsv", conventions_table(found)),
             *_effects(found.result.estimates),
         ],
         notes=heritability_notes(found.result),
@@ -166,7 +173,7 @@ def correlation_report(
         picture=picture,
         caption="correlations by each method, with their priors; heritabilities; what the draws look like",
         tables=[
-            Shown("by each method (all digits in estimates.tsv)", correlation_table(result)),
+            Shown("by each method; all digits in estimates.tsv", correlation_table(result)),
             *_effects(result.estimates),
         ],
         notes=correlation_notes(result),
@@ -213,14 +220,11 @@ def scan_part(
         tables: "top", "effects" and "epistasis", of all traits.
         picture: of the trait, which is there if any marker was tested.
     """
-    own = {name: table[table["trait"] == trait] for name, table in tables.items() if len(table)}
-    named = {"top": "markers with the smallest p-values", "effects": "posterior of effects", "epistasis": "pairs"}
-    shown = []
-    for name, table in own.items():
-        columns = [column for column in table.columns if column in _HEADINGS or column.startswith(("snp", "p_"))]
-        if len(table):
-            caption = f"{named[name]}: {min(len(table), _ROWS)} of {len(table):,} in {name}.tsv"
-            shown.append(Shown(caption, table[columns].head(_ROWS).rename(columns=_HEADINGS)))
+    shown = [
+        _of_markers(name, table[table["trait"] == trait])
+        for name, table in tables.items()
+        if len(table) and (table["trait"] == trait).any()
+    ]
     inflation = [light_of_inflation(numbers["lambda_gc"])] if "lambda_gc" in numbers else []
     return Part(
         name=trait,
@@ -233,6 +237,14 @@ def scan_part(
         lights=[*inflation, light_of_scale(numbers["mean_diagonal"])],
         methods=["reml", f"scan {test}", "scan"],
     )
+
+
+def _of_markers(name: str, table: pd.DataFrame) -> Shown:
+    """Return the first rows, and of the columns those that most people ask for: the order of `_HEADINGS`."""
+    columns = [*(column for column in _HEADINGS if column in table), *(c for c in table if "_x_" in str(c))]
+    rows = f"{min(len(table), _ROWS)} of the {len(table):,} rows in {name}.tsv"
+    caption = f"{_MARKERS[name]}, effects in units of the trait for one more copy of the allele; {rows}"
+    return Shown(caption, table[columns].head(_ROWS).rename(columns=_HEADINGS))
 
 
 def scan_report(parts: Sequence[Part]) -> Report:

@@ -25,7 +25,7 @@ def scan_answers(
         f"monomorphic, {counts['below_maf']:,} rare, {counts['above_missing']:,} with too many missing, "
         f"{of['undetermined']:,} that the covariates determine or that leave nothing of the trait"
     )
-    lines = [tested]
+    lines = [f"nothing could be tested for {trait}", f"  {tested}"]
     if of["tested"]:
         first = top[top["trait"] == trait].iloc[0]
         interval = wald(first["beta"], first["se"])

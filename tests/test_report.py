@@ -43,6 +43,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.said.append(" " * (tag in ("td", "th")))
 
     def handle_data(self, data):
         if "style" not in self.open:
