@@ -272,14 +272,19 @@ def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bo
     mean_diagonal = np.trace(K) / len(K)
     if normalised:
         K /= mean_diagonal
-    elif abs(mean_diagonal - 1) > 0.1:
-        warnings.warn(
-            f"{kinship.source}: the mean diagonal of K is {mean_diagonal:.3g}, not near 1, so h2 = sigma2_u / "
-            "(sigma2_u + sigma2_e) is not the share of variance explained: read pve for that, or use --normalise",
-            InputWarning,
-            stacklevel=3,
-        )
+    elif text := about_scale(float(mean_diagonal)):
+        warnings.warn(f"{kinship.source}: {text}", InputWarning, stacklevel=3)
     return K
+
+
+def about_scale(mean_diagonal: float) -> str:
+    """Say what h2 is where the mean diagonal of K is not near 1; empty where it is."""
+    if abs(mean_diagonal - 1) <= 0.1:
+        return ""
+    return (
+        f"the mean diagonal of K is {mean_diagonal:.3g}, not near 1, so h2 = sigma2_u / (sigma2_u + sigma2_e) is not "
+        "the share of variance explained: read pve for that, or use --normalise"
+    )
 
 
 def design_matrix(

@@ -18,6 +18,8 @@ from bayeslmm.job import (
     write_record,
 )
 from bayeslmm.plots import plot_comparison
+from bayeslmm.report import Part, write_report
+from bayeslmm.report_parts import comparison_part, comparison_report
 from bayeslmm.results import write_table
 from bayeslmm.summary import comparison_lines
 
@@ -33,6 +35,7 @@ def run(options: argparse.Namespace) -> bool:
     inputs = read_inputs(options, clock)
     tables: dict[str, list[pd.DataFrame]] = {}
     traits: dict[str, dict[str, Any]] = {}
+    parts: list[Part] = []
     for one in analysed(options, clock, inputs):
         with clock.step("inference"):
             comparison = compare(
@@ -52,8 +55,10 @@ def run(options: argparse.Namespace) -> bool:
             for name, table in _tables(comparison).items():
                 tables[name] = [*tables.get(name, []), table]
                 write_table(pd.concat(tables[name]), out / f"{name}.tsv")
-            plot_comparison(comparison, out / f"{one.trait}.compare.png")
-    write_record(options, clock, inputs.kinship, prior, traits, out)
+            plot_comparison(comparison, picture := out / f"{one.trait}.compare.png")
+        parts.append(comparison_part(comparison, one.cohort, one.spectrum, chains=options.chains, picture=picture))
+    record = write_record(options, clock, inputs.kinship, prior, traits, out)
+    write_report(comparison_report(parts), record, out / "report.html")
     print(f"\nresults are in {out}")
     return any(trait["diagnostics"]["failures"] for trait in traits.values())
 

@@ -25,6 +25,8 @@ from bayeslmm.models import univariate
 from bayeslmm.own_program import OwnProgram, guarded
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior
+from bayeslmm.report import Part, write_report
+from bayeslmm.report_parts import heritability_part, heritability_report
 from bayeslmm.results import write_hsq, write_table
 from bayeslmm.site_plots import plot_sites
 from bayeslmm.site_results import large_site_lines
@@ -43,6 +45,7 @@ def run(options: argparse.Namespace) -> bool:
     own = own_program(options)
     estimates: list[pd.DataFrame] = []
     traits: dict[str, dict[str, Any]] = {}
+    parts: list[Part] = []
     inputs = read_inputs(options, clock)
     for one in analysed(options, clock, inputs):
         with clock.step("inference"), guarded(own, one.data):
@@ -67,7 +70,10 @@ def run(options: argparse.Namespace) -> bool:
         with clock.step("writing"):
             write_table(pd.concat(estimates), out / "estimates.tsv")
             _write_trait(out, result, one.data, prior, own)
-    write_record(options, clock, inputs.kinship, prior, traits, out)
+        picture = out / f"{one.trait}.png"
+        parts.append(heritability_part(result, one.cohort, one.spectrum, chains=options.chains, picture=picture))
+    record = write_record(options, clock, inputs.kinship, prior, traits, out)
+    write_report(heritability_report(parts), record, out / "report.html")
     print(f"\nresults are in {out}")
     return any(trait["diagnostics"]["failures"] for trait in traits.values() if trait["diagnostics"])
 

@@ -248,8 +248,11 @@ def write_record(
     prior: VariancePrior | JointPrior | EffectPrior,
     traits: dict[str, Any],
     out: Path,
-) -> None:
-    """Write ``run.json``: versions, options, seed, checksums of inputs, people and markers dropped, times, memory."""
+) -> dict[str, Any]:
+    """Write ``run.json``, and return what it holds.
+
+    Versions, options, seed, checksums of inputs, people and markers dropped, times, memory.
+    """
     with clock.step("writing"):
         inputs = checksums(options)
     record = {
@@ -269,6 +272,7 @@ def write_record(
     }
     with replacing(out / "run.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
+    return record
 
 
 def _named_covariates(options: argparse.Namespace) -> list[str]:

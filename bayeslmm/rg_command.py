@@ -23,6 +23,8 @@ from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.own_program import guarded
 from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
+from bayeslmm.report import write_report
+from bayeslmm.report_parts import correlation_report
 from bayeslmm.results import write_table
 from bayeslmm.site_plots import plot_sites
 from bayeslmm.site_results import large_site_lines
@@ -82,19 +84,22 @@ def run(options: argparse.Namespace) -> bool:
                 result.posterior.to_netcdf(temporary, engine="h5netcdf")
         write_table(result.estimates, out / "estimates.tsv")
         write_table(result.pairs, out / "pairs.tsv")
+        picture = out / "correlations.png"
         if own and result.posterior is not None:
             title = f"{', '.join(result.traits)}: {result.n:,} people, {own.path.name}:{own.name}"
             of_all = result.estimates[result.estimates["trait"] == ":".join(result.traits)]
-            plot_sites(result.posterior, of_all, title, out / "correlations.png")
+            plot_sites(result.posterior, of_all, title, picture)
         else:
-            plot_correlations(result, out / "correlations.png")
-    record = cohort_record(joint.cohort, joint.spectrum) | {
+            plot_correlations(result, picture)
+    of_traits = cohort_record(joint.cohort, joint.spectrum) | {
         "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
         "pairs": result.pairs.to_dict("records"),
         "loglik": result.reml.loglik if result.reml else None,
         "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
     }
-    write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): record}, out)
+    record = write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): of_traits}, out)
+    report = correlation_report(result, joint.cohort, joint.spectrum, chains=options.chains, picture=picture)
+    write_report(report, record, out / "report.html")
     print(f"\nresults are in {out}")
     return result.diagnostics is not None and bool(result.diagnostics.failures)
 

@@ -33,11 +33,14 @@ from bayeslmm.kinship import without
 from bayeslmm.marker_filters import MarkerCounts
 from bayeslmm.priors import EffectPrior
 from bayeslmm.progress import progress_bar
+from bayeslmm.report import write_report
+from bayeslmm.report_parts import scan_part, scan_report
 from bayeslmm.results import write_table
 from bayeslmm.scan_parts import Parts, open_parts
 from bayeslmm.scan_plots import PValues, plot_scan
+from bayeslmm.scan_summary import scan_lines
 from bayeslmm.spectrum import Spectrum, decompose
-from bayeslmm.summary import scan_lines
+from bayeslmm.summary import cohort_lines
 
 BLOCK = 1024
 _TOP = 100
@@ -99,6 +102,7 @@ def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | N
     products: list[pd.DataFrame] = []
     numbers: dict[str, dict[str, Any]] = {}
     records: dict[str, dict[str, Any]] = {}
+    people: dict[str, str] = {}
     first = 0
     for cohort, spectrum in decomposed(options, clock, job.inputs):
         tasks = _tasks(job, first)
@@ -115,6 +119,7 @@ def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | N
                 products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
         tops.append(top.groupby("trait", sort=False).head(_TOP))
         numbers |= of_traits
+        people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
         records |= {trait: cohort_record(cohort, spectrum) | of_traits[trait] for trait in cohort.traits}
     top = pd.concat(tops)
     if top.empty:
@@ -130,9 +135,14 @@ def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | N
             path = out / f"{name}.tsv"
             write_table(table, path) if len(table) else path.unlink(missing_ok=True)
     print(f"\n{scan_lines(numbers, **tables)}")
-    write_record(
+    record = write_record(
         options, clock, job.inputs.kinship, _prior(options), {name: records[name] for name in options.trait}, out
     )
+    parts = [
+        scan_part(name, records[name], people[name], test=options.test, tables=tables, picture=out / f"{name}.png")
+        for name in options.trait
+    ]
+    write_report(scan_report(parts), record, out / "report.html")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bayeslmm.cohort import Cohort
@@ -23,8 +24,10 @@ _METHODS: dict[str, str] = {
     "exact": "exact (sd)",
     "nuts": "NUTS (sd)",
 }
+COMPARED = "every method (differences of h2 in posterior standard deviations)"
 _PARAMETERS = ("h2", "pve", "sigma2_u", "sigma2_e", "loglik")
 _MOST_LINES = 30
+CONVENTIONS = "the same fit as other programs print it"
 _BEST_FIRST = ("nuts", "exact", "reml", "ml", "pxem", "em", "mom", "rhe", "lasso")
 
 
@@ -63,45 +66,80 @@ def joint_cohort_lines(cohort: JointCohort) -> str:
 
 def result_lines(result: Heritability) -> str:
     """Return a short table of one trait: a column for each method, and the answer of the best one in a sentence."""
-    table = result.estimates[~result.estimates["parameter"].str.startswith("beta")]
-    best = table[table["method"] == next(method for method in _BEST_FIRST if method in result.fits)]
-    columns: dict[str, dict[str, str | float]] = {
-        _METHODS[str(method)]: dict(zip(rows["parameter"], map(_cell, rows.itertuples()), strict=True))
-        for method, rows in table.groupby("method", sort=False)
-    }
-    columns["95% interval"] = dict(zip(best["parameter"], map(_interval, best.itertuples()), strict=True))
-    # A program of the user's own has what sites it likes.
-    rows = list(dict.fromkeys([*_PARAMETERS, *table["parameter"]]))
-    frame = pd.DataFrame(columns).reindex(rows).dropna(how="all").fillna("")
-    more = [f"... and {len(frame) - _MOST_LINES} more, in estimates.tsv"] if len(frame) > _MOST_LINES else []
-    lines = [frame[:_MOST_LINES].to_string(), *more, *_notes(table), _answer(result, best)]
+    table = heritability_table(result)
+    more = [f"... and {len(table) - _MOST_LINES} more, in estimates.tsv"] if len(table) > _MOST_LINES else []
+    lines = [table[:_MOST_LINES].to_string(), *more, *heritability_notes(result), heritability_answer(result)]
     return "\n".join([*lines, *_diagnostics(result.diagnostics)])
+
+
+def heritability_table(result: Heritability) -> pd.DataFrame:
+    """Return the estimates of one trait as text: a column for each method, and the interval of the best one."""
+    rows = _without_effects(result.estimates)
+    # A program of the user's own has what sites it likes.
+    order = [(result.trait, parameter) for parameter in dict.fromkeys([*_PARAMETERS, *rows["parameter"]])]
+    return _side_by_side(rows, order).droplevel("trait").rename_axis(None)
+
+
+def effects_table(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return the fixed effects as text, a column for each method that gives them, and the interval of the best one."""
+    rows = estimates[estimates["parameter"].str.startswith("beta")]
+    return _side_by_side(rows, _keys(_best(rows))) if len(rows) else pd.DataFrame()
+
+
+def _side_by_side(estimates: pd.DataFrame, order: list[tuple[str, str]]) -> pd.DataFrame:
+    """Return a column for each method, and the interval of the best; rows are the traits and parameters in order."""
+    columns: dict[str, dict[tuple[str, str], str | float]] = {
+        _METHODS[str(method)]: dict(zip(_keys(rows), map(_cell, rows.itertuples()), strict=True))
+        for method, rows in estimates.groupby("method", sort=False)
+    }
+    best = _best(estimates)
+    columns["95% interval"] = dict(zip(_keys(best), map(_interval, best.itertuples()), strict=True))
+    index = pd.MultiIndex.from_tuples(order, names=["trait", "parameter"])
+    return pd.DataFrame(columns).reindex(index).dropna(how="all").fillna("")
+
+
+def _without_effects(estimates: pd.DataFrame) -> pd.DataFrame:
+    return estimates[~estimates["parameter"].str.startswith("beta")]
+
+
+def _best(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the best method among them."""
+    there = set(estimates["method"])
+    return estimates[estimates["method"] == next(method for method in _BEST_FIRST if method in there)]
+
+
+def _keys(estimates: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(estimates["trait"], estimates["parameter"], strict=True))
 
 
 def correlation_lines(result: Correlations) -> str:
     """Return a table of several traits: a column for each method; and what is known of each pair, in sentences."""
-    table = result.estimates[~result.estimates["parameter"].str.startswith("beta")]
-    best = table[table["method"] == next(method for method in _BEST_FIRST if method in result.fits)]
-    shown = pd.concat([best, table]).drop_duplicates(["trait", "parameter"])
-    keys = list(zip(shown["trait"], shown["parameter"], strict=True))
-    columns: dict[str, dict[tuple[str, str], str | float]] = {
-        _METHODS[str(method)]: dict(
-            zip(zip(rows["trait"], rows["parameter"], strict=True), map(_cell, rows.itertuples()), strict=True)
-        )
-        for method, rows in table.groupby("method", sort=False)
-    }
-    columns["95% interval"] = dict(zip(keys[: len(best)], map(_interval, best.itertuples()), strict=True))
-    frame = pd.DataFrame(columns).reindex(pd.MultiIndex.from_tuples(keys)).fillna("")
-    lines = [frame.to_string(), *_joint_notes(table)]
-    for pair in result.pairs.to_dict("records"):
-        rho_u = shown[(shown["trait"] == pair["pair"]) & (shown["parameter"] == "rho_u")]
-        lines += _about_pair(pair, rho_u.iloc[0]) if len(rho_u) else []
+    table = correlation_table(result).rename_axis([None, None])
+    lines = [table.to_string(), *correlation_notes(result), *correlation_answers(result)]
     lines.append("took: " + ", ".join(f"{_name(method)} {spent:.1f} s" for method, spent in result.seconds.items()))
     return "\n".join([*lines, *_diagnostics(result.diagnostics)])
 
 
-def _joint_notes(table: pd.DataFrame) -> list[str]:
-    """What the notes say, each once, with the rows that have it unless all of the method do."""
+def correlation_table(result: Correlations) -> pd.DataFrame:
+    """Return the estimates of traits and pairs as text: a column for each method, and the interval of the best one."""
+    rows = _without_effects(result.estimates)
+    return _side_by_side(rows, list(dict.fromkeys(_keys(_best(rows)) + _keys(rows))))
+
+
+def correlation_answers(result: Correlations) -> list[str]:
+    """Return what is known of each pair, in sentences."""
+    rows = _without_effects(result.estimates)
+    shown = pd.concat([_best(rows), rows])
+    lines: list[str] = []
+    for pair in result.pairs.to_dict("records"):
+        rho_u = shown[(shown["trait"] == pair["pair"]) & (shown["parameter"] == "rho_u")]
+        lines += _about_pair(pair, rho_u.iloc[0]) if len(rho_u) else []
+    return lines
+
+
+def correlation_notes(result: Correlations) -> list[str]:
+    """Return what the notes say, each once, with the rows that have it unless all of the method do."""
+    table = _without_effects(result.estimates)
     # What draws say about rho_u is told beside it.
     noted = table[(table["note"] != "") & ~((table["method"] == "nuts") & (table["parameter"] == "rho_u"))]
     parts = noted.assign(note=noted["note"].str.split("; ")).explode("note")
@@ -140,8 +178,9 @@ def _diagnostics(d: Diagnostics | None) -> list[str]:
     ]
 
 
-def _notes(table: pd.DataFrame) -> list[str]:
-    """What the notes say about h2, method by method: boundaries, ends that were not reached, impossible values."""
+def heritability_notes(result: Heritability) -> list[str]:
+    """Return what the notes say about h2, by method: boundaries, ends that were not reached, impossible values."""
+    table = result.estimates
     rows = table[(table["parameter"] == "h2") & (table["note"] != "")].to_dict("records")
     return [f"  {_name(row['method'])}: {row['note']}" for row in rows]
 
@@ -152,24 +191,38 @@ def _name(method: str) -> str:
 
 def comparison_lines(found: Comparison) -> str:
     """Return the methods in a table with their differences, what disagrees, the boundary, and other programs."""
-    table = found.table.assign(
-        interval=[_range(*ends) for ends in found.table[["lower", "upper"]].to_numpy(dtype=float)],
-        difference=found.table["difference"].map("{:+.2g}".format).where(found.table["against"] != "", ""),
-        allowed=found.table["allowed"].map("{:.2g}".format).where(found.table["agrees"] != "-", ""),
-    )[["method", "h2", "se", "interval", "against", "difference", "allowed", "agrees", "why"]]
-    programs = found.conventions.drop(columns="trait").rename(columns={"name": "which is"})
     lines = [
-        f"{found.result.trait}: every method (differences of h2 in posterior standard deviations)",
-        _plain(table, "{:.4f}"),
-        *_verdict(found),
-        *_boundary(found),
-        "the same fit as other programs print it:",
-        _plain(programs, "{:.5g}", loglik="{:.3f}".format),
+        f"{found.result.trait}: {COMPARED}",
+        _plain(comparison_table(found), "{:.4f}"),
+        *comparison_answers(found),
+        CONVENTIONS + ":",
+        _plain(conventions_table(found), "{:.5g}"),
     ]
     return "\n".join(lines)
 
 
-def _verdict(found: Comparison) -> list[str]:
+def comparison_table(found: Comparison) -> pd.DataFrame:
+    """Return the methods with what each is held against."""
+    return found.table.assign(
+        interval=[_range(*ends) for ends in found.table[["lower", "upper"]].to_numpy(dtype=float)],
+        difference=found.table["difference"].map("{:+.2g}".format).where(found.table["against"] != "", ""),
+        allowed=found.table["allowed"].map("{:.2g}".format).where(found.table["agrees"] != "-", ""),
+    )[["method", "h2", "se", "interval", "against", "difference", "allowed", "agrees", "why"]]
+
+
+def conventions_table(found: Comparison) -> pd.DataFrame:
+    """Return the fit as other programs print it."""
+    table = found.conventions.drop(columns="trait").rename(columns={"name": "which is"})
+    return table.assign(loglik=table["loglik"].map("{:.3f}".format))
+
+
+def comparison_answers(found: Comparison) -> list[str]:
+    """Return the heritability by the best method, what disagrees, and what is known of the boundary, in sentences."""
+    return [heritability_answer(found.result), *verdicts(found), *_boundary(found)]
+
+
+def verdicts(found: Comparison) -> list[str]:
+    """Return a sentence for each method that disagrees, or one if none does."""
     rows = found.table[found.table["agrees"] == "no"].to_dict("records")
     return [f"DISAGREES: {row['method']} and {row['against']}: {row['why']}" for row in rows] or [
         "all methods agree as far as theory says that they should"
@@ -200,25 +253,35 @@ def _plain(table: pd.DataFrame, number: str, **formatters: Any) -> str:
 
 
 def _cell(row: Any) -> str:
+    if pd.isna(row.estimate):
+        return "-"
+    digits = _decimals(row)
     spread = (
-        f" ({row.se:.4f})"
+        f" ({row.se:.{digits}f})"
         if pd.notna(row.se)
         else " (boundary)"
         if "boundary: " in row.note and row.parameter != "loglik"
         else ""
     )
-    return f"{row.estimate:.4f}{spread}"
+    return f"{row.estimate:.{digits}f}{spread}"
 
 
 def _interval(row: Any) -> str | float:
-    return _range(row.lower, row.upper) if pd.notna(row.lower) else float("nan")
+    return _range(row.lower, row.upper, _decimals(row)) if pd.notna(row.lower) else float("nan")
 
 
-def _range(lower: float, upper: float) -> str:
-    return f"{lower:.4f} to {upper:.4f}" if pd.notna(lower) else ""
+def _decimals(row: Any) -> int:
+    """Four, unless the trait has units in which that is too many or too few for three digits of the spread."""
+    return int(np.clip(2 - np.floor(np.log10(row.se)), 0, 12)) if pd.notna(row.se) and row.se > 0 else 4
 
 
-def _answer(result: Heritability, best: pd.DataFrame) -> str:
+def _range(lower: float, upper: float, digits: int = 4) -> str:
+    return f"{lower:.{digits}f} to {upper:.{digits}f}" if pd.notna(lower) else ""
+
+
+def heritability_answer(result: Heritability) -> str:
+    """Return the heritability by the best method, with its interval, in a sentence."""
+    best = _best(result.estimates)
     rows = best[best["parameter"] == "h2"]
     if rows.empty:
         return f"the heritability of {result.trait} is not among the sites of the program: name one h2 to see it here"
@@ -228,37 +291,3 @@ def _answer(result: Heritability, best: pd.DataFrame) -> str:
     kind = "with 95% probability" if row["interval"] == "eti95" else "with 95% confidence"
     interval = f"between {row['lower']:.3f} and {row['upper']:.3f}"
     return f"heritability of {result.trait}: {row['estimate']:.3f}, {kind} {interval}"
-
-
-def scan_lines(
-    numbers: Mapping[str, Mapping[str, Any]], top: pd.DataFrame, effects: pd.DataFrame, epistasis: pd.DataFrame
-) -> str:
-    """Say what was tested for each trait and what came out first."""
-    lines = []
-    for trait, of in numbers.items():
-        counts = of["markers"]
-        lines.append(
-            f"{trait}: {of['tested']:,} of {counts['read']:,} markers tested; not tested: {counts['monomorphic']:,} "
-            f"monomorphic, {counts['below_maf']:,} rare, {counts['above_missing']:,} with too many missing, "
-            f"{of['undetermined']:,} that the covariates determine or that leave nothing of the trait"
-        )
-        if not of["tested"]:
-            continue
-        first = top[top["trait"] == trait].iloc[0]
-        lines += [
-            f"  lambda_GC {of['lambda_gc']:.3f}; {of['below_bonferroni']:,} markers below 0.05 / {of['tested']:,}",
-            f"  first: {first['snp']} (chromosome {first['chrom']}, {first['pos']:,}), effect of {first['a1']} "
-            f"{first['beta']:.4g} (se {first['se']:.2g}), p = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
-        ]
-        if len(epistasis):
-            own = epistasis[epistasis["trait"] == trait]
-            lines.append(
-                f"  {own['p_lrt'].notna().sum():,} of {len(own):,} pairs tested; the others have a marker that is not "
-                "tested, or a product that both markers and the covariates determine"
-            )
-    for _, row in effects.iterrows():
-        lines.append(
-            f"posterior of {row['snp']} on {row['trait']}: {row['mean']:.4g} (sd {row['sd']:.2g}), with 95% "
-            f"probability between {row['lower']:.4g} and {row['upper']:.4g}; P(> 0) = {row['p_positive']:.4g}"
-        )
-    return "\n".join(lines)

@@ -61,7 +61,7 @@ def test_h2_writes_its_table(mouse_run):
 
 def test_h2_writes_draws_picture_and_record(mouse_run):
     assert sorted(path.name for path in mouse_run.iterdir()) == [
-        "CD8.hsq", "CD8.png", "CD8.posterior.nc", "estimates.tsv", "run.json",
+        "CD8.hsq", "CD8.png", "CD8.posterior.nc", "estimates.tsv", "report.html", "run.json",
     ]  # fmt: skip
     draws = xr.open_datatree(mouse_run / "CD8.posterior.nc", engine="h5netcdf")
     assert draws["posterior"]["beta"].sel(trait="CD8", covariate="PC1").shape == (4, 1000)
@@ -114,8 +114,8 @@ def test_compare_writes_tables_and_a_picture(toy, capsys):
     fast = ["--chains", "2", "--draws", "400", "--warmup", "300"]
     assert main(["compare", *base[1:], "--trait", "x", "y", *fast, "--out", str(folder / "out")]) in (0, 3)
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "boundary.tsv", "comparison.tsv", "conventions.tsv", "estimates.tsv", "run.json", "x.compare.png",
-        "y.compare.png",
+        "boundary.tsv", "comparison.tsv", "conventions.tsv", "estimates.tsv", "report.html", "run.json",
+        "x.compare.png", "y.compare.png",
     ]  # fmt: skip
     comparison = pd.read_csv(folder / "out" / "comparison.tsv", sep="\t")
     assert comparison["trait"].value_counts().to_dict() == {"x": 11, "y": 11}
@@ -129,6 +129,8 @@ def test_compare_writes_tables_and_a_picture(toy, capsys):
     assert "x: every method" in printed
     assert "exact p = " in printed
     assert "test inversion" in printed
+    (answer,) = [line for line in printed.splitlines() if line.startswith("heritability of y: ")]
+    assert f'<p class="answer">{answer}</p>' in (folder / "out" / "report.html").read_text()
 
 
 def test_hsq_is_gctas(mouse_run):
@@ -220,7 +222,10 @@ def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
     short = ["--methods", "nuts", "--chains", "2", "--draws", "30", "--warmup", "20", "--out", str(folder / "out")]
     assert main([*base, "--trait", "x", *short]) == 3
     assert "DIAGNOSTICS FAILED: bulk ESS is" in capsys.readouterr().out
-    assert json.loads((folder / "out" / "run.json").read_text())["traits"]["x"]["diagnostics"]["failures"]
+    (failure, *_) = json.loads((folder / "out" / "run.json").read_text())["traits"]["x"]["diagnostics"]["failures"]
+    page = (folder / "out" / "report.html").read_text()
+    assert f'<p class="advice">{failure}.</p>' in page
+    assert "of the checks failed" in page
 
 
 def test_the_prior_reaches_oracle_and_draws(toy):

@@ -18,6 +18,7 @@ ORDER = [
     "sampling", "models.univariate", "models.multivariate", "models.bivariate", "own_program",
     "diagnostics", "results", "site_results", "joint_results", "heritability", "correlations", "compare",
     "plots", "site_plots", "joint_plots", "coverage", "calibration", "calibration_plots", "summary",
+    "scan_summary", "lights", "citations", "report", "report_parts",
     "job", "h2_command", "compare_command", "rg_command", "calibrate_command",
     "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command",
     "simulate_command", "cli", "__main__",

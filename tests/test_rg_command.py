@@ -52,9 +52,11 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     assert cell(estimates, "BWT:TARSUS", "nuts", "rho_u", "ess_bulk") > 2000
     assert cell(estimates, "BWT:TARSUS", "nuts", "rho_u", "note").startswith("P(rho_u > 0) = ")
     assert sorted(path.name for path in out.iterdir()) == [
-        "correlations.png", "estimates.tsv", "pairs.tsv", "posterior.nc", "run.json",
+        "correlations.png", "estimates.tsv", "pairs.tsv", "posterior.nc", "report.html", "run.json",
     ]  # fmt: skip
     assert (out / "correlations.png").read_bytes()[:4] == b"\x89PNG"
+    (answer,) = [line for line in printed.splitlines() if line.startswith("genetic correlation of BWT and TARSUS: ")]
+    assert f'<p class="answer">{answer}</p>' in (out / "report.html").read_text()
     assert table(out, "pairs")["both"].tolist() == [683]
     draws = xr.open_datatree(out / "posterior.nc", engine="h5netcdf")
     assert draws["posterior"]["Gamma_u"].sel(trait="BWT", trait_bis="TARSUS").shape == (4, 1000)

@@ -95,7 +95,7 @@ def test_scan_writes_its_table_and_pictures(cohort, capsys):
     sizes = table.groupby("trait", sort=False).size()
     assert table.notna().all(axis=None)
     assert sorted(path.name for path in out.iterdir()) == [
-        "a.png", "b.png", "effects.tsv", "run.json", "scan.tsv", "top.tsv",
+        "a.png", "b.png", "effects.tsv", "report.html", "run.json", "scan.tsv", "top.tsv",
     ]  # fmt: skip
     # One marker by hand: the model with it as a covariate.
     trait, G = by_hand(cohort, [3])
@@ -117,6 +117,8 @@ def test_scan_writes_its_table_and_pictures(cohort, capsys):
     said = capsys.readouterr().out
     assert "a: 60 of 60 markers tested" in said
     assert "posterior of sid4 on a" in said
+    (answer,) = [line for line in said.splitlines() if line.startswith("strongest association with b: ")]
+    assert f'<p class="answer">{answer}</p>' in (out / "report.html").read_text()
 
 
 def test_optional_columns(cohort):
@@ -287,7 +289,13 @@ def test_two_scans_do_not_share_a_folder(cohort, capsys):
 def test_nothing_of_an_earlier_scan_is_left(cohort):
     scan(cohort, "--posterior-top", "1")
     _, out = scan(cohort, "--format", "parquet")
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "run.json", "scan.parquet", "top.tsv"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a.png",
+        "report.html",
+        "run.json",
+        "scan.parquet",
+        "top.tsv",
+    ]
 
 
 def test_all_traits_are_looked_at_before_the_first_is_scanned(cohort, capsys):

@@ -1,0 +1,128 @@
+"""Whether a result can be trusted, in words and a colour: green, amber, red."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from bayeslmm.cohort import about_scale
+from bayeslmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnostics
+
+Colour = Literal["green", "amber", "red"]
+_MOST_INFLATION = 1.05
+_NEAR = "it passes, but is less than twice as good as its limit: draw more (--draws) if the last digits matter"
+
+
+@dataclass(frozen=True)
+class Light:
+    """One thing that was checked.
+
+    Attributes:
+        colour: green if all is well, amber if something is to be known, red if the result is not to be used.
+        found: what was looked at, with its value.
+        meaning: what it says.
+        advice: what to do unless it is green.
+    """
+
+    colour: Colour
+    found: str
+    meaning: str
+    advice: str = ""
+
+
+def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
+    """Return a light for R-hat, for both effective sample sizes and for divergences; none if nothing was drawn."""
+    if d is None:
+        return []
+    enough = MIN_ESS_PER_CHAIN * chains
+    return [
+        _of_draws(
+            d,
+            "R-hat",
+            f"R-hat {d.r_hat:.3f}" if chains > 1 else "R-hat of a single chain",
+            f"1 where all chains found the same distribution; the largest of all parameters, at most {MAX_R_HAT}",
+            near=d.r_hat > 1 + (MAX_R_HAT - 1) / 2,
+        ),
+        _of_draws(
+            d,
+            "bulk ESS",
+            f"bulk ESS {d.ess_bulk:,.0f}",
+            f"how many independent draws the middle of the distribution is worth, for the worst parameter: its mean is "
+            f"known to {d.ess_bulk**-0.5:.1%} of its posterior standard deviation; at least {enough:,}",
+            near=d.ess_bulk < 2 * enough,
+        ),
+        _of_draws(
+            d,
+            "tail ESS",
+            f"tail ESS {d.ess_tail:,.0f}",
+            f"the same for the tails, on which the ends of intervals stand; at least {enough:,}",
+            near=d.ess_tail < 2 * enough,
+        ),
+        _of_draws(
+            d,
+            "divergent",
+            f"{d.divergences:,} divergences",
+            "steps at which the sampler lost its way, so that a part of the distribution may be missing; at most 0",
+            near=False,
+        ),
+    ]
+
+
+def _of_draws(d: Diagnostics, key: str, found: str, meaning: str, *, near: bool) -> Light:
+    """Return a light that is red with the words of `diagnose`, if it says something that holds the key."""
+    if failure := next((failure for failure in d.failures if key in failure), ""):
+        return Light("red", found, meaning, failure)
+    return Light("amber", found, meaning, _NEAR) if near else Light("green", found, meaning)
+
+
+def light_of_scale(mean_diagonal: float) -> Light:
+    """Return whether h2 is a share of variance on the scale of this K."""
+    advice = about_scale(mean_diagonal)
+    meaning = "on the scale where h2 is the share of variance that goes with kinship, it is 1"
+    return Light("amber" if advice else "green", f"mean diagonal of K {mean_diagonal:.3f}", meaning, advice)
+
+
+def lights_of_boundary(estimates: pd.DataFrame) -> list[Light]:
+    """Return an amber light for each estimate of h2 or rho_u that sits on the boundary."""
+    rows = estimates[(estimates["interval"] == "profile95") & estimates["parameter"].isin(["h2", "rho_u"])]
+    meaning = "the likelihood is highest where the parameter cannot go further, so that it has no curvature there"
+    return [
+        Light(
+            "amber",
+            f"{row['parameter']} of {row['trait']} by {row['method']} is {row['estimate']:.3g}",
+            meaning,
+            f"{row['note']}: its interval is one of likelihood; prefer the posterior",
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def light_of_overlap(pair: dict[Any, Any], told: str) -> Light:
+    """Return whether the data say something about a genetic correlation that its prior does not, by their overlap."""
+    return Light(
+        "green" if pair["identified"] else "amber",
+        f"rho_u of {pair['pair']} shares {pair['prior_overlap']:.0%} with its prior",
+        "the area that prior and posterior have in common, 100% if the data moved nothing; at most 35%",
+        "" if pair["identified"] else told,
+    )
+
+
+def lights_of_agreement(verdicts: list[str], *, agree: bool) -> list[Light]:
+    """Return a green light with what is said if all methods agree, or an amber one for each that does not."""
+    meaning = "each method is held against the one that it should be near, by what theory allows"
+    if agree:
+        return [Light("green", verdict, meaning) for verdict in verdicts]
+    return [Light("amber", "a method is further off than theory allows", meaning, verdict) for verdict in verdicts]
+
+
+def light_of_inflation(lambda_gc: float) -> Light:
+    """Return whether tests of markers are larger or smaller than chance makes them."""
+    found = f"lambda_GC {lambda_gc:.3f}"
+    meaning = "the median chi-square of the tests over that of chance: 1 where nothing inflates or deflates them"
+    if lambda_gc > _MOST_INFLATION:
+        advice = "many small effects make it large, and so does structure that K misses: look at the QQ plot, try --pcs"
+        return Light("amber", found, meaning, advice)
+    if lambda_gc < 1 / _MOST_INFLATION:
+        advice = "markers that are in K explain themselves twice, which costs power: try --loco"
+        return Light("amber", found, meaning, advice)
+    return Light("green", found, meaning)
