@@ -208,7 +208,7 @@ def _ranks(study: _Study, design: Any, prior: Any, seed: int, number: int) -> di
             record["holds"][key] = bool(lower <= value <= upper)
             record["width"][key] = float(upper - lower)
             record["ess"][key] = float(arviz_stats.ess(by_chain))
-    return record | {"divergences": int(tree["sample_stats"]["diverging"].sum())}
+    return record | {"divergences": int(tree["sample_stats"].dataset["diverging"].sum())}
 
 
 def _draw_univariate(design: RotatedData, prior: VariancePrior, rng: np.random.Generator) -> tuple[Values, RotatedData]:
@@ -261,7 +261,8 @@ def _draws(rng: np.random.Generator, *of: tuple[dist.Distribution, int]) -> list
 @functools.partial(jax.vmap, in_axes=(None, 0))
 def _univariate_logliks(data: RotatedData, at: Any) -> jax.Array:
     mean = data.X @ at["beta"][:, 0]
-    return likelihood.univariate(data.s, mean, at["sigma2_u"][0], at["sigma2_e"][0]).log_prob(data.Y[:, 0])
+    y = likelihood.univariate(data.s, mean, at["sigma2_u"][0], at["sigma2_e"][0])
+    return jnp.asarray(y.log_prob(data.Y[:, 0]))
 
 
 @jax.jit
@@ -269,7 +270,7 @@ def _univariate_logliks(data: RotatedData, at: Any) -> jax.Array:
 def _bivariate_logliks(data: JointData, at: Any) -> jax.Array:
     parts = jnp.split(at["beta"], [data.X[0].shape[1]])
     mean = jnp.stack([X @ part for X, part in zip(data.X, parts, strict=True)], axis=1)
-    return likelihood.multivariate(data.s, mean, at["Gamma_u"], at["Gamma_e"]).log_prob(data.Y)
+    return jnp.asarray(likelihood.multivariate(data.s, mean, at["Gamma_u"], at["Gamma_e"]).log_prob(data.Y))
 
 
 _UNIVARIATE = _Study(

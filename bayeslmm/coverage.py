@@ -130,8 +130,11 @@ def coverage_table(tasks: Sequence[Task], results: Sequence[Sequence[dict[str, A
     """Summarise results of `simulated_intervals`: a row for each true h2, or `OVER_PRIOR`, and method.
 
     Returns:
-        Columns h2, method, datasets, coverage, se (binomial), too_high and too_low (shares of intervals that lie above
-        and below the truth), width (mean) and none (share of data sets without an interval, which count as misses).
+        Columns h2, method, datasets, coverage, se (binomial, with two hits and two misses added), too_high and too_low
+        (shares of intervals that lie above and below the truth), width (mean) and none (share of data sets without an
+        interval, which count as misses).
+
+    Source: Agresti and Coull (1998), doi:10.1080/00031305.1998.10480550, for se, which is not 0 where all are hits.
     """
     rows = []
     for h2 in dict.fromkeys(task["h2"] for task in tasks):
@@ -140,13 +143,14 @@ def coverage_table(tasks: Sequence[Task], results: Sequence[Sequence[dict[str, A
         for method in LABELS:
             lower, upper = np.array([one["intervals"][method] for one in found], dtype=float).T
             holds, none = float(((lower <= truth) & (truth <= upper)).mean()), np.isnan(lower)
+            centre = (holds * len(found) + 2) / (len(found) + 4)
             rows.append(
                 {
                     "h2": h2,
                     "method": method,
                     "datasets": len(found),
                     "coverage": holds,
-                    "se": float(np.sqrt(holds * (1 - holds) / len(found))),
+                    "se": float(np.sqrt(centre * (1 - centre) / (len(found) + 4))),
                     "too_high": float((lower > truth).mean()),
                     "too_low": float((upper < truth).mean()),
                     "width": float((upper - lower)[~none].mean()) if not none.all() else float("nan"),

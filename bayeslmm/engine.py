@@ -28,7 +28,7 @@ _ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
 _LOST_WORKERS = 5
-_PATIENCE = "30s"
+_PATIENCE = 30.0  # seconds
 
 
 def run_tasks[S](
@@ -117,8 +117,9 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
         # One task at a time for each worker: none that only waits there shares the blame for its death.
         settings = {"allowed-failures": _LOST_WORKERS, "worker-saturation": 1.0}
         stack.enter_context(dask.config.set({f"distributed.scheduler.{name}": at for name, at in settings.items()}))
+        where: Any = cluster
         if cluster == "local":
-            cluster = stack.enter_context(
+            where = stack.enter_context(
                 LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
@@ -130,7 +131,7 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
                 )
             )
         try:
-            client = stack.enter_context(Client(cluster, timeout=_PATIENCE))
+            client = stack.enter_context(Client(where, timeout=_PATIENCE))
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             raise InputError(f"no Dask scheduler answers at {cluster} ({error}): start one (dask scheduler)") from None
         try:

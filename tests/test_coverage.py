@@ -58,7 +58,7 @@ def test_the_table_counts_hits_sides_and_intervals_that_are_not_there():
     row = coverage_table([{"h2": 0.2}], results).iloc[0]
     assert (row["coverage"], row["too_high"], row["too_low"], row["none"]) == (0.25, 0.25, 0.25, 0.25)
     assert row["width"] == pytest.approx((0.2 + 0.1 + 0.1) / 3)
-    assert row["se"] == pytest.approx(np.sqrt(0.25 * 0.75 / 4))
+    assert row["se"] == pytest.approx(np.sqrt(3 / 8 * 5 / 8 / 8))
 
 
 def test_over_the_prior_each_data_set_has_a_truth_of_its_own(people):

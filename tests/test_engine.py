@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +77,12 @@ def test_a_task_that_kills_all_its_workers_is_named(tmp_path, monkeypatch):
         run_tasks(killing(tmp_path, always=True), TASKS, 2, checkpoints=tmp_path / "work", label="squares", workers=2)
 
 
+def test_without_dask_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(bl.InputError, match=r"pip install 'bayeslmm\[studies\]'"):
+        run_tasks(noting(tmp_path), TASKS, 2, checkpoints=tmp_path / "work", label="squares")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -85,6 +92,6 @@ def test_a_task_that_kills_all_its_workers_is_named(tmp_path, monkeypatch):
     ],
 )
 def test_a_cluster_that_cannot_be_is_refused(tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr("bayeslmm.engine._PATIENCE", "1s")
+    monkeypatch.setattr("bayeslmm.engine._PATIENCE", 1.0)
     with pytest.raises(bl.InputError, match=message):
         run_tasks(noting(tmp_path), TASKS, 2, checkpoints=tmp_path / "work", label="squares", **options)

@@ -1,4 +1,4 @@
-"""Claim: 95% posterior intervals of h2 cover 95% averaged over the prior, at every sample size; Wald intervals do not.
+"""Claim: 95% posterior intervals of h2 cover 95% averaged over the prior, at every sample size; others beside them.
 
 Traits are simulated at each true h2 on the kinship of 200 and of 1,000 mice (real; intercept and sex) and of 5,000
 unrelated people (simulated: 30,000 independent markers, about what common variants amount to; intercept), and every

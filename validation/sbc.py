@@ -9,14 +9,16 @@ pedigree (intercept).
 
 import math
 import time
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import pandas as pd
 import study
 
 from bayeslmm.calibration import bivariate_ranks, calibration_table, calibration_tasks, univariate_ranks
 from bayeslmm.calibration_plots import plot_ranks
-from bayeslmm.engine import run_tasks
+from bayeslmm.engine import Task, run_tasks
 
 SEED = 1804
 
@@ -28,10 +30,11 @@ def main() -> None:
     begun = time.perf_counter()
     one, two = study.smoke() if options.smoke else (study.mice(1000), study.gryphons())
     record, titles, lines = {}, {}, [f"# {claim.removeprefix('Claim: ')}", "", "Made by `validation/sbc.py`."]
-    for name, function, design, datasets in (
+    studies: list[tuple[str, Callable[[Task, Any], Any], Any, int]] = [
         ("univariate", univariate_ranks, one, 1000),
         ("bivariate", bivariate_ranks, two, 300),
-    ):
+    ]
+    for name, function, design, datasets in studies:
         datasets = 4 if options.smoke else math.ceil(datasets * options.share)
         results = run_tasks(
             function,
