@@ -107,7 +107,7 @@ def heritability_part(result: Heritability, cohort: Cohort, spectrum: Spectrum, 
 
 def heritability_report(parts: Sequence[Part]) -> Report:
     """Return the report of `h2`."""
-    traits = _named(parts)
+    traits = _together([part.name for part in parts])
     return Report(
         title=f"Heritability of {traits}",
         question=f"How much of the variation of {traits} goes with kinship, and how sure is that?",
@@ -144,7 +144,7 @@ def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, ch
 
 def comparison_report(parts: Sequence[Part]) -> Report:
     """Return the report of `compare`."""
-    traits = _named(parts)
+    traits = _together([part.name for part in parts])
     return Report(
         title=f"Heritability of {traits} by every method",
         question=f"Do all methods agree about the heritability of {traits}, as far as theory says that they should?",
@@ -163,8 +163,9 @@ def correlation_report(
     result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, chains: int, picture: Path
 ) -> Report:
     """Return the report of `rg`."""
-    traits = " and ".join([", ".join(result.traits[:-1]), result.traits[-1]])
-    told = {row["trait"]: row["note"] for row in result.estimates.query("method == 'nuts'").to_dict("records")}
+    traits = _together(result.traits)
+    drawn = result.estimates.query("method == 'nuts' and parameter == 'rho_u'")
+    told = dict(zip(drawn["trait"], drawn["note"], strict=True))
     pairs = [pair for pair in result.pairs.to_dict("records") if "identified" in pair]
     part = Part(
         name=traits,
@@ -249,7 +250,7 @@ def _of_markers(name: str, table: pd.DataFrame) -> Shown:
 
 def scan_report(parts: Sequence[Part]) -> Report:
     """Return the report of `scan`."""
-    traits = _named(parts)
+    traits = _together([part.name for part in parts])
     return Report(
         title=f"Scan of markers for {traits}",
         question=f"Which markers go with {traits}, beyond what kinship explains?",
@@ -274,8 +275,7 @@ def _effects(estimates: pd.DataFrame) -> list[Shown]:
     return [Shown("fixed effects, in units of the trait for each unit of the covariate", table)]
 
 
-def _named(parts: Sequence[Part]) -> str:
-    names = [part.name for part in parts]
+def _together(names: Sequence[str]) -> str:
     if len(names) > 4:
         names = [*names[:3], f"{len(names) - 3} more traits"]
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

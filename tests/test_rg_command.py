@@ -1,3 +1,4 @@
+import html
 import json
 
 import numpy as np
@@ -103,6 +104,12 @@ def test_three_traits_and_components(toy, tmp_path):
     assert np.isfinite(cell(estimates, "y", "nuts", "beta[PC1]"))
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["prior"]["eta_u"] == "2"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Genetic correlation of x, y and z" in page
+    notes = [cell(estimates, pair, "nuts", "rho_u", "note") for pair in ("x:y", "x:z", "y:z")]
+    open_ones = [note for note in notes if "NOT IDENTIFIED" in note]
+    assert open_ones
+    assert all(f'<p class="advice">{html.escape(note)}.</p>' in page for note in open_ones)
 
 
 def test_too_few_draws_are_kept_and_fail_their_checks(toy, tmp_path, capsys):
