@@ -28,15 +28,15 @@ def run_program(file: str, command: Literal["h2", "rg"]) -> int:
         command: which command samples it: "h2" one trait, "rg" several at once.
     """
     name, ours = Path(file).stem, Path(file).resolve().parent == (Path(__file__).parent / "models").resolve()
-    script = f"python -m bayeslmm.models.{name}" if ours else f"python {file}"
+    script = f"python -m bayeslmm.models.{name}" if ours else f"python {sys.argv[0]}"
     parser = argparse.ArgumentParser(
         prog=script,
-        description=f"The posterior of {name if ours else file} by NUTS, as bayeslmm {command} gives it beside others.",
+        description=f"The posterior of this program by NUTS, as bayeslmm {command} gives it beside other methods.",
         formatter_class=_Formatter,
     )
     one = command == "h2"
     parser.set_defaults(run=_run_h2 if one else _run_rg, program=script, methods=["nuts"], se="average", mom_se="exact")
-    parser.set_defaults(model=None if ours else f"{file}:model", prior_h2=[1.0, 1.0], prior_eta=[1.0, 1.0])
+    parser.set_defaults(model=None if ours else f"{sys.argv[0]}:model", prior_h2=[1.0, 1.0], prior_eta=[1.0, 1.0])
     _add_kinship_options(parser)
     tables = _add_table_options(parser)
     if one:

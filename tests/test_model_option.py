@@ -3,7 +3,9 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
+import arviz_base
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,11 @@ from matplotlib.image import imread
 from numpy.testing import assert_allclose
 
 from bayeslmm.cli import main
+from bayeslmm.diagnostics import diagnose
+from bayeslmm.heritability import heritability
+from bayeslmm.results import to_table
+from bayeslmm.site_results import large_site_lines, site_rows
+from bayeslmm.summary import result_lines
 from conftest import ROOT
 
 HEAD = """\
@@ -80,38 +87,51 @@ def test_the_program_of_the_docs_equals_the_reference_quadrature(gryphon_referen
     assert record["prior"]["nuts"] == f"inside {own}:model"
 
 
-def test_a_copy_of_our_program_draws_what_ours_draws(toy, capsys):
+def run(*command, cwd=ROOT):
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_our_program_as_a_script_and_a_copy_of_it_draw_the_same(toy, capsys):
     base, folder = toy
-    shutil.copy(ROOT / "models" / "univariate.py", folder / "alike.py")
-    own = ["--model", f"{folder / 'alike.py'}:model", "--methods", "nuts"]
-    main(["h2", *base, "--trait", "x", *SHORT, *own])
-    assert "alike.py:model, with its own dimensions and starting values" in capsys.readouterr().out
-    found = table(folder / "out").set_index("parameter")
-    main(["h2", *base, "--trait", "x", *SHORT, "--methods", "nuts"])
+    arguments = [*base, "--trait", "x", *SHORT]
+    done = run("-m", "bayeslmm.models.univariate", *arguments)
+    assert done.returncode == 3, done.stderr  # so few draws
+    assert "heritability of x: " in done.stdout
     ours = table(folder / "out").set_index("parameter")
+    assert set(ours["method"]) == {"nuts"}
+    record = json.loads((folder / "out" / "run.json").read_text())
+    assert record["command"][:4] == ["python", "-m", "bayeslmm.models.univariate", "--bfile"]
+    shutil.copy(ROOT / "models" / "univariate.py", folder / "alike.py")
+    assert main(["h2", *arguments, "--model", f"{folder / 'alike.py'}:model", "--methods", "nuts"]) == 3
+    printed = capsys.readouterr().out
+    assert "alike.py:model, with its own dimensions and starting values" in printed
+    assert "DIAGNOSTICS FAILED: " in printed
+    found = table(folder / "out").set_index("parameter")
     assert set(found.index) == {*ours.index, "sigma2_p", "b[0]", "b_base[0]"}
-    assert "heritability of x: " in capsys.readouterr().out
     for column in ("estimate", "se", "lower", "upper", "r_hat"):
         assert_allclose(found.loc[ours.index, column], ours[column], rtol=1e-9)
 
 
-def test_failed_diagnostics_exit_with_3(toy, write, capsys):
-    base, folder = toy
-    lost = '    numpyro.deterministic("lost", jnp.log(mean))\n'
-    lost += '    numpyro.deterministic("k_scale", data.k_scale * 1.0)\n'
-    lost += '    numpyro.deterministic("many", jnp.outer(data.s, data.s) * mean)\n'
-    own = f"{write('own.py', HEAD + REST + lost)}:own"
-    few = ["--chains", "1", "--draws", "20", "--warmup", "10", "--methods", "nuts"]
-    assert main(["h2", *base, "--trait", "x", "--model", own, *few]) == 3
-    printed = capsys.readouterr().out
-    assert "DIAGNOSTICS FAILED: one chain only" in printed
-    assert "DIAGNOSTICS FAILED: draws of lost are not all finite" in printed
-    assert "the site many, of shape (30, 30), is kept with the draws alone" in printed
-    assert {"x.posterior.nc", "x.png", "run.json"} < {path.name for path in (folder / "out").iterdir()}
-    assert "the heritability of x is not among the sites of the program" in printed
-    notes = table(folder / "out").set_index("parameter")["note"]
-    assert notes["lost"] == "some draws are not finite"
-    assert notes["k_scale"] == "constant"
+def test_any_sites_become_rows_and_a_sentence(small_data, rng):
+    sites = {"a": (2, 50), "many": (2, 50, 101), "v": (2, 50, 2), "lost": (2, 50)}
+    values = {name: rng.standard_normal(shape) for name, shape in sites.items()} | {"still": np.ones((2, 50))}
+    values["lost"][1, 7] = np.nan
+    calm = {"diverging": np.zeros((2, 50), dtype=bool)}
+    draws = arviz_base.from_dict(
+        {"posterior": values, "sample_stats": calm}, dims={"v": ["covariate"]}, coords={"covariate": ["sex", "age/10"]}
+    )
+    rows = {row["parameter"]: row for row in site_rows(draws, "x")}
+    assert list(rows) == ["a", "v[sex]", "v[age/10]", "lost", "still"]
+    assert_allclose(rows["v[age/10]"]["estimate"], values["v"][..., 1].mean())
+    assert rows["lost"]["note"] == "some draws are not finite"
+    assert rows["still"] == {"trait": "x", "method": "nuts", "parameter": "still", "estimate": 1.0, "note": "constant"}
+    assert large_site_lines(draws) == ["the site many, of shape (101,), is kept with the draws alone"]
+    assert "draws of lost are not all finite" in diagnose(draws).failures
+    found = heritability(small_data, trait="x", covariates=["b", "c", "d"], seed=1, methods=["reml"])
+    table = pd.concat([found.estimates, to_table(rows.values())])
+    lines = result_lines(replace(found, estimates=table, fits={**found.fits, "nuts": draws}))
+    assert "the heritability of x is not among the sites of the program" in lines
+    assert "v[age/10]" in lines
 
 
 TWO = """\
@@ -134,7 +154,7 @@ def two(data):
 def test_two_traits_take_a_program(toy, write, capsys):
     base, folder = toy
     own = ["--model", f"{write('own.py', TWO)}:two"]
-    both = ["rg", *base, "--traits", "x", "y", *own, *SHORT, "--methods", "reml", "nuts"]
+    both = ["rg", *base, "--traits", "x", "y", *own, *SHORT, "--methods", "nuts"]
     assert main(both) == 2
     assert (
         "takes the 1 missing values for 0, since it does not look at data.E: use --complete" in capsys.readouterr().err
@@ -224,10 +244,6 @@ def test_options_that_nobody_would_look_at_are_refused(toy, write, capsys, optio
     assert message in capsys.readouterr().err
 
 
-def run(*command, cwd=ROOT):
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, check=False)
-
-
 @pytest.mark.parametrize("name", ["univariate", "bivariate"])
 def test_our_programs_say_what_they_take(name):
     told = run("-m", f"bayeslmm.models.{name}", "--help")
@@ -238,16 +254,8 @@ def test_our_programs_say_what_they_take(name):
     assert "--methods" not in told.stdout
 
 
-def test_our_programs_run_as_scripts(toy):
-    base, folder = toy
-    done = run("-m", "bayeslmm.models.univariate", *base, "--trait", "x", *SHORT, "--prior-h2", "3000", "7000")
-    assert done.returncode in (0, 3), done.stderr
-    estimates = table(folder / "out")
-    assert set(estimates["method"]) == {"nuts"}
-    assert_allclose(estimates.set_index("parameter").loc["h2", "estimate"], 0.3, atol=5e-3)
-    record = json.loads((folder / "out" / "run.json").read_text())
-    assert record["command"][:4] == ["python", "-m", "bayeslmm.models.univariate", "--bfile"]
-    refused = run("-m", "bayeslmm.models.multivariate", *base, "--traits", "x", "y")
+def test_two_traits_are_for_bivariate(toy):
+    refused = run("-m", "bayeslmm.models.multivariate", *toy[0], "--traits", "x", "y")
     assert refused.returncode == 2
     assert "two traits are what bivariate is for, and more are for multivariate" in refused.stderr
 
