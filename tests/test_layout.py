@@ -1,9 +1,11 @@
 """Imports point down: a module may import those above it in this list, and none below."""
 
 import ast
+import pickle
 
 import pytest
 
+import bayeslmm as bl
 from conftest import ROOT
 
 ORDER = [
@@ -49,6 +51,11 @@ def test_imports_point_down(name):
             imported |= {candidate for candidate in [module, *inner] if candidate in ORDER}
     below = ORDER[: ORDER.index(name)]
     assert imported <= set(below), f"{name} imports {sorted(imported - set(below))}, which stand above it"
+
+
+def test_the_package_can_be_sent_to_other_processes():
+    """Dask and joblib send functions of a script or a notebook with the modules that they name."""
+    assert pickle.loads(pickle.dumps(bl)) is bl
 
 
 def test_sampling_knows_no_program():

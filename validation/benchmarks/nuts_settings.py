@@ -86,9 +86,8 @@ def _data() -> dict[str, RotatedData]:
 
 def _ours(data: RotatedData, chains: int) -> tuple[dict[str, np.ndarray], int]:
     tree = bl.sample(univariate, data, seed=1, chains=chains, draws=DRAWS, warmup=DRAWS)
-    return {name: tree["posterior"][name].to_numpy() for name in PARAMETERS}, int(
-        tree["sample_stats"]["diverging"].sum()
-    )
+    divergences = tree["sample_stats"]["diverging"].to_numpy().sum()
+    return {name: tree["posterior"][name].to_numpy() for name in PARAMETERS}, int(divergences)
 
 
 def _numpyro(model: Callable[..., None], data: RotatedData, dense: bool) -> tuple[dict[str, np.ndarray], int]:
@@ -103,14 +102,14 @@ def _numpyro(model: Callable[..., None], data: RotatedData, dense: bool) -> tupl
         )
         mcmc.run(jax.random.key(1), data, extra_fields=("diverging",))
         draws: dict[str, Any] = jax.device_get(mcmc.get_samples(group_by_chain=True))
-        return {name: draws[name] for name in PARAMETERS}, int(mcmc.get_extra_fields()["diverging"].sum())
+        return {name: draws[name] for name in PARAMETERS}, int(np.sum(mcmc.get_extra_fields()["diverging"]))
 
 
 def log_variances(data: RotatedData) -> None:
     """Sample the logarithms of both variances under the prior of ours, with its Jacobian."""
     v = jnp.asarray(univariate.prepare(data).v)
-    log_u = numpyro.sample("log_u", dist.ImproperUniform(dist.constraints.real, (), (1,)))
-    log_e = numpyro.sample("log_e", dist.ImproperUniform(dist.constraints.real, (), (1,)))
+    log_u = jnp.asarray(numpyro.sample("log_u", dist.ImproperUniform(dist.constraints.real, (), (1,))))
+    log_e = jnp.asarray(numpyro.sample("log_e", dist.ImproperUniform(dist.constraints.real, (), (1,))))
     # d(h2, sigma2_p) = d(log u, log e) u e / (u + e).
     numpyro.factor("jacobian", (log_u + log_e - jnp.logaddexp(log_u, log_e)).sum())
     _rest(data, jnp.exp(log_u), jnp.exp(log_e), v)
@@ -120,8 +119,8 @@ def variances(data: RotatedData) -> None:
     """Sample both variances as they are, under the prior of ours."""
     v = jnp.asarray(univariate.prepare(data).v)
     positive = dist.constraints.positive
-    sigma2_u = numpyro.sample("u", dist.ImproperUniform(positive, (), (1,)))
-    sigma2_e = numpyro.sample("e", dist.ImproperUniform(positive, (), (1,)))
+    sigma2_u = jnp.asarray(numpyro.sample("u", dist.ImproperUniform(positive, (), (1,))))
+    sigma2_e = jnp.asarray(numpyro.sample("e", dist.ImproperUniform(positive, (), (1,))))
     numpyro.factor("jacobian", -jnp.log(sigma2_u + sigma2_e).sum())  # d(h2, sigma2_p) = d(u, e) / (u + e)
     _rest(data, sigma2_u, sigma2_e, v)
 
@@ -129,7 +128,7 @@ def variances(data: RotatedData) -> None:
 def _rest(data: RotatedData, sigma2_u: jax.Array, sigma2_e: jax.Array, v: jax.Array) -> None:
     prior = univariate.Prior()
     sigma2_p = sigma2_u + sigma2_e
-    numpyro.factor("prior", in_units(prior.sigma2_p, v).log_prob(sigma2_p).sum())
+    numpyro.factor("prior", jnp.sum(in_units(prior.sigma2_p, v).log_prob(sigma2_p)))
     ready = univariate.prepare(data)
     b = numpyro.sample("b", in_units(prior.beta, jnp.sqrt(v)).expand([ready.data.X.shape[1], 1]).to_event(2))
     for name, value in {"h2": sigma2_u / sigma2_p, "sigma2_u": sigma2_u, "sigma2_e": sigma2_e}.items():
