@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
 
@@ -104,8 +103,8 @@ def try_program(own: OwnProgram, data: RotatedData | JointData) -> None:
         raise InputError(f"{own} samples nothing: numpyro.sample(...) of each unknown is needed")
     _check_observed(own, trace)
     if isinstance(data, JointData) and (m := sum(E.shape[1] for E in data.E)):
-        without = _traced(own, data._replace(E=tuple(np.zeros_like(E) for E in data.E)))
-        if _log_density(trace) == _log_density(without):
+        turned = _traced(own, data._replace(E=tuple(-E for E in data.E)))
+        if _log_density(trace) == _log_density(turned):
             raise InputError(
                 f"{own} takes the {m} missing values for 0, since it does not look at data.E: use --complete-only, or "
                 "sample a value for each column of E and add it to the mean, as models/multivariate.py does"
@@ -127,7 +126,7 @@ def _check_dims(
 ) -> None:
     """Refuse dimensions that do not fit the shapes of the sites; what is not known of their sizes is learnt."""
     for name, dims in of.items():
-        if name not in trace:
+        if name not in trace or trace[name].get("is_observed"):
             continue
         shape = jnp.shape(trace[name]["value"])
         if len(dims) != len(shape) or any(sizes.setdefault(*one) != one[1] for one in zip(dims, shape, strict=True)):

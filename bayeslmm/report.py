@@ -154,4 +154,4 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:#.4g}"

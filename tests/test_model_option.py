@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 from bayeslmm.cli import main
 from bayeslmm.diagnostics import diagnose
 from bayeslmm.heritability import heritability
+from bayeslmm.own_program import load_program, try_program
 from bayeslmm.results import to_table
 from bayeslmm.site_results import large_site_lines, site_rows
 from bayeslmm.summary import result_lines
@@ -165,6 +166,12 @@ def test_two_traits_take_a_program(toy, write, capsys):
     assert set(estimates["trait"]) == {"x:y"}
     assert list(estimates["parameter"]) == ["rho_u", "sd[0,0]", "sd[0,1]", "sd[1,0]", "sd[1,1]"]
     assert imread(folder / "out" / "correlations.png").shape == (1660, 1500, 4)
+
+
+def test_a_copy_that_looks_at_missing_values_is_taken(dense_traits, tmp_path):
+    shutil.copy(ROOT / "models" / "bivariate.py", tmp_path / "alike.py")
+    own = load_program(f"{tmp_path / 'alike.py'}:model")
+    try_program(own, dense_traits().data)
 
 
 WRONG = {
