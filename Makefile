@@ -21,6 +21,8 @@ check: .venv/installed
 validate: .venv/installed
 	$(BIN)/python validation/sbc.py
 	$(BIN)/python validation/coverage.py
+	$(BIN)/python validation/oracle_grid.py
+	$(BIN)/python validation/estimator_errors.py
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "bayeslmm needs Python 3.12 or newer, and none was found as python3, python3.12," \

@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from bayeslmm.results import wald
-
 
 def scan_lines(
     numbers: Mapping[str, Mapping[str, Any]], top: pd.DataFrame, effects: pd.DataFrame, epistasis: pd.DataFrame
@@ -28,11 +26,10 @@ def scan_answers(
     lines = [f"nothing could be tested for {trait}", f"  {tested}"]
     if of["tested"]:
         first = top[top["trait"] == trait].iloc[0]
-        interval = wald(first["beta"], first["se"])
         lines = [
             f"strongest association with {trait}: {first['snp']} (chromosome {first['chrom']}, {first['pos']:,}), "
-            f"effect of {first['a1']} {first['beta']:.4g}, with 95% confidence between {interval['lower']:.4g} and "
-            f"{interval['upper']:.4g}; p = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
+            f"effect of {first['a1']} {first['beta']:.4g} (se {first['se']:.2g}, as if it had not been "
+            f"chosen); p = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
             f"  lambda_GC {of['lambda_gc']:.3f}; {of['below_bonferroni']:,} markers below 0.05 / {of['tested']:,}",
             f"  {tested}",
         ]

@@ -6,15 +6,15 @@ from scipy.stats import binom
 from bayeslmm import calibration
 from bayeslmm.calibration import calibration_table, calibration_tasks, rank_ecdf, univariate_ranks
 from bayeslmm.priors import BivariatePrior, VariancePrior
+from bayeslmm.simulate import rotated_trait
 from bayeslmm.spectrum import JointData, RotatedData
-from conftest import simulated
 
 N = 40
 
 
 @pytest.fixture
 def design(rng) -> RotatedData:
-    return simulated(np.linspace(0.2, 3, N), 0.5, rng)
+    return rotated_trait(np.linspace(0.2, 3, N), h2=0.5, rng=rng)
 
 
 def test_the_band_holds_99_in_100_uniform_samples(rng):

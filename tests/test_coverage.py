@@ -6,14 +6,14 @@ from scipy.optimize import minimize_scalar
 import bayeslmm as bl
 from bayeslmm.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, shortest, simulated_intervals
 from bayeslmm.priors import beta_prior
-from conftest import simulated
+from bayeslmm.simulate import rotated_trait
 
 S = np.linspace(0.2, 3, 40)
 
 
 @pytest.fixture
 def people(rng):
-    return design(simulated(S, 0.5, rng))
+    return design(rotated_trait(S, h2=0.5, rng=rng))
 
 
 def test_intervals_are_those_of_the_methods_by_themselves(people):

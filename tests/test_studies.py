@@ -21,7 +21,7 @@ def scheduler():
         yield cluster.scheduler_address
 
 
-@pytest.mark.parametrize("name", ["coverage", "sbc"])
+@pytest.mark.parametrize("name", ["coverage", "estimator_errors", "oracle_grid", "sbc"])
 def test_a_study_runs_at_smoke_size(name, tmp_path, monkeypatch, scheduler):
     folders = ["--out", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke", "--cluster", scheduler, *folders])

@@ -6,6 +6,8 @@ ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md
 """
 
 import functools
+import time
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -39,9 +41,10 @@ def main() -> None:
         {"design": design, "effects": effects, "h2": h2, "first": first, "last": min(first + BATCH, traits)}
         for design in (list(DESIGNS)[:1] if options.smoke else DESIGNS)
         for effects in EFFECTS
-        for h2 in H2
+        for h2 in (H2[:1] if options.smoke else H2)
         for first in range(0, traits, BATCH)
     ]
+    begun = time.perf_counter()
     found = run_tasks(
         fit_traits,
         tasks,
@@ -52,7 +55,8 @@ def main() -> None:
         workers=options.workers,
     )
     table = summarise(pd.DataFrame([row for rows in found for row in rows]))
-    record = {"claim": CLAIM, "traits": traits, "rows": table.to_dict("records")}
+    record = {"traits": traits, "rows": table.to_dict("records")}
+    record |= {"version": version("bayeslmm"), "seconds": round(time.perf_counter() - begun)}
     study.write(options.out, "estimator_errors", record, _lines(table, traits))
     with replacing(options.out / "estimator_errors.png") as temporary:
         _picture(table).savefig(temporary, dpi=120)
