@@ -4,6 +4,8 @@
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.14 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
+# Tests run in a process for each processor: with threads of their own, these would stand in each other's way.
+ONE_THREAD := NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false
 
 .PHONY: demo test check validate clean
 
@@ -11,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/bayeslmm demo --out demo-results
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff check .
