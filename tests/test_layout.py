@@ -17,7 +17,7 @@ ORDER = [
     "estimators.em", "ratio_grid", "marker_gains", "scan",
     "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_moments",
     "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions",
-    "sampling", "models.univariate", "models.multivariate", "models.bivariate", "own_program",
+    "nuts", "sampling", "models.univariate", "models.multivariate", "models.bivariate", "own_program",
     "diagnostics", "results", "site_results", "joint_results", "heritability", "correlations", "compare",
     "plots", "site_plots", "joint_plots", "coverage", "calibration", "calibration_plots", "summary",
     "scan_summary", "lights", "citations", "report", "report_parts",

@@ -14,7 +14,7 @@ import bayeslmm as bl
 from bayeslmm import likelihood
 from bayeslmm.checks import InputError
 from bayeslmm.models import univariate
-from bayeslmm.sampling import _sampler
+from bayeslmm.nuts import _sampler
 
 SHORT = {"chains": 2, "draws": 50, "warmup": 50}
 
@@ -48,7 +48,7 @@ def test_priors_are_kept_with_the_result(small_data):
 
 
 def test_many_samplers_do_not_heap_up_compiled_code(small_data, monkeypatch):
-    monkeypatch.setattr("bayeslmm.sampling._COMPILED_KEPT", 1)
+    monkeypatch.setattr("bayeslmm.nuts._COMPILED_KEPT", 1)
     twice = jax.jit(lambda x: 2 * x)
     twice(1.0)
     assert twice._cache_size() == 1

@@ -234,7 +234,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
     assert not (out / "scan.parts").exists()
 
 
-def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, capsys):
+def scan_killed_at_its_second_block(cohort, monkeypatch):
     write = scan_command.Parts.write
 
     def killed(self, number, table):
@@ -246,6 +246,10 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
         patch.setattr(scan_command.Parts, "write", killed)
         with pytest.raises(Killed):
             scan(cohort)
+
+
+def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, capsys):
+    scan_killed_at_its_second_block(cohort, monkeypatch)
     code, _ = scan(cohort)
     assert "holds a scan that was not finished: go on with --resume" in refused(capsys, code)
     code, _ = scan(cohort, "--resume", "--test", "null")
@@ -260,17 +264,7 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
 
 
 def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
-    write = scan_command.Parts.write
-
-    def killed(self, number, table):
-        if number == 1:
-            raise Killed
-        write(self, number, table)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(scan_command.Parts, "write", killed)
-        with pytest.raises(Killed):
-            scan(cohort)
+    scan_killed_at_its_second_block(cohort, monkeypatch)
     part = cohort / "out" / "scan.parts" / "000000.parquet"
     part.write_bytes(b"")
     code, _ = scan(cohort, "--resume")
