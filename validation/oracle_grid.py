@@ -2,7 +2,7 @@
 
 The difference of two posterior means in Monte Carlo standard errors is a standard normal if both sample and integrate
 the same posterior: its mean and spread over data sets are tested, and so are posterior standard deviations. Eigenvalues
-are those of 200 and of 1,000 of the mice. Writes ``results/oracle_grid.{json,md,png}``; ten minutes on two cores.
+are those of 200 and of 1,000 of the mice. Writes ``results/oracle_grid.{json,md,png}``; four minutes on two cores.
 """
 
 import time
