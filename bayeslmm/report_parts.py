@@ -257,7 +257,7 @@ def scan_report(parts: Sequence[Part]) -> Report:
         parts=parts,
         reading=[
             "An effect is that of one more copy of its allele, in units of the trait, with the covariates and kinship "
-            "held fixed. Its confidence interval is of one marker by itself, and the strongest of many is too far "
+            "held fixed. Its standard error is of one marker by itself, and the strongest of many is too far "
             "from 0 on average.",
             "A p-value below 0.05 divided by the number of tests is surprising even among so many (Bonferroni). "
             "Markers that are near each other are inherited together: the strongest is seldom the cause.",

@@ -114,10 +114,11 @@ def sample(
             raise InputError(f"{name} must be at least 1, but {value} was given")
     model, dims, start = _parts(program, data, start)
     prior = _default_prior(model) if prior is None else prior
-    if prepare := getattr(program, "prepare", None):
+    if (prepare := getattr(program, "prepare", None)) and _hashable(prior):
         own, arrays = Model(model, prior), prepare(data)
-    else:  # all of its data are constants of a program that is compiled for this run alone
-        own, arrays = Model(lambda _, *rest: model(data, *rest), prior), ()
+    else:  # data and prior are constants of a program that is compiled for this run alone
+        arguments = (data,) if prior is None else (data, prior)
+        own, arrays = Model(lambda _: model(*arguments), None), ()
     key_start, key_draw = jax.random.split(jax.random.key(seed))
     if start is None:
         point = initialize_model(key_start, own.model, model_args=own.arguments(arrays)).param_info.z
@@ -153,6 +154,15 @@ def sample(
     }
     tree.attrs |= dict(attrs or {})
     return tree
+
+
+def _hashable(prior: Any) -> bool:
+    """Return whether a compiled sampler can be looked up by a prior: not by one that holds arrays or is a dict."""
+    try:
+        hash(prior)
+    except TypeError:
+        return False
+    return True
 
 
 def _parts(

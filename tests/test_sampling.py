@@ -69,6 +69,28 @@ def test_data_of_one_shape_share_a_compiled_sampler(small_data, rng):
         assert_array_equal(found["posterior"][name], expected["posterior"][name])
 
 
+def test_a_prior_may_be_anything(small_data):
+    """A dictionary, or a prior of ours with arrays in it, cannot be looked up by."""
+
+    def model(data, prior):
+        scale = numpyro.sample("scale", dist.HalfNormal(prior["sd"]))
+        numpyro.sample("y", dist.Normal(0.0, scale).expand(data.Y.shape).to_event(2), obs=data.Y)
+
+    by_dictionary = bl.sample(model, small_data, seed=1, prior={"sd": 10.0}, **SHORT)
+    rms = np.sqrt(np.mean(small_data.Y**2))
+    assert_allclose(by_dictionary["posterior"]["scale"].mean(), rms, rtol=0.2)  # spread of 100 draws about it: 0.11
+
+    class WithArray(univariate.Prior):
+        """Of the same values, but not hashable."""
+
+        __hash__ = None
+
+    found = bl.sample(univariate, small_data, seed=1, prior=WithArray(), **SHORT)
+    expected = bl.sample(univariate, small_data, seed=1, **SHORT)
+    # The same draws up to rounding, which grows along the chains.
+    assert_allclose(found["posterior"]["h2"].mean(), expected["posterior"]["h2"].mean(), rtol=1e-2)
+
+
 @pytest.mark.parametrize("chains", [1, 2])
 def test_warmup_is_as_long_as_asked(small_data, chains):
     """Steps are taken 50 at a time: numbers that 50 does not divide give the same draws, cut elsewhere."""
