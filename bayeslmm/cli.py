@@ -390,6 +390,9 @@ def _add_nuts_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--chains", type=int, default=4, metavar="N", help="NUTS chains")
     group.add_argument("--draws", type=int, default=1000, metavar="N", help="kept draws of each chain")
     group.add_argument("--warmup", type=int, default=1000, metavar="N", help="adaptation steps of each chain")
+    group.add_argument(
+        "--target-accept", type=float, default=0.9, metavar="P", help="acceptance rate; raise it if draws diverge"
+    )
     group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
 
 

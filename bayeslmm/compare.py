@@ -89,7 +89,7 @@ def compare(
         trait: its name in the cohort.
         seed: of all random numbers.
         markers: the genotypes of K; without them there are no "rhe", "lasso" and marker space.
-        settings: se_kind, moments_se, prior, chains, draws and warmup, as in `heritability`.
+        settings: se_kind, moments_se, prior, chains, draws, warmup and target_accept, as in `heritability`.
 
     Raises:
         InputError: as `heritability`.

@@ -81,6 +81,7 @@ def correlations(
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
+    target_accept: float = 0.9,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Correlations:
@@ -99,6 +100,7 @@ def correlations(
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
+        target_accept: mean acceptance rate of the steps; raise it towards 1 if there are divergences.
         coords: names of further dimensions of the draws, such as `JointCohort.coords`.
         attrs: kept with the draws.
 
@@ -158,6 +160,7 @@ def correlations(
                     chains=chains,
                     draws=draws,
                     warmup=warmup,
+                    target_accept=target_accept,
                     coords={"trait": traits, "trait_bis": traits, "coefficient": names} | dict(coords or {}),
                     attrs=attrs,
                 )

@@ -57,7 +57,7 @@ def diagnose(posterior: DataTree) -> Diagnostics:
         f"R-hat is {r_hat:.3f}, above {MAX_R_HAT}: the chains disagree, draw more" if r_hat > MAX_R_HAT else "",
         f"bulk ESS is {ess_bulk:.0f}, below {enough}: draw more" if ess_bulk < enough else "",
         f"tail ESS is {ess_tail:.0f}, below {enough}: draw more" if ess_tail < enough else "",
-        f"{divergences} divergent transitions: raise target_accept, or reconsider the prior" if divergences else "",
+        f"{divergences} divergent transitions: raise --target-accept, or reconsider the prior" if divergences else "",
         "one chain only: R-hat cannot be computed, use at least 2" if chains == 1 else "",
     ]
     return Diagnostics(r_hat, ess_bulk, ess_tail, divergences, tuple(filter(None, failures)))

@@ -41,6 +41,7 @@ class Settings(TypedDict, total=False):
     chains: int
     draws: int
     warmup: int
+    target_accept: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def heritability(
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
+    target_accept: float = 0.9,
     attrs: Mapping[str, Any] | None = None,
     cohort: Cohort | None = None,
     markers: MarkerBlocks | None = None,
@@ -107,6 +109,7 @@ def heritability(
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
+        target_accept: mean acceptance rate of the steps; raise it towards 1 if there are divergences.
         attrs: kept with the draws.
         cohort: the people before rotation, for "rhe", "lasso" and the jackknife.
         markers: the genotypes, for the first two. For "rhe" K must be their kinship, on any scale; centred only if X
@@ -166,6 +169,7 @@ def heritability(
                     chains=chains,
                     draws=draws,
                     warmup=warmup,
+                    target_accept=target_accept,
                     coords={"trait": [trait], "covariate": list(covariates)},
                     attrs=attrs,
                 )

@@ -99,6 +99,8 @@ def check_options(options: argparse.Namespace) -> Path:
     for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0, "datasets": 1}.items():
         if name in options and getattr(options, name) < least:
             raise InputError(f"--{name} must be at least {least}, but {getattr(options, name)} was given")
+    if not 0 < getattr(options, "target_accept", 0.5) < 1:
+        raise InputError(f"--target-accept must be between 0 and 1, but {options.target_accept:g} was given")
     if getattr(options, "model", None):
         _check_model(options)
     if options.pcs < 0:
@@ -216,6 +218,7 @@ def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
         "chains": options.chains,
         "draws": options.draws,
         "warmup": options.warmup,
+        "target_accept": options.target_accept,
     }
 
 

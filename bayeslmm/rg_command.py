@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> bool:
             chains=options.chains,
             draws=options.draws,
             warmup=options.warmup,
+            target_accept=options.target_accept,
             coords=joint.cohort.coords,
             attrs=attributes(options, inputs.kinship, joint.cohort.dropped),
         )

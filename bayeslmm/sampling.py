@@ -75,7 +75,7 @@ def sample(
     chains: int = 4,
     draws: int = 1000,
     warmup: int = 1000,
-    target_accept: float = 0.8,
+    target_accept: float = 0.9,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> DataTree:
@@ -97,7 +97,7 @@ def sample(
         chains: how many, run side by side.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
-        target_accept: raise it towards 1 if there are divergences.
+        target_accept: mean acceptance rate of the steps; raise it towards 1 if there are divergences.
         coords: names of traits and covariates, such as `Cohort.coords`.
         attrs: kept with the result, beside versions, seed, priors, k_scale, n and the convention.
 
@@ -105,13 +105,15 @@ def sample(
         DataTree with groups posterior, sample_stats, observed_data (y) and constant_data (s, X; E of several traits).
 
     Raises:
-        InputError: if a number of chains or draws is not positive.
+        InputError: if a number of chains or draws is not positive, or target_accept not between 0 and 1.
 
     Source: Hoffman and Gelman (2014), JMLR 15:1593; Phan et al. (2019), arXiv:1912.11554.
     """
     for name, value in (("chains", chains), ("draws", draws), ("warmup", warmup)):
         if value < 1:
             raise InputError(f"{name} must be at least 1, but {value} was given")
+    if not 0 < target_accept < 1:
+        raise InputError(f"target_accept must be between 0 and 1, but {target_accept:g} was given")
     model, dims, start = _parts(program, data, start)
     prior = _default_prior(model) if prior is None else prior
     if (prepare := getattr(program, "prepare", None)) and _hashable(prior):

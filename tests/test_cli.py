@@ -246,6 +246,7 @@ def test_the_prior_reaches_oracle_and_draws(toy):
         (["--trait", "x", "--mom-se", "jackknife"], "--mom-se jackknife is about --methods mom, which was not given"),
         (["--trait", "x", "--pcs", "40"], "pcs must lie between 0 and 29"),
         (["--trait", "x", "--chains", "0"], "--chains must be at least 1"),
+        (["--trait", "x", "--target-accept", "1"], "--target-accept must be between 0 and 1, but 1 was given"),
         (["--trait", "x", "--prior-h2", "0", "1"], "Beta(a, b) with a and b above 0, but 0 and 1 were given"),
         (["--trait", "x", "--fam", "a.fam"], "--fam a.fam gives the ids of --kinship, which was not given"),
         (["--trait", "x", "--maf", "0.7"], "maf must be at least 0 and below 0.5"),

@@ -34,7 +34,7 @@ def test_sticky_chains_fail_on_effective_samples(rng):
 
 def test_divergences_fail(rng):
     diagnostics = bl.diagnose(tree(rng.standard_normal((4, 1000)), diverging=3))
-    assert diagnostics.failures == ("3 divergent transitions: raise target_accept, or reconsider the prior",)
+    assert diagnostics.failures == ("3 divergent transitions: raise --target-accept, or reconsider the prior",)
 
 
 def test_a_single_chain_fails(rng):

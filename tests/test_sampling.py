@@ -146,6 +146,8 @@ def test_numbers_of_chains_and_draws_are_checked(small_data):
     for name in ("chains", "draws", "warmup"):
         with pytest.raises(InputError, match=f"{name} must be at least 1, but 0 was given"):
             bl.sample(univariate, small_data, seed=1, **{**SHORT, name: 0})
+    with pytest.raises(InputError, match="target_accept must be between 0 and 1, but 1 was given"):
+        bl.sample(univariate, small_data, seed=1, target_accept=1.0)
 
 
 def test_results_survive_the_disk(small_data, tmp_path):

@@ -2,7 +2,7 @@
 
 Traits are simulated on the markers of the mice and on the design of the source report, 100 unrelated people with 1,000
 independent markers, where maximum likelihood goes to the boundary. Effects are normal on all markers (polygenic) or on
-ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md,png}``; ten minutes on two cores.
+ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md,png}``; a quarter of an hour.
 """
 
 import functools
@@ -36,7 +36,7 @@ MICE = study.MICE / "mouse_hs1940"
 def main() -> None:
     """Run the study and write its results."""
     options = study.options(CLAIM)
-    traits = 2 if options.smoke else round(200 * options.share)
+    traits = 2 if options.smoke else round(100 * options.share)
     tasks = [
         {"design": design, "effects": effects, "h2": h2, "first": first, "last": min(first + BATCH, traits)}
         for design in (list(DESIGNS)[:1] if options.smoke else DESIGNS)

@@ -1,7 +1,7 @@
 """Claim: posterior draws of one trait and of two are calibrated: no rank ECDF leaves its 99% band on real kinships.
 
 Parameters are drawn from the prior, traits given them on the eigenvalues of a real kinship, and posterior draws given
-the traits by NUTS: 1,000 traits on 1,000 mice (intercept and sex), 300 pairs of traits on the 854 gryphons of a
+the traits by NUTS: 1,000 traits on 1,000 mice (intercept and sex), 600 pairs of traits on the 854 gryphons of a
 pedigree (intercept).
 
     python validation/sbc.py
@@ -32,7 +32,7 @@ def main() -> None:
     record, titles, lines = {}, {}, [f"# {claim.removeprefix('Claim: ')}", "", "Made by `validation/sbc.py`."]
     studies: list[tuple[str, Callable[[Task, Any], Any], Any, int]] = [
         ("univariate", univariate_ranks, one, 1000),
-        ("bivariate", bivariate_ranks, two, 300),
+        ("bivariate", bivariate_ranks, two, 600),
     ]
     for name, function, design, datasets in studies:
         datasets = 4 if options.smoke else math.ceil(datasets * options.share)
