@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 TERMS = (ROOT / "docs" / "terms.md").read_text()
 
 
@@ -19,9 +20,11 @@ def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     assert "h2[CD8]" in printed
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
-def test_links_lead_somewhere(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/terms.md", "validation/README.md"])
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text())
+    assert links
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 def test_targets_of_the_readme_exist():
@@ -29,32 +32,28 @@ def test_targets_of_the_readme_exist():
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
-def test_options_of_the_readme_exist():
-    from bayeslmm.cli import _parser
-
-    commands = next(action for action in _parser()._actions if action.choices)
-    known = {option for command in commands.choices.values() for option in command._option_string_actions}
-    assert set(re.findall(r"(?<=[`\s(])--[a-z][a-z0-9-]+", README)) <= known
+def test_commands_of_the_readme_are_all_there_are():
+    listed = re.findall(r"^\| `bayeslmm (\w+)` \|", README, flags=re.MULTILINE)
+    assert sorted([*listed, "demo"]) == sorted(_commands())
 
 
-@pytest.mark.parametrize("command", re.findall(r"^    bayeslmm (.+)$", TERMS, flags=re.MULTILINE))
-def test_commands_of_the_map_of_terms_can_be_typed(command):
+@pytest.mark.parametrize("command", re.findall(r"^    bayeslmm (.+)$", README + COMMANDS + TERMS, flags=re.MULTILINE))
+def test_commands_of_the_pages_can_be_typed(command):
     from bayeslmm.cli import _parser
 
     _parser().parse_args(command.split())
 
 
-def test_options_of_the_map_of_terms_exist():
-    """In the column of ours: those of the other programs are theirs."""
-    from bayeslmm.cli import _parser
-
-    commands = next(action for action in _parser()._actions if action.choices)
-    known = {option for command in commands.choices.values() for option in command._option_string_actions}
+def test_options_of_the_pages_exist():
+    """In the map of terms, those in the column of ours: others are those of other programs."""
+    known = {option for command in _commands().values() for option in command._option_string_actions}
     ours = [line.split("|")[2] for line in TERMS.splitlines() if line.startswith("| ") and line.count("|") == 3]
     assert len(ours) > 50
-    assert set(re.findall(r"(?<=[`\s(])--[a-z][a-z0-9-]+", " ".join(ours))) <= known
+    for text in (README, COMMANDS, " ".join(ours)):
+        assert set(re.findall(r"(?<=[`\s(])--[a-z][a-z0-9-]+", text)) <= known
 
 
-def test_links_of_the_map_of_terms_lead_somewhere():
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", TERMS):
-        assert (ROOT / "docs" / link).exists()
+def _commands():
+    from bayeslmm.cli import _parser
+
+    return next(action for action in _parser()._actions if action.choices).choices
