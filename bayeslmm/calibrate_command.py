@@ -53,7 +53,7 @@ def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:
     """Return a table of coverage and width, and what it means in sentences."""
     cells = [f"{row.coverage:.1%} ({row.width:.3f})" for row in intervals.itertuples()]
     table = intervals.assign(cell=cells, method=intervals["method"].map(LABELS))
-    table["true h2"] = [h2 if h2 == OVER_PRIOR else f"{h2:g}" for h2 in table["h2"]]
+    table["true h2"] = table["h2"].map(str)
     frame = table.pivot(index="method", columns="true h2", values="cell").loc[
         [*LABELS.values()], [*table["true h2"].unique()]
     ]

@@ -129,7 +129,8 @@ def calibration_table(results: Sequence[Sequence[Mapping[str, Any]]]) -> pd.Data
 
     Returns:
         Columns quantity, datasets, coverage (of the 95% interval, averaged over the prior), se (if it is 0.95), width
-        (median), inside (whether the rank ECDF stays inside its 99% band) and ess (median of effective draws).
+        (median), inside (whether the rank ECDF stays inside its 99% band), ess and least_ess (effective draws, median
+        and least).
     """
     found = [one for result in results for one in result]
     rows = []
@@ -146,6 +147,7 @@ def calibration_table(results: Sequence[Sequence[Mapping[str, Any]]]) -> pd.Data
                 "width": np.median(of["width"]),
                 "inside": rank_ecdf(of["rank"]).inside,
                 "ess": np.median(of["ess"]),
+                "least_ess": of["ess"].min(),
             }
         )
     return pd.DataFrame(rows)

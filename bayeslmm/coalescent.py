@@ -29,10 +29,11 @@ def write_coalescent(
 ) -> Genotypes:
     """Simulate the genomes of people from a population of constant size; write ``prefix.bed/.bim/.fam`` and open them.
 
-    Chromosomes are of equal length, 5 kb for each marker: with few markers the genome is short, and linkage
-    disequilibrium that of an array. Markers are drawn from the sites whose minor allele frequency among these people is
-    at least 0.05; a1 is the younger allele, and no genotype is missing. Parents are drawn from the population, two for
-    each family, and everybody else descends from them through recombination.
+    Chromosomes have 5 kb for each of their markers, and at least 100 kb: with few markers the genome is short, and
+    linkage disequilibrium that of an array. One that has too few common sites is made twice as long. Markers are drawn
+    from the sites whose minor allele frequency among these people is at least 0.05; a1 is the younger allele, and no
+    genotype is missing. Parents are drawn from the population, two for each family, and everybody else descends from
+    them through recombination.
 
     Args:
         prefix: of the files.

@@ -209,7 +209,7 @@ def _data_about(posterior: DataTree, pair: tuple[int, int], prior: dist.Distribu
 
 
 def _told(about: Mapping[str, Any]) -> str:
-    verdict = "" if about["identified"] else ": rho_u is NOT IDENTIFIED by these data, the prior decides"
+    verdict = "" if about["identified"] else ": rho_u is WEAKLY IDENTIFIED by these data, its prior has a say"
     return (
         f"P(rho_u > 0) = {about['probability_positive']:.4g}; posterior and prior share "
         f"{about['prior_overlap']:.0%}{verdict}"

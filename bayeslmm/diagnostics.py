@@ -40,23 +40,26 @@ class Diagnostics:
 
 
 def diagnose(posterior: DataTree) -> Diagnostics:
-    """Check draws against R-hat < 1.01, bulk and tail ESS of at least 100 a chain, and no divergence.
+    """Check draws against R-hat of at most 1.01, bulk and tail ESS of at least 100 a chain, and no divergence.
 
     Source: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), doi:10.1214/20-BA1221.
     """
     chains = posterior["posterior"].sizes["chain"]
     with np.errstate(invalid="ignore"):  # the diagonal of a correlation matrix has no variance, and no R-hat
-        r_hat = _worst(arviz_stats.rhat(posterior), np.nanmax) if chains > 1 else np.nan
-    ess_bulk = _worst(arviz_stats.ess(posterior, method="bulk"), np.nanmin)
-    ess_tail = _worst(arviz_stats.ess(posterior, method="tail"), np.nanmin)
+        r_hat = _worst(arviz_stats.rhat(posterior), np.max) if chains > 1 else np.nan
+    ess_bulk = _worst(arviz_stats.ess(posterior, method="bulk"), np.min)
+    ess_tail = _worst(arviz_stats.ess(posterior, method="tail"), np.min)
     divergences = int(posterior["sample_stats"].dataset["diverging"].sum())
     enough = MIN_ESS_PER_CHAIN * chains
+    r_hat_fails = chains > 1 and not r_hat <= MAX_R_HAT  # also where it is not a number, as of 3 draws
     broken = [str(name) for name, site in posterior["posterior"].data_vars.items() if not np.isfinite(site).all()]
     failures = [
         f"draws of {examples(broken)} are not all finite" if broken else "",
-        f"R-hat is {r_hat:.3f}, above {MAX_R_HAT}: the chains disagree, draw more" if r_hat > MAX_R_HAT else "",
-        f"bulk ESS is {ess_bulk:.0f}, below {enough}: draw more" if ess_bulk < enough else "",
-        f"tail ESS is {ess_tail:.0f}, below {enough}: draw more" if ess_tail < enough else "",
+        f"R-hat is {r_hat:.3f}, and must be at most {MAX_R_HAT}: the chains disagree, draw more" if r_hat_fails else "",
+        *(
+            "" if ess >= enough else f"{kind} ESS is {ess:.0f}, and must be at least {enough}: draw more"
+            for kind, ess in (("bulk", ess_bulk), ("tail", ess_tail))
+        ),
         f"{divergences} divergent transitions: raise --target-accept, or reconsider the prior" if divergences else "",
         "one chain only: R-hat cannot be computed, use at least 2" if chains == 1 else "",
     ]
@@ -65,7 +68,9 @@ def diagnose(posterior: DataTree) -> Diagnostics:
 
 def _worst(tree: DataTree, worst: Callable[[Any], Any]) -> float:
     dataset = tree["posterior"].dataset if "posterior" in tree.children else tree.dataset
-    return float(worst(np.concatenate([values.to_numpy().ravel() for values in dataset.data_vars.values()])))
+    values = np.concatenate([site.to_numpy().ravel() for site in dataset.data_vars.values()])
+    known = values[~np.isnan(values)]
+    return float(worst(known)) if known.size else np.nan
 
 
 def prior_overlap(draws: Float[ndarray, "..."], prior: dist.Distribution, lower: float, upper: float) -> float:

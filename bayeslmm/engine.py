@@ -5,6 +5,7 @@ of workers nor the order in which they finish can change a result. Each result i
 was interrupted goes on where it stopped.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ _ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
 }
+_COMPUTING = ("jax", "numpyro", "numpy", "scipy")
 _LOST_WORKERS = 5
 _PATIENCE = 30.0  # seconds
 
@@ -43,8 +45,9 @@ def run_tasks[S](
 ) -> list[Any]:
     """Run a function on each task and return the results in the order of the tasks.
 
-    A task whose result is among the checkpoints is not run again: those of the same function, task, shared data and
-    version of bayeslmm. A task whose worker dies is run again by another, up to five times.
+    A task whose result is among the checkpoints is not run again: those of the same function, task, shared data, code
+    of bayeslmm and of the function's file, and versions of what it computes with. A task whose worker dies is run again
+    by another, up to five times (a scheduler elsewhere has a limit of its own).
 
     Args:
         function: called as ``function(task, shared)``; what it returns must be writable as JSON.
@@ -64,7 +67,7 @@ def run_tasks[S](
     from distributed import KilledWorker, as_completed
 
     name, folder = f"{function.__module__}.{function.__qualname__}", output_folder(checkpoints)
-    study = tokenize(name, shared, version("bayeslmm"), ensure_deterministic=True)
+    study = tokenize(name, shared, _code_of(function), ensure_deterministic=True)
     paths = [folder / f"{label}-{tokenize(study, task, ensure_deterministic=True)}.json" for task in tasks]
     left = [number for number, path in enumerate(paths) if not path.exists()]
     with ExitStack() as stack:
@@ -139,6 +142,14 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
         except TimeoutError:
             raise InputError(f"the Dask scheduler at {cluster} has no worker: start some (dask worker ...)") from None
         yield client
+
+
+def _code_of(function: Callable[..., Any]) -> list[str]:
+    """Return versions, and a checksum of the code that a result depends on."""
+    package, own = Path(__file__).parent, Path(function.__code__.co_filename)
+    files = [*sorted(package.glob("*.py")), *sorted(package.glob("*/*.py")), *([own] if own.is_file() else [])]
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return [code, *(version(name) for name in _COMPUTING)]
 
 
 def _same[S](shared: S) -> S:

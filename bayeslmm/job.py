@@ -32,6 +32,7 @@ from bayeslmm.summary import cohort_lines
 from bayeslmm.tables import read_table
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
+_RSS_UNITS_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "bed-reader")
 
 
@@ -96,7 +97,7 @@ def check_options(options: argparse.Namespace) -> Path:
         raise InputError(
             "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
         )
-    for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0, "datasets": 1}.items():
+    for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0, "datasets": 2}.items():
         if name in options and getattr(options, name) < least:
             raise InputError(f"--{name} must be at least {least}, but {getattr(options, name)} was given")
     if not 0 < getattr(options, "target_accept", 0.5) < 1:
@@ -271,7 +272,7 @@ def write_record(
         "inputs_sha256": inputs,
         "traits": traits,
         "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_IN_MB),
     }
     with replacing(out / "run.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -9,7 +9,10 @@ from bayeslmm.cohort import about_scale
 from bayeslmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnostics
 
 Colour = Literal["green", "amber", "red"]
-_MOST_INFLATION = 1.05
+_LEAST_INFLATION = 0.05
+_WARNINGS = ("boundary: ", "parameter space", "NOT ", "MEANINGLESS")
+_ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so that it has no curvature there"
+_WARNED = "the method warns of its own number"
 _NEAR = "it passes, but is less than twice as good as its limit: draw more (--draws) if the last digits matter"
 
 
@@ -35,7 +38,7 @@ def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
     if d is None:
         return []
     enough = MIN_ESS_PER_CHAIN * chains
-    return [
+    lights = [
         _of_draws(
             d,
             "R-hat",
@@ -66,6 +69,9 @@ def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
             near=False,
         ),
     ]
+    shown = {light.advice for light in lights}
+    others = [failure for failure in d.failures if failure not in shown]
+    return lights + [Light("red", "draws", "what else is checked of them", failure) for failure in others]
 
 
 def _of_draws(d: Diagnostics, key: str, found: str, meaning: str, *, near: bool) -> Light:
@@ -82,18 +88,19 @@ def light_of_scale(mean_diagonal: float) -> Light:
     return Light("amber" if advice else "green", f"mean diagonal of K {mean_diagonal:.3f}", meaning, advice)
 
 
-def lights_of_boundary(estimates: pd.DataFrame) -> list[Light]:
-    """Return an amber light for each estimate of h2 or rho_u that sits on the boundary."""
-    rows = estimates[(estimates["interval"] == "profile95") & estimates["parameter"].isin(["h2", "rho_u"])]
-    meaning = "the likelihood is highest where the parameter cannot go further, so that it has no curvature there"
+def lights_of_estimates(estimates: pd.DataFrame) -> list[Light]:
+    """Return an amber light for each h2 or rho_u whose own note warns of it: on the boundary, outside, not reached."""
+    rows = estimates[estimates["parameter"].isin(["h2", "rho_u"]) & (estimates["method"] != "nuts")]
     return [
         Light(
             "amber",
             f"{row['parameter']} of {row['trait']} by {row['method']} is {row['estimate']:.3g}",
-            meaning,
-            f"{row['note']}: its interval is one of likelihood; prefer the posterior",
+            _ON_BOUNDARY if row["interval"] == "profile95" else _WARNED,
+            row["note"]
+            + (": its interval is one of likelihood; prefer the posterior" * (row["interval"] == "profile95")),
         )
         for row in rows.to_dict("records")
+        if any(warning in row["note"] for warning in _WARNINGS)
     ]
 
 
@@ -115,14 +122,22 @@ def lights_of_agreement(verdicts: list[str], *, agree: bool) -> list[Light]:
     return [Light("amber", "a method is further off than theory allows", meaning, verdict) for verdict in verdicts]
 
 
-def light_of_inflation(lambda_gc: float) -> Light:
-    """Return whether tests of markers are larger or smaller than chance makes them."""
+def light_of_inflation(lambda_gc: float, tested: int) -> Light:
+    """Return whether tests of markers are larger or smaller than chance makes them.
+
+    The median of m independent chi-squares of one degree of freedom has a standard error of 1.06 / sqrt(m), so that
+    lambda_GC has one of 2.33 / sqrt(m): more than three of them, and more than 5%, is told.
+    """
     found = f"lambda_GC {lambda_gc:.3f}"
     meaning = "the median chi-square of the tests over that of chance: 1 where nothing inflates or deflates them"
-    if lambda_gc > _MOST_INFLATION:
-        advice = "many small effects make it large, and so does structure that K misses: look at the QQ plot, try --pcs"
+    most = 1 + max(_LEAST_INFLATION, 3 * 2.33 / tested**0.5)
+    if lambda_gc > most:
+        advice = (
+            "many small effects and long-range linkage make it large, and so does structure that K misses: look at the "
+            "QQ plot, and at what principal components as covariates (--pcs) change"
+        )
         return Light("amber", found, meaning, advice)
-    if lambda_gc < 1 / _MOST_INFLATION:
-        advice = "markers that are in K explain themselves twice, which costs power: try --loco"
+    if lambda_gc < 1 / most:
+        advice = "markers that are in K explain themselves twice, which costs power: --loco leaves their chromosome out"
         return Light("amber", found, meaning, advice)
     return Light("green", found, meaning)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
+from numpyro.infer.util import unconstrain_fn
 
 from bayeslmm.checks import InputError, check_readable
 from bayeslmm.precision import in_float64
@@ -118,7 +119,29 @@ def try_program(own: OwnProgram, data: RotatedData | JointData) -> None:
             starts = own.program.start(data)
         if lacking := [name for name in sampled if name not in starts]:
             raise InputError(f"{own}: start(data) must return a value of each sampled site, but lacks {lacking[0]!r}")
+        _check_starts(own, own.program, {name: jnp.asarray(starts[name]) for name in sampled}, sampled, data)
         _check_dims(own, own.program.DIMS, trace, {"trait": data.Y.shape[1]})
+
+
+def _check_starts(
+    own: OwnProgram,
+    program: Program,
+    starts: Mapping[str, jax.Array],
+    sampled: Mapping[str, Any],
+    data: RotatedData | JointData,
+) -> None:
+    """Refuse starting values of another shape than their site, or outside its support."""
+    for name, value in starts.items():
+        if value.shape != (shape := jnp.shape(sampled[name]["value"])):
+            raise InputError(f"{own}: start(data) gives {name!r} the shape {value.shape}, but the site has {shape}")
+    prepare = getattr(program, "prepare", lambda data: data)
+    try:
+        places = unconstrain_fn(program.model, (prepare(data),), {}, dict(starts))
+    except ValueError as error:
+        raise InputError(f"{own} fails at the values of start(data): {error}") from error
+    for name, place in places.items():
+        if not jnp.isfinite(place).all():
+            raise InputError(f"{own}: start(data) gives {name!r} the value {starts[name]}, outside its support")
 
 
 def _check_dims(
@@ -157,11 +180,18 @@ def _check_observed(own: OwnProgram, trace: Mapping[str, Any]) -> None:
     for name, site in observed.items():
         shape, of_law = jnp.shape(site["value"]), site["fn"].batch_shape + site["fn"].event_shape
         # A column (n, 1) against a law of shape (n,) would be broadcast to n x n terms without a word.
-        if jnp.broadcast_shapes(shape, of_law) != shape:
+        if not _fits(shape, of_law):
             raise InputError(
                 f"{own}: what the site {name!r} observes has shape {shape}, but its distribution {of_law}: they must "
                 "be the same (data.Y is a matrix, data.Y[:, 0] its first trait)"
             )
+
+
+def _fits(shape: tuple[int, ...], of_law: tuple[int, ...]) -> bool:
+    try:
+        return jnp.broadcast_shapes(shape, of_law) == shape
+    except ValueError:
+        return False
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from bayeslmm.lights import (
     light_of_overlap,
     light_of_scale,
     lights_of_agreement,
-    lights_of_boundary,
     lights_of_draws,
+    lights_of_estimates,
 )
 from bayeslmm.report import Part, Report, Shown
 from bayeslmm.scan_summary import scan_answers
@@ -48,13 +48,16 @@ _H2 = (
 )
 _INTERVALS = (
     "An interval of the posterior (exact, NUTS) holds the value with 95% probability, given the data, the model and "
-    "the prior. One of REML, ML or moments would hold it in 95% of repeated studies, as far as the estimate is normal; "
-    "on the boundary it is one of likelihood. (se) is a standard error, (sd) the standard deviation of the posterior."
+    "the prior. Its tails are equal, so that its lower end is above 0 even where h2 is 0: that is no evidence. One of "
+    "REML, ML or moments would hold it in 95% of repeated studies, as far as the estimate is normal; on the boundary "
+    "it is one of likelihood. (se) is a standard error, (sd) the standard deviation of the posterior."
 )
 _WHOM = (
     "A heritability is about these people in their environment: it does not say how much of a trait of one person is "
     "inherited, nor why groups of people differ."
 )
+_OF_PAIR = "correlations by each method, with their priors; heritabilities; what the draws look like"
+_OWN_SITES = "the first numbers of the program: their draws, with the intervals of other methods; traces and ranks"
 _JOINT = {"mom": "mom", "reml": "joint reml", "nuts": "joint nuts"}
 _HEADINGS = {
     "snp": "marker",
@@ -83,14 +86,19 @@ _MARKERS = {
 }
 
 
-def heritability_part(result: Heritability, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path) -> Part:
-    """Return what `h2` says about one trait."""
+def heritability_part(
+    result: Heritability, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
+) -> Part:
+    """Return what `h2` says about one trait; ``own`` if the program that was sampled is the user's."""
+    drawn = result.posterior is not None
     return Part(
         name=result.trait,
         people=cohort_lines(cohort),
         sentences=[heritability_answer(result)],
         picture=picture,
-        caption="heritability by each method, with the prior; what the draws look like; the fit in the eigenbasis of K",
+        caption=_OWN_SITES
+        if own and drawn
+        else f"heritability by each method, with the prior; {'draws; ' if drawn else ''}the fit in the eigenbasis of K",
         tables=[
             Shown("by each method; all digits in estimates.tsv", heritability_table(result).rename_axis("parameter")),
             *_effects(result.estimates),
@@ -98,7 +106,7 @@ def heritability_part(result: Heritability, cohort: Cohort, spectrum: Spectrum, 
         notes=heritability_notes(result),
         lights=[
             *lights_of_draws(result.diagnostics, chains),
-            *lights_of_boundary(result.estimates),
+            *lights_of_estimates(result.estimates),
             light_of_scale(spectrum.mean_diagonal),
         ],
         methods=list(result.fits),
@@ -135,7 +143,7 @@ def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, ch
         lights=[
             *lights_of_agreement(verdicts(found), agree=agree),
             *lights_of_draws(found.result.diagnostics, chains),
-            *lights_of_boundary(found.result.estimates),
+            *lights_of_estimates(found.result.estimates),
             light_of_scale(spectrum.mean_diagonal),
         ],
         methods=[*found.result.fits, "boundary", "disagreement"],
@@ -160,19 +168,24 @@ def comparison_report(parts: Sequence[Part]) -> Report:
 
 
 def correlation_report(
-    result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, chains: int, picture: Path
+    result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
 ) -> Report:
-    """Return the report of `rg`."""
+    """Return the report of `rg`; ``own`` if the program that was sampled is the user's."""
+    drawn = result.posterior is not None
     traits = _together(result.traits)
-    drawn = result.estimates.query("method == 'nuts' and parameter == 'rho_u'")
-    told = dict(zip(drawn["trait"], drawn["note"], strict=True))
+    rho_u = result.estimates.query("method == 'nuts' and parameter == 'rho_u'")
+    told = dict(zip(rho_u["trait"], rho_u["note"], strict=True))
     pairs = [pair for pair in result.pairs.to_dict("records") if "identified" in pair]
     part = Part(
         name=traits,
         people=joint_cohort_lines(cohort),
         sentences=correlation_answers(result),
         picture=picture,
-        caption="correlations by each method, with their priors; heritabilities; what the draws look like",
+        caption=_OWN_SITES
+        if own and drawn
+        else _OF_PAIR
+        if drawn and len(result.traits) == 2
+        else "genetic and residual correlations with their intervals",
         tables=[
             Shown("by each method; all digits in estimates.tsv", correlation_table(result)),
             *_effects(result.estimates),
@@ -181,10 +194,10 @@ def correlation_report(
         lights=[
             *lights_of_draws(result.diagnostics, chains),
             *(light_of_overlap(pair, told[pair["pair"]]) for pair in pairs),
-            *lights_of_boundary(result.estimates),
+            *lights_of_estimates(result.estimates),
             light_of_scale(spectrum.mean_diagonal),
         ],
-        methods=[_JOINT[method] for method in result.fits] + ["nuts"] * (result.posterior is not None),
+        methods=[_JOINT[method] for method in result.fits] + ["nuts"] * drawn,
     )
     return Report(
         title=f"Genetic correlation of {traits}",
@@ -226,16 +239,16 @@ def scan_part(
         for name, table in tables.items()
         if len(table) and (table["trait"] == trait).any()
     ]
-    inflation = [light_of_inflation(numbers["lambda_gc"])] if "lambda_gc" in numbers else []
     return Part(
         name=trait,
         people=people,
         sentences=scan_answers(trait, numbers, **tables),
         picture=picture if numbers["tested"] else None,
-        caption="p-values along the genome, and against what chance gives (with a band that holds all in 95% of scans)",
+        caption="p-values along the genome, and against what chance gives (the band holds all of 95% of scans of "
+        "independent markers without effects)",
         tables=shown,
         notes=[],
-        lights=[*inflation, light_of_scale(numbers["mean_diagonal"])],
+        lights=[light_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else [],
         methods=["reml", f"scan {test}", "scan"],
     )
 

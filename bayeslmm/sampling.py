@@ -131,7 +131,12 @@ def sample(
     )
     tree = arviz_base.from_dict(
         {
-            "posterior": {name: drawn for name, drawn in values.items() if not name.startswith("_")},
+            # ArviZ subtracts draws from each other, which NumPy refuses to do with what is true or false.
+            "posterior": {
+                name: drawn.astype(float) if drawn.dtype == bool else drawn
+                for name, drawn in values.items()
+                if not name.startswith("_")
+            },
             "sample_stats": {
                 "diverging": trace.diverging,
                 "energy": trace.energy,

@@ -20,6 +20,7 @@ from bayeslmm.checks import InputError
 from bayeslmm.dosages import read_bim
 from bayeslmm.files import output_folder, replacing, sha256
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
+from bayeslmm.marker_filters import check_filters
 from bayeslmm.results import write_table
 
 COVARIATE_SHARE = 0.05  # of sigma2_p, explained by each covariate on average
@@ -38,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     out = output_folder(options.out)
     # Last to be written: its presence tells that the other files are of this run, and whole.
     (out / "truth.json").unlink(missing_ok=True)
+    (out / "covar.tsv").unlink(missing_ok=True)  # without covariates there is none
     genotypes = _genotypes(options, out, rng)
     markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     G, effects = simulate.genetic_values(markers, Gamma_u, causal=options.causal, rng=rng)
@@ -81,6 +83,10 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
     """Return Gamma_u and Gamma_e; refuse options that cannot work, before anything is read or written."""
     t = len(options.h2)
     simulate.check_variances(options.h2, options.sigma2_p)
+    check_filters(options.maf, options.geno)
+    most = options.coalescent[1] if options.coalescent else np.inf
+    if options.causal is not None and not 1 <= options.causal <= most:
+        raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {options.causal}")
     if t == 1 and (options.rg or options.re):
         raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
     for name in ("covariates", "seed"):

@@ -127,13 +127,20 @@ def correlation_table(result: Correlations) -> pd.DataFrame:
 
 
 def correlation_answers(result: Correlations) -> list[str]:
-    """Return what is known of each pair, in sentences."""
-    rows = _without_effects(result.estimates)
-    shown = pd.concat([_best(rows), rows])
+    """Return what is known of each pair, in sentences: by another method if the user's own program has no rho_u."""
     lines: list[str] = []
     for pair in result.pairs.to_dict("records"):
-        rho_u = shown[(shown["trait"] == pair["pair"]) & (shown["parameter"] == "rho_u")]
-        lines += _about_pair(pair, rho_u.iloc[0]) if len(rho_u) else []
+        of_pair = result.estimates[result.estimates["trait"] == pair["pair"]]
+        rows = of_pair[of_pair["parameter"] == "rho_u"]
+        if rows.empty:
+            lines.append(
+                f"the genetic correlation of {_of_pair(pair)} is not among the sites of the program: name one rho_u to "
+                "see it here"
+            )
+        else:
+            rho_u = _best(rows).iloc[0]
+            lacking = result.posterior is not None and rho_u["method"] != "nuts"
+            lines += _about_pair(pair, rho_u, f" by {_name(rho_u['method'])}" if lacking else "")
     return lines
 
 
@@ -152,12 +159,16 @@ def correlation_notes(result: Correlations) -> list[str]:
     return lines
 
 
-def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series) -> list[str]:
+def _of_pair(pair: Mapping[Any, Any]) -> str:
+    return pair["pair"].replace(":", " and ")
+
+
+def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series, by: str) -> list[str]:
     kind = "probability" if rho_u["interval"] == "eti95" else "confidence"
     interval = (
         f", with 95% {kind} between {rho_u['lower']:.3f} and {rho_u['upper']:.3f}" if pd.notna(rho_u["lower"]) else ""
     )
-    lines = [f"genetic correlation of {pair['pair'].replace(':', ' and ')}: {rho_u['estimate']:.3f}{interval}"]
+    lines = [f"genetic correlation of {_of_pair(pair)}{by}: {rho_u['estimate']:.3f}{interval}"]
     if "identified" in pair:
         lines.append(f"  {rho_u['note']}")
     if "ratio_zero" in pair:

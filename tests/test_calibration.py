@@ -1,7 +1,9 @@
+import jax
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from numpy.testing import assert_allclose
-from scipy.stats import binom
+from scipy.stats import binom, multivariate_normal
 
 from bayeslmm import calibration
 from bayeslmm.calibration import calibration_table, calibration_tasks, rank_ecdf, univariate_ranks
@@ -79,6 +81,33 @@ def test_ranks_do_not_depend_on_how_data_sets_are_shared_among_tasks(design):
         assert all(0 < rank < 1 for rank in one["rank"].values())
         # A rank in the middle is inside the interval, one at the end is not.
         assert all(one["holds"][name] for name, rank in one["rank"].items() if 0.1 < rank < 0.9)
+
+
+def test_draws_under_another_prior_than_the_truths_are_found_out(design):
+    """h2 from Beta(6, 1), its posterior under Beta(1, 1): 40 people do not overrule it, and 60 ranks leave the band."""
+    study = calibration._UNIVARIATE
+
+    def draw(design, prior, rng):
+        return study.draw(design, prior._replace(h2=dist.Beta(6.0, 1.0)), rng)
+
+    ranks = {}
+    for name, one in (("right", study), ("wrong", study._replace(draw=draw))):
+        found = [calibration._ranks(one, design, VariancePrior(), 4, number) for number in range(60)]
+        ranks[name] = rank_ecdf(np.array([of["rank"]["h2"] for of in found]))
+    assert ranks["right"].inside
+    assert not ranks["wrong"].inside
+
+
+def test_log_likelihoods_of_two_traits_are_those_of_the_dense_normal(design, rng):
+    joint = JointData(design.s, rng.standard_normal((N, 2)), (design.X, design.X), (np.zeros((N, 0)),) * 2)
+    Gamma_u, Gamma_e = np.array([[0.6, 0.2], [0.2, 0.3]]), np.array([[0.5, -0.1], [-0.1, 0.8]])
+    beta = np.array([0.3, -0.2])
+    with jax.enable_x64(True):
+        at = {"Gamma_u": Gamma_u[None], "Gamma_e": Gamma_e[None], "beta": beta[None]}
+        (found,) = np.asarray(calibration._bivariate_logliks(joint, at))
+    V = np.kron(Gamma_u, np.diag(design.s)) + np.kron(Gamma_e, np.eye(N))
+    dense = multivariate_normal(np.concatenate([design.X[:, 0] * b for b in beta]), V).logpdf(joint.Y.T.ravel())
+    assert_allclose(found, dense, rtol=1e-12)
 
 
 def test_tasks_cover_all_data_sets_once():

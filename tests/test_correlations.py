@@ -58,7 +58,7 @@ def test_pairs_say_what_is_known_of_rho_u(gryphon):
     lines = correlation_lines(gryphon)
     assert "genetic correlation of BWT and TARSUS: 0.3" in lines
     assert "683 people have both traits" in lines
-    assert "NOT IDENTIFIED" not in lines
+    assert "WEAKLY IDENTIFIED" not in lines
 
 
 def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tmp_path):
@@ -68,7 +68,7 @@ def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tm
     assert result.diagnostics.failures == ()
     assert not result.pairs["identified"].any()
     lines = correlation_lines(result)
-    assert "NOT IDENTIFIED by these data" in lines
+    assert "WEAKLY IDENTIFIED by these data" in lines
     assert result.reml.boundary
     assert values(result, "reml", "A:B", "interval")["rho_u"] == "profile95"
     assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)

@@ -41,6 +41,11 @@ def test_a_single_chain_fails(rng):
     assert any("one chain only" in failure for failure in bl.diagnose(tree(rng.standard_normal((1, 1000)))).failures)
 
 
+def test_draws_too_few_for_a_number_fail(rng):
+    failures = bl.diagnose(tree(rng.standard_normal((2, 3)))).failures
+    assert [failure.split(" is ")[0] for failure in failures] == ["R-hat", "bulk ESS", "tail ESS"]
+
+
 def test_prior_overlap_is_the_shared_area(rng):
     """Against integrals: nothing moved, all moved, and half of a uniform prior left."""
     uniform = dist.Uniform(-1.0, 1.0)

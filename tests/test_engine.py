@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import signal
@@ -6,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
 import bayeslmm as bl
 from bayeslmm.engine import run_tasks
@@ -69,6 +71,22 @@ def test_other_shared_data_are_another_study(tmp_path):
     assert run_tasks(noting(tmp_path), TASKS[:1], 2, checkpoints=work, label="powers", workers=1) == [0]
     run_tasks(noting(tmp_path), TASKS[:1], 3, checkpoints=work, label="powers", workers=1)
     assert runs(tmp_path) == [0, 0]
+
+
+def test_changed_code_is_another_study(tmp_path, monkeypatch):
+    """Of the function's own file, here: a checkpoint is of the code that made it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    results = []
+    with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as cluster:
+        for power in (2, 3):
+            (tmp_path / "study_of_powers.py").write_text(f"def power(task, _):\n    return task['number'] ** {power}\n")
+            sys.modules.pop("study_of_powers", None)
+            importlib.invalidate_caches()
+            function = importlib.import_module("study_of_powers").power
+            at = {"checkpoints": tmp_path / "work", "label": "powers", "cluster": cluster.scheduler_address}
+            results.append(run_tasks(function, TASKS, 2, **at))
+    assert results == [SQUARES, [number**3 for number in range(6)]]
+    assert len(list((tmp_path / "work").iterdir())) == 2 * len(TASKS)
 
 
 def test_a_task_that_kills_all_its_workers_is_named(tmp_path, monkeypatch):

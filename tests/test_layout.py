@@ -23,7 +23,7 @@ ORDER = [
     "scan_summary", "lights", "citations", "report", "report_parts",
     "job", "h2_command", "compare_command", "rg_command", "calibrate_command",
     "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command",
-    "simulate_command", "cli", "__main__",
+    "simulate_command", "cli_options", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -217,6 +217,26 @@ WRONG = {
         'DIMS = {"Z": ["trait"]}\n\n\ndef start(data):\n    return {"sigma2_u": 1.0, "sigma2_e": 1.0, "mean": 0.0}\n',
         "DIMS says ['trait'] of the site 'Z', whose shape is (3,); trait has 1",
     ),
+    "three.py:own": (
+        HEAD + REST.replace("likelihood.univariate(data.s, data.X[:, 0] * mean, sigma2_u, sigma2_e)",
+                            "dist.Normal(mean * jnp.ones(3), sigma2_e)"),
+        "what the site 'y' observes has shape (30,), but its distribution (3,): they must be the same",
+    ),
+    "form.py:model": (
+        HEAD.replace("own(", "model(") + REST + "DIMS = {}\n\n\ndef start(data):\n    "
+        'return {"sigma2_u": jnp.ones(30), "sigma2_e": 1.0, "mean": 0.0}\n',
+        "start(data) gives 'sigma2_u' the shape (30,), but the site has ()",
+    ),
+    "outside.py:model": (
+        HEAD.replace("own(", "model(") + REST + "DIMS = {}\n\n\ndef start(data):\n    "
+        'return {"sigma2_u": -1.0, "sigma2_e": 1.0, "mean": 0.0}\n',
+        "outside.py:model fails at the values of start(data): Normal distribution got invalid scale parameter",
+    ),
+    "above.py:model": (
+        HEAD.replace("own(", "model(").replace("HalfNormal(2.0)", "Uniform(0.0, 2.0)") + REST + "DIMS = {}\n\n\n"
+        'def start(data):\n    return {"sigma2_u": 3.0, "sigma2_e": 1.0, "mean": 0.0}\n',
+        "start(data) gives 'sigma2_u' the value 3.0, outside its support",
+    ),
     "start.py:model": (
         HEAD.replace("own(", "model(") + REST + "DIMS = {}\n\n\ndef start(data):\n    return {'mean': 0.0}\n",
         "start(data) must return a value of each sampled site, but lacks 'sigma2_u'",

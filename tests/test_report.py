@@ -12,7 +12,7 @@ import pytest
 from bayeslmm.citations import _OF_METHOD, Source, sources
 from bayeslmm.cli import main
 from bayeslmm.diagnostics import Diagnostics
-from bayeslmm.lights import light_of_inflation, light_of_scale, lights_of_draws
+from bayeslmm.lights import light_of_inflation, light_of_scale, lights_of_draws, lights_of_estimates
 from bayeslmm.report import MOST_PICTURES, Part, Report, Shown, write_report
 from conftest import ROOT
 
@@ -84,16 +84,19 @@ def test_a_page_is_whole_and_loads_nothing(run):
 def test_names_are_text(run):
     assert f"Heritability of {TRAIT}" in run.page.text
     assert "<b>" not in run.text
-    assert "b" not in run.page.open
 
 
 def test_the_page_says_what_the_terminal_says(run):
     (answer,) = [line for line in run.printed.splitlines() if line.startswith("heritability of")]
     assert re.fullmatch(r"heritability of .*: 0\.\d+, with 95% probability between 0\.\d+ and [01]\.\d+", answer)
     assert f'<p class="answer">{html.escape(answer)}</p>' in run.text
-    for line in run.printed.splitlines():
-        if "people with" in line or "dropped: 2 without" in line or line.startswith("h2 "):
-            assert all(word in run.page.text for word in line.split("  ") if word)
+    told = ("people with", "dropped: 2 without", "h2 ")
+    lines = [
+        line for line in run.printed.splitlines() if any(words in line for words in told[:2]) or line[:3] == told[2]
+    ]
+    assert len(lines) == 3
+    for line in lines:
+        assert all(word in run.page.text for word in line.split("  ") if word)
     (markers,) = [line for line in run.printed.splitlines() if line.startswith("markers: ")]
     assert markers.removeprefix("markers: ") in run.page.text
 
@@ -107,14 +110,41 @@ def test_draws_have_lights():
     failures = ("R-hat is 1.02", "bulk ESS is 90", "tail ESS is 80", "3 divergent transitions")
     assert colours(1.02, 90.0, 80.0, 3, failures=failures) == ["red"] * 4
     assert colours(float("nan"), 900.0, 900.0, 0, failures=("one chain only: R-hat cannot",)) == ["red"] + ["green"] * 3
+    assert colours(1.0, 900.0, 900.0, 0, failures=("draws of z are not all finite",)) == ["green"] * 4 + ["red"]
     assert lights_of_draws(None, chains=4) == []
+
+
+def test_estimates_that_warn_of_themselves_are_amber():
+    rows = [
+        ("reml", "h2", 0.0, "profile95", "boundary: h2 = 0, no standard error exists"),
+        ("mom", "h2", 1.2, "wald95", "outside the parameter space: sigma2_e is negative"),
+        (
+            "em",
+            "h2",
+            0.1,
+            "wald95",
+            "100 iterations with 30 random effects, NOT the maximum: stopped with a score of 2",
+        ),
+        ("rhe", "h2", 0.5, "wald95", "Monte Carlo error 0.01"),
+        ("mom", "sigma2_u", 1.2, "wald95", "the Wald interval leaves the parameter space: prefer the posterior"),
+    ]
+    table = pd.DataFrame(rows, columns=["method", "parameter", "estimate", "interval", "note"]).assign(trait="y")
+    lights = lights_of_estimates(table)
+    assert [light.found for light in lights] == [
+        "h2 of y by reml is 0",
+        "h2 of y by mom is 1.2",
+        "h2 of y by em is 0.1",
+    ]
+    assert {light.colour for light in lights} == {"amber"}
+    assert "prefer the posterior" in lights[0].advice
 
 
 def test_scale_and_inflation_have_lights():
     assert [light_of_scale(value).colour for value in (0.89, 1.0, 1.11)] == ["amber", "green", "amber"]
     assert "read pve" in light_of_scale(0.36).advice
-    assert [light_of_inflation(value).colour for value in (0.9, 1.0, 1.2)] == ["amber", "green", "amber"]
-    assert "--loco" in light_of_inflation(0.9).advice
+    assert [light_of_inflation(value, 100_000).colour for value in (0.9, 1.0, 1.06)] == ["amber", "green", "amber"]
+    assert light_of_inflation(1.06, 10_000).colour == "green"  # three standard errors are 7% there
+    assert "--loco" in light_of_inflation(0.9, 100_000).advice
 
 
 RECORD = {

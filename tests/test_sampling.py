@@ -112,7 +112,8 @@ def inverse_gammas(data):
     sigma2_e = numpyro.sample("sigma2_e", dist.InverseGamma(0.001, 0.001))
     beta = numpyro.sample("beta", dist.ImproperUniform(dist.constraints.real, (), ()))
     scaled = data.k_scale * sigma2_u
-    numpyro.deterministic("h2", scaled / (scaled + sigma2_e))
+    h2 = numpyro.deterministic("h2", scaled / (scaled + sigma2_e))
+    numpyro.deterministic("high", h2 > 0.63)
     y = likelihood.univariate(data.s, data.X[:, 0] * beta, sigma2_u, sigma2_e)
     numpyro.sample("y", y, obs=data.Y[:, 0])
 
@@ -124,6 +125,8 @@ def test_a_program_of_the_users_own_equals_the_reference_quadrature(mouse_data, 
     data = data._replace(s=data.s * reference["scale_for_h2"] / data.k_scale, k_scale=reference["scale_for_h2"])
     posterior = bl.sample(inverse_gammas, data, seed=2)
     assert bl.diagnose(posterior).failures == ()
+    # What is true or false is 1 or 0 among the draws: ArviZ computes with it.
+    assert posterior["posterior"]["high"].mean() == (posterior["posterior"]["h2"] > 0.63).mean()
     for name, key in (("h2", "h2"), ("sigma2_u", "vg"), ("sigma2_e", "ve")):
         draws, expected = posterior["posterior"][name].to_numpy(), reference["IG_0p001"][key]
         assert abs(draws.mean() - expected["mean"]) < 0.08 * expected["sd"]  # 4 Monte Carlo errors at ESS 2,500

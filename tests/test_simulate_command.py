@@ -112,6 +112,8 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
         (["--h2", "0.5", "--covariates", "-1"], "--covariates must be at least 0, but -1"),
         (["--h2", "0.5", "--seed", "-1"], "--seed must be at least 0"),
         (["--h2", "0.5", "--sigma2-p", "0"], "sigma2_p must be positive"),
+        (["--h2", "0.5", "--maf", "0.9"], "maf must be"),
+        (["--h2", "0.5", "--causal", "0"], "--causal must be at least 1 and at most the number of markers, but is 0"),
         (["--h2", "0.5", "--siblings", "2"], "--siblings and --chromosomes are about --coalescent"),
     ],
 )

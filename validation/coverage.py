@@ -55,14 +55,24 @@ def main() -> None:
         "tables": {title: table.to_dict("records") for title, table in tables.items()},
     }
     lines = [
-        f"# {claim.removeprefix('Claim: ')}",
+        "# Coverage and width of intervals of h2",
         "",
         "Made by `validation/coverage.py`. Coverage of 95% intervals with its standard error, and their mean width in",
         "brackets. An interval with equal tails cannot hold 0 itself; the shortest one and test inversion can.",
+        "The same random numbers make the traits of each true h2, so that columns are not independent of each other.",
+        "",
+        *(_verdict(title, table) for title, table in tables.items()),
     ]
     for title, table in tables.items():
         lines += ["", f"## {title}: {table['datasets'].iloc[0]:,} data sets at each h2", "", *_rows(table)]
     study.write(options.out, "coverage", record, lines)
+
+
+def _verdict(title: str, table: pd.DataFrame) -> str:
+    """Hold the posterior interval, averaged over the prior, against 95%."""
+    (row,) = table[(table["h2"] == OVER_PRIOR) & (table["method"] == "posterior")].to_dict("records")
+    off = (row["coverage"] - 0.95) / row["se"]
+    return f"- {title}: averaged over the prior, {row['coverage']:.3f}, {off:+.1f} standard errors from 0.95"
 
 
 def _rows(table: pd.DataFrame) -> list[str]:

@@ -5,7 +5,7 @@ independent markers, where maximum likelihood goes to the boundary. Effects are 
 ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md,png}``; a quarter of an hour.
 """
 
-import functools
+import math
 import time
 from importlib.metadata import version
 from typing import Any
@@ -36,25 +36,27 @@ MICE = study.MICE / "mouse_hs1940"
 def main() -> None:
     """Run the study and write its results."""
     options = study.options(CLAIM)
-    traits = 2 if options.smoke else round(100 * options.share)
+    traits = 2 if options.smoke else math.ceil(100 * options.share)
     tasks = [
-        {"design": design, "effects": effects, "h2": h2, "first": first, "last": min(first + BATCH, traits)}
-        for design in (list(DESIGNS)[:1] if options.smoke else DESIGNS)
+        {"effects": effects, "h2": h2, "first": first, "last": min(first + BATCH, traits)}
         for effects in EFFECTS
         for h2 in (H2[:1] if options.smoke else H2)
         for first in range(0, traits, BATCH)
     ]
+    rows: list[dict[str, Any]] = []
     begun = time.perf_counter()
-    found = run_tasks(
-        fit_traits,
-        tasks,
-        None,
-        checkpoints=options.work / "estimator_errors",
-        label="errors of estimators",
-        cluster=options.cluster,
-        workers=options.workers,
-    )
-    table = summarise(pd.DataFrame([row for rows in found for row in rows]))
+    for design in list(DESIGNS)[:1] if options.smoke else DESIGNS:
+        found = run_tasks(
+            fit_traits,
+            tasks,
+            genotypes(design),
+            checkpoints=options.work / "estimator_errors",
+            label=f"errors of estimators, {design}",
+            cluster=options.cluster,
+            workers=options.workers,
+        )
+        rows += [{"design": design} | row for batch in found for row in batch]
+    table = summarise(pd.DataFrame(rows))
     record = {"traits": traits, "rows": table.to_dict("records")}
     record |= {"version": version("bayeslmm"), "seconds": round(time.perf_counter() - begun)}
     study.write(options.out, "estimator_errors", record, _lines(table, traits))
@@ -62,9 +64,9 @@ def main() -> None:
         _picture(table).savefig(temporary, dpi=120)
 
 
-def fit_traits(task: dict[str, Any], _: None) -> list[dict[str, Any]]:
+def fit_traits(task: dict[str, Any], design: tuple[ndarray, Spectrum]) -> list[dict[str, Any]]:
     """Simulate some traits of one design; return what each method says of each."""
-    W, spectrum = _genotypes(task["design"])
+    W, spectrum = design
     n, p = W.shape
     rows = []
     for number in range(task["first"], task["last"]):
@@ -73,7 +75,6 @@ def fit_traits(task: dict[str, Any], _: None) -> list[dict[str, Any]]:
         result = bl.heritability(data, trait="y", covariates=["intercept"], seed=1, methods=METHODS)
         rows += [
             {
-                "design": task["design"],
                 "effects": task["effects"],
                 "h2": task["h2"],
                 "method": row["method"],
@@ -95,8 +96,7 @@ def trait(W: ndarray, h2: float, causal: int, rng: np.random.Generator) -> ndarr
     return (g + rng.normal(0, np.sqrt(1 - h2), n))[:, None]
 
 
-@functools.lru_cache(maxsize=3)
-def _genotypes(design: str) -> tuple[ndarray, Spectrum]:
+def genotypes(design: str) -> tuple[ndarray, Spectrum]:
     """Return standardised markers, and the spectrum of their kinship."""
     people = DESIGNS[design]
     if people is None:
@@ -131,7 +131,6 @@ def summarise(estimates: pd.DataFrame) -> pd.DataFrame:
                 "bias_se": own["error"].std() / np.sqrt(count),
                 "rmse": float(np.sqrt((own["error"] ** 2).mean())),
                 "coverage": own["covered"].mean(),
-                "coverage_se": float(np.sqrt(own["covered"].mean() * (1 - own["covered"].mean()) / count)),
                 "width": own["width"].mean(),
                 "at_boundary": own["boundary"].mean(),
             }
@@ -145,7 +144,10 @@ def _lines(table: pd.DataFrame, traits: int) -> list[str]:
         "",
         "Made by `validation/estimator_errors.py`. Bias with its standard error; root mean squared error; coverage and",
         "mean width of the 95% interval that the method gives (Wald for moments and for ML and REML off the boundary;",
-        "profile likelihood on it; equal-tailed posterior); share of traits whose estimate is on the boundary.",
+        "profile likelihood on it; equal-tailed posterior); share of traits whose estimate is on the boundary. Of ten",
+        "markers the realised variance differs from trait to trait, by 45% of h2, and intervals are held against its",
+        "mean: that is why none covers 95% there. The same random numbers make the traits of all rows. The standard",
+        f"error of a coverage of 0.95 is {np.sqrt(0.95 * 0.05 / traits):.3f}.",
         "",
         "| design | effects | h2 | method | bias | RMSE | coverage | width | at boundary |",
         "|---|---|---|---|---|---|---|---|---|",

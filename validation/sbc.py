@@ -20,7 +20,7 @@ from bayeslmm.calibration import bivariate_ranks, calibration_table, calibration
 from bayeslmm.calibration_plots import plot_ranks
 from bayeslmm.engine import Task, run_tasks
 
-SEED = 1804
+SEED = 2022
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     options = study.options(claim)
     begun = time.perf_counter()
     one, two = study.smoke() if options.smoke else (study.mice(1000), study.gryphons())
-    record, titles, lines = {}, {}, [f"# {claim.removeprefix('Claim: ')}", "", "Made by `validation/sbc.py`."]
+    record, titles, lines = {}, {}, []
     studies: list[tuple[str, Callable[[Task, Any], Any], Any, int]] = [
         ("univariate", univariate_ranks, one, 1000),
         ("bivariate", bivariate_ranks, two, 600),
@@ -53,14 +53,26 @@ def main() -> None:
         lines += ["", f"## {name}: {datasets:,} data sets, n = {n:,}, {divergences} divergences", "", *_rows(table)]
     record["version"], record["seconds"] = version("bayeslmm"), round(time.perf_counter() - begun)
     plot_ranks(titles, options.out / "sbc.png")
-    study.write(options.out, "sbc", record, lines)
+    study.write(options.out, "sbc", record, [*_head(record), *lines])
+
+
+def _head(record: dict[str, Any]) -> list[str]:
+    inside = [row["inside"] for name in ("univariate", "bivariate") for row in record[name]["table"]]
+    return [
+        "# Calibration of NUTS by simulation",
+        "",
+        f"Made by `validation/sbc.py`. {sum(inside)} of {len(inside)} rank ECDFs stay inside their 99% bands; of such",
+        f"studies of calibrated and independent ranks, {1 - 0.99 ** len(inside):.0%} see one outside.",
+    ]
 
 
 def _rows(table: pd.DataFrame) -> list[str]:
-    head = ["| quantity | rank ECDF | coverage of the 95% interval | median width | median ESS of 2,000 draws |"]
+    head = [
+        "| quantity | rank ECDF | coverage of the 95% interval | median width | ESS of 2,000 draws: median, least |"
+    ]
     return [*head, "|---|---|---|---|---|"] + [
         f"| {row.quantity} | {'inside' if row.inside else 'OUTSIDE'} | {row.coverage:.3f} ± {row.se:.3f} "
-        f"| {row.width:.3g} | {row.ess:,.0f} |"
+        f"| {row.width:.3g} | {row.ess:,.0f}, {row.least_ess:,.0f} |"
         for row in table.itertuples()
     ]
 

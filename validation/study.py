@@ -26,10 +26,18 @@ def options(claim: str) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the local cluster")
     parser.add_argument("--share", type=float, default=1.0, metavar="F", help="of the full number of data sets")
     parser.add_argument("--smoke", action="store_true", help="some data sets of some people: does it run?")
-    parser.add_argument("--out", type=Path, default=VALIDATION / "results", metavar="DIR", help="folder of the results")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the results: results/, or that of checkpoints unless all is run",
+    )
     parser.add_argument("--work", type=Path, default=VALIDATION / "work", metavar="DIR", help="folder of checkpoints")
     found = parser.parse_args()
-    output_folder(found.out)
+    if not found.share > 0:
+        parser.error(f"--share must be above 0, but {found.share:g} was given")
+    whole = found.share == 1 and not found.smoke
+    found.out = output_folder(found.out or (VALIDATION / "results" if whole else found.work))
     return found
 
 

@@ -30,6 +30,7 @@ VALIDATION = Path(__file__).resolve().parents[1]
 MICE = VALIDATION / "data" / "mouse_hs1940"
 PARAMETERS = ("h2", "sigma2_u", "sigma2_e")
 DRAWS = 1000
+TARGET_ACCEPT = 0.9
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
     lines = [
         "# NUTS by parametrisation, mass matrix and chains",
         "",
-        f"Made by `validation/benchmarks/nuts_settings.py`; {DRAWS:,} draws of each chain after as much warm-up.",
+        f"Made by `validation/benchmarks/nuts_settings.py`; {DRAWS:,} draws of each chain after as much warm-up, at an",
+        f"acceptance rate of {TARGET_ACCEPT}.",
         "ESS is the smallest bulk effective sample size of h2, sigma2_u and sigma2_e; seconds are those of a second",
         "run, for which `bayeslmm.sample` has its compiled code, and NumPyro's `MCMC` compiles again, as it does for",
         "new data.",
@@ -85,7 +87,7 @@ def _data() -> dict[str, RotatedData]:
 
 
 def _ours(data: RotatedData, chains: int) -> tuple[dict[str, np.ndarray], int]:
-    tree = bl.sample(univariate, data, seed=1, chains=chains, draws=DRAWS, warmup=DRAWS)
+    tree = bl.sample(univariate, data, seed=1, chains=chains, draws=DRAWS, warmup=DRAWS, target_accept=TARGET_ACCEPT)
     divergences = tree["sample_stats"]["diverging"].to_numpy().sum()
     return {name: tree["posterior"][name].to_numpy() for name in PARAMETERS}, int(divergences)
 
@@ -93,7 +95,7 @@ def _ours(data: RotatedData, chains: int) -> tuple[dict[str, np.ndarray], int]:
 def _numpyro(model: Callable[..., None], data: RotatedData, dense: bool) -> tuple[dict[str, np.ndarray], int]:
     with jax.enable_x64(True):
         mcmc = MCMC(
-            NUTS(model, dense_mass=dense),
+            NUTS(model, dense_mass=dense, target_accept_prob=TARGET_ACCEPT),
             num_warmup=DRAWS,
             num_samples=DRAWS,
             num_chains=4,
