@@ -9,7 +9,8 @@ from bayeslmm.calibration_plots import plot_calibration
 from bayeslmm.checks import InputError
 from bayeslmm.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
 from bayeslmm.engine import check_engine, run_tasks
-from bayeslmm.job import Clock, analysed, check_options, check_trait_names, cohort_record, read_inputs, write_record
+from bayeslmm.job import Clock, analysed, cohort_record, read_inputs, write_record
+from bayeslmm.option_checks import check_options, check_trait_names
 from bayeslmm.priors import VariancePrior, beta_prior
 from bayeslmm.results import write_table
 

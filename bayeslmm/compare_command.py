@@ -7,16 +7,8 @@ from typing import Any
 import pandas as pd
 
 from bayeslmm.compare import Comparison, compare
-from bayeslmm.job import (
-    Clock,
-    analysed,
-    check_options,
-    cohort_record,
-    one_trait_prior,
-    read_inputs,
-    settings,
-    write_record,
-)
+from bayeslmm.job import Clock, analysed, cohort_record, read_inputs, settings, write_record
+from bayeslmm.option_checks import check_options, one_trait_prior
 from bayeslmm.plots import plot_comparison
 from bayeslmm.report import Part, write_report
 from bayeslmm.report_parts import comparison_part, comparison_report

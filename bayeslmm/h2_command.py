@@ -9,19 +9,9 @@ import pandas as pd
 
 from bayeslmm.files import replacing
 from bayeslmm.heritability import Heritability, heritability
-from bayeslmm.job import (
-    Clock,
-    analysed,
-    attributes,
-    check_options,
-    cohort_record,
-    one_trait_prior,
-    own_program,
-    read_inputs,
-    settings,
-    write_record,
-)
+from bayeslmm.job import Clock, analysed, attributes, cohort_record, own_program, read_inputs, settings, write_record
 from bayeslmm.models import univariate
+from bayeslmm.option_checks import check_options, one_trait_prior
 from bayeslmm.own_program import OwnProgram, guarded
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior

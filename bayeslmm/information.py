@@ -1,6 +1,7 @@
 """Fisher information of the variance components, standard errors by the delta method, profile intervals."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
@@ -84,9 +85,14 @@ def fisher(estimate: Estimate, data: RotatedData, *, kind: Kind = "average") -> 
     white, _, _ = whitened(data)
     theta = jnp.array([estimate.sigma2_u, estimate.sigma2_e])
     matrices = {"expected": lambda: expected(white, *theta)}
-    matrices["observed"] = lambda: -jax.hessian(lambda theta: loglik(white, theta[0], theta[1]))(theta)
+    matrices["observed"] = lambda: -_hessian(loglik, white, theta)
     matrices["average"] = lambda: (matrices["expected"]() + matrices["observed"]()) / 2
     return np.asarray(matrices[kind]())
+
+
+@partial(jax.jit, static_argnums=0)
+def _hessian(loglik: LogLikelihood, data: RotatedData, theta: Float[Array, " 2"]) -> Float[Array, "2 2"]:
+    return jax.hessian(lambda theta: loglik(data, theta[0], theta[1]))(theta)
 
 
 @in_float64

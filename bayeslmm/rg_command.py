@@ -11,7 +11,6 @@ from bayeslmm.job import (
     Clock,
     Inputs,
     attributes,
-    check_options,
     cohort_record,
     components,
     own_program,
@@ -21,6 +20,7 @@ from bayeslmm.job import (
 )
 from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.joint_plots import plot_correlations
+from bayeslmm.option_checks import check_options
 from bayeslmm.own_program import guarded
 from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
 from bayeslmm.report import write_report

@@ -3,7 +3,7 @@
 import argparse
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,10 @@ from bayeslmm.checks import InputError, InputWarning, examples
 from bayeslmm.cohort import Cohort, kinship_of
 from bayeslmm.cohort_scan import Markers, ScanSettings, block_tables, effect_rows, pair_tables, read_markers
 from bayeslmm.epistasis import read_pairs
-from bayeslmm.job import (
-    Clock,
-    Inputs,
-    check_options,
-    check_trait_names,
-    checksums,
-    cohort_record,
-    decomposed,
-    read_inputs,
-    write_record,
-)
+from bayeslmm.job import Clock, Inputs, checksums, cohort_record, decomposed, read_inputs, write_record
 from bayeslmm.kinship import without
 from bayeslmm.marker_filters import MarkerCounts
+from bayeslmm.option_checks import check_options, check_trait_names
 from bayeslmm.priors import EffectPrior
 from bayeslmm.progress import progress_bar
 from bayeslmm.report import write_report
@@ -73,6 +64,27 @@ class _Task:
     blocks: dict[int, range]
 
 
+@dataclass
+class _Found:
+    """What came out, as it grows with each cohort.
+
+    Attributes:
+        blocks: how many are written.
+        tops: markers with the smallest p-values, of each cohort.
+        effects: posteriors of effects, as rows.
+        products: tests of pairs of markers, of each cohort.
+        people: who was analysed, by trait.
+        records: what ``run.json`` holds about each trait.
+    """
+
+    blocks: int = 0
+    tops: list[pd.DataFrame] = field(default_factory=list)
+    effects: list[dict[str, Any]] = field(default_factory=list)
+    products: list[pd.DataFrame] = field(default_factory=list)
+    people: dict[str, str] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 def run(options: argparse.Namespace) -> None:
     """Scan the genome for each trait, for one set of people after the other.
 
@@ -89,58 +101,59 @@ def run(options: argparse.Namespace) -> None:
         if options.resume and not parts.has(0):
             print(f"no scan to go on with is in {out}: it begins with the first marker")
         inputs = _genotyped(read_inputs(options, clock), markers)
-        _scan(_Job(options, clock, _settings(options), markers, inputs, parts, out), chosen, pairs)
+        job = _Job(options, clock, _settings(options), markers, inputs, parts, out)
+        _write(job, _scan(job, chosen, pairs))
         parts.remove()
     print(f"\nresults are in {out}")
 
 
-def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> None:
-    """Scan one set of people after the other, and write what came out."""
-    options, clock, out = job.options, job.clock, job.out
-    tops: list[pd.DataFrame] = []
-    effects: list[dict[str, Any]] = []
-    products: list[pd.DataFrame] = []
-    numbers: dict[str, dict[str, Any]] = {}
-    records: dict[str, dict[str, Any]] = {}
-    people: dict[str, str] = {}
-    first = 0
-    for cohort, spectrum in decomposed(options, clock, job.inputs):
-        tasks = _tasks(job, first)
-        own = range(first, first + sum(len(task.blocks) for task in tasks))
-        first = own.stop
+def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> _Found:
+    """Scan one set of people after the other; return what came out, but for the blocks of tests, which are in files."""
+    found = _Found()
+    for cohort, spectrum in decomposed(job.options, job.clock, job.inputs):
+        tasks = _tasks(job, found.blocks)
+        own = range(found.blocks, found.blocks + sum(len(task.blocks) for task in tasks))
         _test(job, cohort, spectrum, tasks)
-        with clock.step("writing"):
-            top, of_traits = _summarise(job, cohort, own)
-        with clock.step("posterior"):
-            lines = _lines_of_effects(cohort, top, chosen, options.posterior_top)
-            effects += _effects(job, cohort, spectrum, tasks, lines)
+        with job.clock.step("writing"):
+            top, numbers = _summarise(job, cohort, own)
+        with job.clock.step("posterior"):
+            lines = _lines_of_effects(cohort, top, chosen, job.options.posterior_top)
+            found.effects += _effects(job, cohort, spectrum, tasks, lines)
         if pairs is not None:
-            with clock.step("epistasis"):
-                products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
-        tops.append(top.groupby("trait", sort=False).head(_TOP))
-        numbers |= of_traits
-        people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
-        records |= {trait: cohort_record(cohort, spectrum) | of_traits[trait] for trait in cohort.traits}
-    top = pd.concat(tops)
-    if top.empty:
+            with job.clock.step("epistasis"):
+                found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
+        found.blocks = own.stop
+        found.tops.append(top.groupby("trait", sort=False).head(_TOP))
+        found.people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
+        found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
+    if all(top.empty for top in found.tops):
         job.parts.remove()  # there is nothing to go on with
-        raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {_why(job, numbers)}")
-    tables = {"top": top.drop(columns="line"), "effects": pd.DataFrame(effects)}
-    tables["epistasis"] = pd.concat(products) if products else pd.DataFrame()
-    with clock.step("writing"):
-        job.parts.join(first, out / f"scan.{options.format}", options.format)
+        why = _why(job, found.records)
+        raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {why}")
+    return found
+
+
+def _write(job: _Job, found: _Found) -> None:
+    """Join the blocks, write all other tables, the record and the report, and say what came out."""
+    options, out = job.options, job.out
+    tables = {
+        "top": pd.concat(found.tops).drop(columns="line"),
+        "effects": pd.DataFrame(found.effects),
+        "epistasis": pd.concat(found.products) if found.products else pd.DataFrame(),
+    }
+    with job.clock.step("writing"):
+        job.parts.join(found.blocks, out / f"scan.{options.format}", options.format)
         # What an earlier run left there would be taken for a part of this one.
         (out / f"scan.{'tsv' if options.format == 'parquet' else 'parquet'}").unlink(missing_ok=True)
         for name, table in tables.items():
             path = out / f"{name}.tsv"
             write_table(table, path) if len(table) else path.unlink(missing_ok=True)
-    print(f"\n{scan_lines(numbers, **tables)}")
-    record = write_record(
-        options, clock, job.inputs.kinship, _prior(options), {name: records[name] for name in options.trait}, out
-    )
+    records = {name: found.records[name] for name in options.trait}
+    print(f"\n{scan_lines(records, **tables)}")
+    record = write_record(options, job.clock, job.inputs.kinship, _prior(options), records, out)
     parts = [
-        scan_part(name, records[name], people[name], test=options.test, tables=tables, picture=out / f"{name}.png")
-        for name in options.trait
+        scan_part(name, of, found.people[name], test=options.test, tables=tables, picture=out / f"{name}.png")
+        for name, of in records.items()
     ]
     write_report(scan_report(parts), record, out / "report.html")
 

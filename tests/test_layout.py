@@ -21,7 +21,7 @@ ORDER = [
     "diagnostics", "results", "site_results", "joint_results", "heritability", "correlations", "compare",
     "plots", "site_plots", "joint_plots", "coverage", "calibration", "calibration_plots", "summary",
     "scan_summary", "lights", "citations", "report", "report_parts",
-    "job", "h2_command", "compare_command", "rg_command", "calibrate_command",
+    "option_checks", "job", "h2_command", "compare_command", "rg_command", "calibrate_command",
     "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command",
     "simulate_command", "cli_options", "cli", "__main__",
 ]  # fmt: skip
