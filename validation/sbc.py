@@ -20,7 +20,7 @@ from bayeslmm.calibration import bivariate_ranks, calibration_table, calibration
 from bayeslmm.calibration_plots import plot_ranks
 from bayeslmm.engine import Task, run_tasks
 
-SEED = 1804
+SEED = 2022
 
 
 def main() -> None:
