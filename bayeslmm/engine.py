@@ -8,6 +8,7 @@ was interrupted goes on where it stopped.
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -76,7 +77,9 @@ def run_tasks[S](
         if left:
             client = stack.enter_context(_client(cluster, min(workers, len(left))))
             # A task of its own, which can be run again: data that are only scattered die with their worker.
-            sent = client.submit(_same, shared, pure=False)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Sending large graph")  # once for all tasks, as it must be
+                sent = client.submit(_same, shared, pure=False)
             futures = {client.submit(function, tasks[number], sent, pure=False): number for number in left}
             for future in as_completed(futures):
                 number = futures[future]
