@@ -146,8 +146,8 @@ def _lines(table: pd.DataFrame, traits: int) -> list[str]:
         "mean width of the 95% interval that the method gives (Wald for moments and for ML and REML off the boundary;",
         "profile likelihood on it; equal-tailed posterior); share of traits whose estimate is on the boundary. Of ten",
         "markers the realised variance differs from trait to trait, by 45% of h2, and intervals are held against its",
-        "mean: that is why none covers 95% there. The same random numbers make the traits of all rows. The standard",
-        f"error of a coverage of 0.95 is {np.sqrt(0.95 * 0.05 / traits):.3f}.",
+        "mean: that is why those of many mice cover less there. The same random numbers make the traits of all rows.",
+        f"The standard error of a coverage of 0.95 is {np.sqrt(0.95 * 0.05 / traits):.3f}.",
         "",
         "| design | effects | h2 | method | bias | RMSE | coverage | width | at boundary |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -174,7 +174,8 @@ def _picture(table: pd.DataFrame) -> Figure:
                 ax.errorbar(x, own["bias"], yerr=own["rmse"], fmt="o", markersize=4, capsize=2, label=NAMES[method])
             ax.axhline(0, color="0.6", linewidth=1)
             ax.set(title=f"{design}, {effects}", xlabel="true h2", ylabel="bias, bars of root mean squared error")
-    axes[0, 0].legend(frameon=False, fontsize="small")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), frameon=False)
     return figure
 
 
