@@ -3,7 +3,7 @@
 Our program as `bayeslmm.sample` runs it stands beside NumPyro's own `MCMC` on the same program and on two other
 parametrisations of the same posterior: the logarithms of both variances, and the variances as they are. Data: CD8 of
 the mice, and traits simulated at h2 = 0 and h2 = 1 on their eigenvalues. Seconds are those of a second run, for which
-ours has its compiled code, and NumPyro's compiles again. Writes ``results/nuts_settings.md``; six minutes.
+ours has its compiled code, and NumPyro's compiles again. Writes ``results/nuts_settings.md``; three minutes.
 """
 
 import argparse
