@@ -266,7 +266,7 @@ def _refined(x: ndarray, unit: UnitScale, step: float) -> tuple[ndarray, UnitSca
     Along a line of constant sigma2_u the density is as narrow in x as sigma2_p is known, which near h2 = 0 and
     h2 = 1 is far narrower than the posterior of x.
     """
-    # A power of two: each length is compiled once, and there are few.
+    # Doubled until it is fine enough: each length is compiled once, and there are few.
     m = len(x) * 2 ** max(0, int(np.ceil(np.log2((x[-1] - x[0]) / step / len(x)))))
     fine = np.linspace(x[0], x[-1], m)
     return fine, UnitScale(*(jnp.asarray(make_interp_spline(x, np.asarray(values), k=5)(fine)) for values in unit))

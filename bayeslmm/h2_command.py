@@ -61,8 +61,11 @@ def run(options: argparse.Namespace) -> bool:
             write_table(pd.concat(estimates), out / "estimates.tsv")
             _write_trait(out, result, one.data, prior, own)
         picture = out / f"{one.trait}.png"
-        of = {"chains": options.chains, "picture": picture, "own": own is not None}
-        parts.append(heritability_part(result, one.cohort, one.spectrum, **of))
+        parts.append(
+            heritability_part(
+                result, one.cohort, one.spectrum, chains=options.chains, picture=picture, own=own is not None
+            )
+        )
     record = write_record(options, clock, inputs.kinship, prior, traits, out)
     write_report(heritability_report(parts), record, out / "report.html")
     print(f"\nresults are in {out}")

@@ -91,17 +91,15 @@ def light_of_scale(mean_diagonal: float) -> Light:
 def lights_of_estimates(estimates: pd.DataFrame) -> list[Light]:
     """Return an amber light for each h2 or rho_u whose own note warns of it: on the boundary, outside, not reached."""
     rows = estimates[estimates["parameter"].isin(["h2", "rho_u"]) & (estimates["method"] != "nuts")]
-    return [
-        Light(
-            "amber",
-            f"{row['parameter']} of {row['trait']} by {row['method']} is {row['estimate']:.3g}",
-            _ON_BOUNDARY if row["interval"] == "profile95" else _WARNED,
-            row["note"]
-            + (": its interval is one of likelihood; prefer the posterior" * (row["interval"] == "profile95")),
-        )
-        for row in rows.to_dict("records")
-        if any(warning in row["note"] for warning in _WARNINGS)
-    ]
+    lights: list[Light] = []
+    for row in rows.to_dict("records"):
+        if any(warning in row["note"] for warning in _WARNINGS):
+            found = f"{row['parameter']} of {row['trait']} by {row['method']} is {row['estimate']:.3g}"
+            on_boundary = row["interval"] == "profile95"
+            advice = f"{row['note']}: its interval is one of likelihood; prefer the posterior"
+            meaning, advice = (_ON_BOUNDARY, advice) if on_boundary else (_WARNED, row["note"])
+            lights.append(Light("amber", found, meaning, advice))
+    return lights
 
 
 def light_of_overlap(pair: dict[Any, Any], told: str) -> Light:

@@ -99,8 +99,9 @@ def run(options: argparse.Namespace) -> bool:
         "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
     }
     record = write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): of_traits}, out)
-    of = {"chains": options.chains, "picture": picture, "own": own is not None}
-    report = correlation_report(result, joint.cohort, joint.spectrum, **of)
+    report = correlation_report(
+        result, joint.cohort, joint.spectrum, chains=options.chains, picture=picture, own=own is not None
+    )
     write_report(report, record, out / "report.html")
     print(f"\nresults are in {out}")
     return result.diagnostics is not None and bool(result.diagnostics.failures)

@@ -16,7 +16,6 @@ import study
 
 from bayeslmm.calibration_plots import plot_coverage
 from bayeslmm.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
-from bayeslmm.engine import run_tasks
 
 SEED = 2016
 H2 = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, OVER_PRIOR)
@@ -38,15 +37,8 @@ def main() -> None:
     tables: dict[str, pd.DataFrame] = {}
     for title, (data, datasets) in designs.items():
         tasks = coverage_tasks(H2, math.ceil(datasets * options.share), seed=SEED)
-        results = run_tasks(
-            simulated_intervals,
-            tasks,
-            design(data),
-            checkpoints=options.work / "coverage",
-            label=f"n = {len(data.s)}",
-            cluster=options.cluster,
-            workers=options.workers,
-        )
+        label = f"n = {len(data.s)}"
+        results = study.run(options, "coverage", simulated_intervals, tasks, design(data), label=label)
         tables[title] = coverage_table(tasks, results)
     plot_coverage(tables, options.out / "coverage.png")
     record = {

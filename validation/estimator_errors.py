@@ -2,7 +2,7 @@
 
 Traits are simulated on the markers of the mice and on the design of the source report, 100 unrelated people with 1,000
 independent markers, where maximum likelihood goes to the boundary. Effects are normal on all markers (polygenic) or on
-ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md,png}``; a quarter of an hour.
+ten (sparse, of equal expected size). Writes ``results/estimator_errors.{json,md,png}``; seven minutes on two cores.
 """
 
 import math
@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 import bayeslmm as bl
-from bayeslmm.engine import run_tasks
 from bayeslmm.files import replacing
 from bayeslmm.spectrum import Spectrum
 
@@ -46,15 +45,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     begun = time.perf_counter()
     for design in list(DESIGNS)[:1] if options.smoke else DESIGNS:
-        found = run_tasks(
-            fit_traits,
-            tasks,
-            genotypes(design),
-            checkpoints=options.work / "estimator_errors",
-            label=f"errors of estimators, {design}",
-            cluster=options.cluster,
-            workers=options.workers,
-        )
+        label = f"errors of estimators, {design}"
+        found = study.run(options, "estimator_errors", fit_traits, tasks, genotypes(design), label=label)
         rows += [{"design": design} | row for batch in found for row in batch]
     table = summarise(pd.DataFrame(rows))
     record = {"traits": traits, "rows": table.to_dict("records")}

@@ -2,7 +2,7 @@
 
 The difference of two posterior means in Monte Carlo standard errors is a standard normal if both sample and integrate
 the same posterior: its mean and spread over data sets are tested, and so are posterior standard deviations. Eigenvalues
-are those of 200 and of 1,000 of the mice. Writes ``results/oracle_grid.{json,md,png}``; four minutes on two cores.
+are those of 200 and of 1,000 of the mice. Writes ``results/oracle_grid.{json,md,png}``; three minutes on two cores.
 """
 
 import math
@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 import bayeslmm as bl
-from bayeslmm.engine import run_tasks
 from bayeslmm.files import replacing
 from bayeslmm.models import univariate
 from bayeslmm.simulate import rotated_trait
@@ -45,15 +44,8 @@ def main() -> None:
             for h2 in grid
             for first in range(0, traits, BATCH)
         ]
-        found = run_tasks(
-            compare_traits,
-            tasks,
-            study.mice(people),
-            checkpoints=options.work / "oracle_grid",
-            label=f"NUTS against quadrature, {people} people",
-            cluster=options.cluster,
-            workers=options.workers,
-        )
+        label = f"NUTS against quadrature, {people} people"
+        found = study.run(options, "oracle_grid", compare_traits, tasks, study.mice(people), label=label)
         rows += [row for batch in found for row in batch]
     table = pd.DataFrame(rows)
     record = {"differences": rows, "version": version("bayeslmm"), "seconds": round(time.perf_counter() - begun)}

@@ -68,8 +68,8 @@ class Row:
 def main() -> None:
     """Run the programs that are installed, write what they and we say, and fail where that differs."""
     programs: dict[str, tuple[bool, Callable[[Path, list[str]], Iterator[Row]], Callable[[], str]]] = {
-        "GEMMA": (bool(shutil.which("gemma")), gemma, lambda: _first_number(["gemma", "-h"])),
-        "BOLT-REML": (bool(shutil.which("bolt")), bolt, lambda: _first_number(["bolt", "--help"])),
+        "GEMMA": (bool(shutil.which("gemma")), gemma, lambda: _version_printed_by(["gemma", "-h"])),
+        "BOLT-REML": (bool(shutil.which("bolt")), bolt, lambda: _version_printed_by(["bolt", "--help"])),
         "glimix-core": (bool(importlib.util.find_spec("glimix_core")), glimix, lambda: version("glimix-core")),
         "FaST-LMM": (bool(importlib.util.find_spec("fastlmm")), fastlmm, lambda: version("fastlmm")),
     }
@@ -152,7 +152,7 @@ def glimix(_: Path, commands: list[str]) -> Iterator[Row]:
         model.fit(verbose=False)
         of = f"CD8, {'REML' if restricted else 'ML'}"
         for name, theirs, ours in (("v0", model.v0, fit.sigma2_u), ("v1", model.v1, fit.sigma2_e)):
-            yield Row("glimix-core", of, name, float(theirs), fit_value := float(ours), 1e-5 * abs(fit_value))
+            yield Row("glimix-core", of, name, theirs, ours, 1e-5 * ours)
         yield Row("glimix-core", of, "lml", float(model.lml()), fit.loglik, 1e-6)
 
 
@@ -285,7 +285,7 @@ def _mean_diagonal_of(K: np.ndarray, trait: str) -> float:
     return float(np.diag(centre(K[np.ix_(people, people)])).mean())
 
 
-def _first_number(command: list[str]) -> str:
+def _version_printed_by(command: list[str]) -> str:
     printed = subprocess.run(command, check=False, capture_output=True, text=True)
     return next(iter(re.findall(r"v?(\d+\.\d+(?:\.\d+)?)", printed.stdout + printed.stderr)), "unknown")
 

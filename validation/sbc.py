@@ -18,7 +18,7 @@ import study
 
 from bayeslmm.calibration import bivariate_ranks, calibration_table, calibration_tasks, univariate_ranks
 from bayeslmm.calibration_plots import plot_ranks
-from bayeslmm.engine import Task, run_tasks
+from bayeslmm.engine import Task
 
 SEED = 2022
 
@@ -36,15 +36,7 @@ def main() -> None:
     ]
     for name, function, design, datasets in studies:
         datasets = 4 if options.smoke else math.ceil(datasets * options.share)
-        results = run_tasks(
-            function,
-            calibration_tasks(datasets, seed=SEED),
-            design,
-            checkpoints=options.work / "sbc",
-            label=name,
-            cluster=options.cluster,
-            workers=options.workers,
-        )
+        results = study.run(options, "sbc", function, calibration_tasks(datasets, seed=SEED), design, label=name)
         table = calibration_table(results)
         divergences = sum(found["divergences"] for result in results for found in result)
         n = len(design.s)

@@ -1,8 +1,8 @@
-"""What the studies share: options, real kinships, and results as JSON, Markdown and a picture."""
+"""What the studies share: options, real kinships, how tasks run, and results as JSON and Markdown."""
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
 import bayeslmm as bl
+from bayeslmm.engine import Task, run_tasks
 from bayeslmm.files import output_folder, replacing
 from bayeslmm.spectrum import JointData, RotatedData
 
@@ -80,6 +81,27 @@ def unrelated(n: int, markers: int) -> RotatedData:
     direction = rng.standard_normal(n)
     ones = direction * np.sqrt(n) / np.linalg.norm(direction)
     return RotatedData(s, np.zeros((n, 1)), ones[:, None], float(s.mean() - s @ ones**2 / n**2))
+
+
+def run(
+    options: argparse.Namespace,
+    name: str,
+    function: Callable[[Task, Any], Any],
+    tasks: Sequence[Task],
+    shared: Any,
+    *,
+    label: str,
+) -> list[Any]:
+    """Run the tasks of a study where its options say, with checkpoints in a folder of its name."""
+    return run_tasks(
+        function,
+        tasks,
+        shared,
+        checkpoints=options.work / name,
+        label=label,
+        cluster=options.cluster,
+        workers=options.workers,
+    )
 
 
 def write(out: Path, name: str, record: Mapping[str, Any], lines: list[str]) -> None:
