@@ -4,6 +4,7 @@ from . import information as information
 from . import joint_information as joint_information
 from . import models as models
 from . import simulate as simulate
+from .checks import AnalysisError as AnalysisError
 from .checks import InputError as InputError
 from .checks import InputWarning as InputWarning
 from .coalescent import write_coalescent as write_coalescent

@@ -1,5 +1,6 @@
-"""InputError, the one exception for what a user can mend, and the checks that raise it."""
+"""The exceptions for what a user can fix and for analyses that fail, and the checks that raise the first."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,8 +14,22 @@ class InputError(ValueError):
     """What a user can mend: names the file, what was found, what was expected and what to do."""
 
 
+class AnalysisError(RuntimeError):
+    """An analysis of valid input that did not succeed: says what failed and what to try. No result beats a wrong one."""
+
+
 class InputWarning(UserWarning):
     """What can be computed but may not mean what the user thinks."""
+
+
+_LONGEST_MESSAGE = 2000
+
+
+def one_line(text: str, *, most: int = _LONGEST_MESSAGE) -> str:
+    """Return a text as one line that a terminal can show: no control characters, no more than so many characters."""
+    words = " ".join(text.split())
+    shown = "".join(c if unicodedata.category(c)[0] != "C" else ascii(c)[1:-1] for c in words)
+    return shown if len(shown) <= most else f"{shown[: most // 2]} [...] {shown[-most // 2 :]}"
 
 
 def examples(items: Iterable[object], *, most: int = 3) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bayeslmm.checks import InputError, InputWarning
+from bayeslmm.checks import AnalysisError, InputError, InputWarning, one_line
 from bayeslmm.cli_options import (
     Formatter,
     add_correlation_prior,
@@ -28,12 +28,16 @@ from bayeslmm.cli_options import (
     add_trait_option,
 )
 
-DIAGNOSTICS_FAILED = 3
+ANALYSIS_FAILED = 1
 INPUT_ERROR = 2
+DIAGNOSTICS_FAILED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, 2 for an input error (one line on stderr), 3 for draws that failed their checks."""
+    """Run a command; return 0, or one of the codes below, after one line on stderr that says why.
+
+    1 if an analysis failed, 2 for an input error, 3 for draws that failed their checks.
+    """
     return _run(_parser().parse_args(arguments))
 
 
@@ -81,14 +85,14 @@ def _run(options: argparse.Namespace) -> int:
         warnings.showwarning = _show_warning
         try:
             return options.run(options)
-        except InputError as error:
-            print(f"bayeslmm: error: {' '.join(str(error).split())}", file=sys.stderr)
-            return INPUT_ERROR
+        except (InputError, AnalysisError) as error:
+            print(f"bayeslmm: error: {one_line(str(error))}", file=sys.stderr)
+            return INPUT_ERROR if isinstance(error, InputError) else ANALYSIS_FAILED
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
     kind = "warning" if issubclass(category, InputWarning) else category.__name__
-    print(f"bayeslmm: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"bayeslmm: {kind}: {one_line(str(message))}", file=sys.stderr)
 
 
 def _run_grm(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from bayeslmm.checks import AnalysisError
+
 Boundary = Literal["h2 = 0", "h2 = 1"]
 
 
@@ -52,4 +54,4 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if not np.isfinite([self.sigma2_u, self.sigma2_e, self.loglik]).all():
-            raise FloatingPointError(f"the {self.method} search ended on numbers that are not finite: {self}")
+            raise AnalysisError(f"the {self.method} search ended on numbers that are not finite: {self}")

@@ -17,7 +17,7 @@ from numpy import ndarray
 from scipy.optimize import minimize
 
 from bayeslmm import parameters
-from bayeslmm.checks import InputError
+from bayeslmm.checks import AnalysisError, InputError
 from bayeslmm.design import orthonormal
 from bayeslmm.estimators.joint_moments import moment_solutions, overlaps
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
@@ -76,7 +76,7 @@ class JointEstimate:
         return " and ".join(words.format(*traits) for words in self.boundary)
 
 
-class SearchError(InputError):
+class SearchError(AnalysisError):
     """A search that did not arrive at a maximum: no estimate is better than a wrong one."""
 
 
