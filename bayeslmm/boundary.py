@@ -25,7 +25,6 @@ from bayeslmm.spectrum import RotatedData
 
 _GRID = 320
 _BATCH = 1000
-_H2_END = (1 - 1e-12) / (1 + DELTA_MIN)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ class RemlDistribution:
         Monte Carlo moves its ends by about a twentieth of the standard error of the estimate (40,000 draws).
 
         Args:
-            estimate: REML of h2; where its search ends, at 1 / (1 + 1e-5), counts as 1.
+            estimate: REML of h2; where its search ends (sigma2_e = 1e-5 sigma2_u if K has a mean diagonal of 1) counts
+                as 1.
             level: the coverage, between 0 and 1.
 
         Raises:
@@ -82,7 +82,7 @@ class RemlDistribution:
         if not 0 <= estimate <= 1 or not 0 < level < 1:
             raise InputError(f"estimate and level must lie between 0 and 1, but {estimate} and {level} were given")
         alpha = 1 - level
-        estimate = 1.0 if estimate >= _H2_END else estimate
+        estimate = 1.0 if 1 - estimate <= 2 * (1 - self.h2[-1]) else estimate
         zero, one = self._probability(self.estimate <= 0), self._probability(self.estimate >= 1)
         at_least, at_most = self._probability(self.estimate >= estimate), self._probability(self.estimate <= estimate)
         # zero and at_most fall as h2 rises, one and at_least rise.
@@ -151,7 +151,7 @@ def reml_distribution(mu: Float[ndarray, " m"], *, seed: int, draws: int = 40_00
     """
     if draws < 1000:
         raise InputError(f"at least 1000 draws are needed, but {draws} was given")
-    ratio = np.geomspace(1e-3 / mu.max(), 1 / DELTA_MIN, _GRID)  # sigma2_u / sigma2_e
+    ratio = np.geomspace(1e-3 / mu.max(), 1 / (DELTA_MIN * mu.mean()), _GRID)  # sigma2_u / sigma2_e
     h2 = np.concatenate([[0.0], ratio / (1 + ratio)])
     d = h2[:, None] * mu + (1 - h2)[:, None]
     log_det, inverse = np.log(d).sum(axis=1), 1 / d

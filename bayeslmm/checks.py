@@ -15,7 +15,7 @@ class InputError(ValueError):
 
 
 class AnalysisError(RuntimeError):
-    """An analysis of valid input that did not succeed: says what failed and what to try. No result beats a wrong one."""
+    """An analysis of valid input that did not succeed: says what failed, and what to try."""
 
 
 class InputWarning(UserWarning):

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm import boundary, exact
+from bayeslmm import boundary, exact, parameters
 from bayeslmm.cohort import Cohort
 from bayeslmm.conventions import conventions
 from bayeslmm.design import orthonormal
@@ -200,10 +200,11 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: Rotate
 @in_float64
 def _newton_step(reml: Estimate, data: RotatedData) -> float:
     """Return the first Newton step of the profile likelihood of ML from REML, inside [0, 1]; NaN where it bends up."""
-    white, _, _ = whitened(data)
+    of = whitened(data)
 
     def loglik(h2: jax.Array) -> jax.Array:
-        return profile(log_ml, reml.n, white, h2)
+        # On the user's scale of K.
+        return profile(log_ml, reml.n, of.data, parameters.pve(h2, 1 - h2, of.k))
 
     score, bend = jax.grad(loglik)(reml.h2), jax.hessian(loglik)(reml.h2)
     return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else float("nan")

@@ -62,8 +62,11 @@ def check_full_rank(X: Float[ndarray, "n c"], names: Sequence[str], *, where: st
 
 def orthonormal(X: Float[ndarray, "n c"]) -> tuple[Float[ndarray, "n c"], Float[ndarray, "c c"]]:
     """Return Q, R with X = Q R and Q'Q = I: coefficients on Q have comparable scales whatever the units of X."""
-    Q, R = np.linalg.qr(np.asarray(X, dtype=float))
-    return Q, R
+    X = np.asarray(X, dtype=float)
+    unit = np.abs(X).max(axis=0, initial=0.0)
+    unit[unit == 0] = 1  # squares of large and of small numbers leave the range of floating point
+    Q, R = np.linalg.qr(X / unit)
+    return Q, R * unit
 
 
 def independent(X: Float[ndarray, "n c"]) -> tuple[Float[ndarray, "n r"], Float[ndarray, "c r"]]:

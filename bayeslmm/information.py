@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ from scipy.stats import chi2
 from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.estimators.estimate import Estimate
-from bayeslmm.estimators.variance_ratio import profile, whitened
-from bayeslmm.likelihood import LogLikelihood, gls, log_ml, log_reml
+from bayeslmm.estimators.variance_ratio import DELTA_MIN, whitened
+from bayeslmm.likelihood import LogLikelihood, UnitScale, at_unit_scale, gls, log_ml, log_reml, rescale
 from bayeslmm.precision import in_float64
 from bayeslmm.spectrum import RotatedData
 
@@ -82,12 +82,13 @@ def fisher(estimate: Estimate, data: RotatedData, *, kind: Kind = "average") -> 
             "exist: use profile_interval, or the posterior"
         )
     loglik, expected = _FAMILY[estimate.likelihood]
-    white, _, _ = whitened(data)
-    theta = jnp.array([estimate.sigma2_u, estimate.sigma2_e])
-    matrices = {"expected": lambda: expected(white, *theta)}
-    matrices["observed"] = lambda: -_hessian(loglik, white, theta)
+    of = whitened(data)
+    unit = np.array([of.unit_u, of.unit_e])
+    theta = jnp.array([estimate.sigma2_u, estimate.sigma2_e]) / unit
+    matrices = {"expected": lambda: expected(of.data, *theta)}
+    matrices["observed"] = lambda: -_hessian(loglik, of.data, theta)
     matrices["average"] = lambda: (matrices["expected"]() + matrices["observed"]()) / 2
-    return np.asarray(matrices[kind]())
+    return np.asarray(matrices[kind]()) / np.outer(unit, unit)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -139,17 +140,15 @@ def delta_method(function: Callable[..., ArrayLike], cov: Float[ndarray, "k k"],
     return float(np.sqrt(gradient @ cov @ gradient))
 
 
-_jitted = jax.jit(lambda loglik, data, sigma2_u, sigma2_e: loglik(data, sigma2_u, sigma2_e), static_argnums=0)
-
-
 @in_float64
 def profile_interval(
     estimate: Estimate, data: RotatedData, parameter: Parameter, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the values whose profile log-likelihood lies within chi2_1(level) / 2 of the maximum.
+    """Return the range of values whose profile log-likelihood lies within chi2_1(level) / 2 of the maximum.
 
     Valid as an interval where standard errors are not, though conservative at the boundary; an end that the
-    likelihood does not reach is the end of the parameter space. Assumes one mode.
+    likelihood does not reach is the end of the parameter space. Between its ends there may be values that are less
+    likely, if the likelihood has several modes.
 
     Args:
         estimate: of `ml` or `reml`.
@@ -160,41 +159,84 @@ def profile_interval(
     Source: Self and Liang (1987), doi:10.1080/01621459.1987.10478472, for the boundary.
     """
     loglik, _ = _FAMILY[estimate.likelihood]
-    white, _, _ = whitened(data)
+    of = whitened(data)
     k = estimate.n - (estimate.c if estimate.likelihood == "reml" else 0)
-    drop = float(chi2.ppf(level, 1)) / 2
+    threshold = estimate.loglik + k * of.log_unit - float(chi2.ppf(level, 1)) / 2
+    on_grid = UnitScale(*map(np.asarray, _unit_scales(loglik, of.data, jnp.asarray(_SHARES))))
 
+    def along(unit: UnitScale, sigma2_p: Any) -> Float[ndarray, " m"]:
+        return np.asarray(rescale(unit, k, np.asarray(sigma2_p)) - threshold)
+
+    def unit_at(share: float) -> UnitScale:
+        return _unit_scales(loglik, of.data, jnp.asarray([float(share)]))
+
+    def of_share(share: float) -> float:
+        return float(along(unit_at(share), unit_at(share).quad / k)[0])
+
+    best = estimate.sigma2_u / of.unit_u, estimate.sigma2_e / of.unit_e
+    lower, upper = _ends(_SHARES, along(on_grid, on_grid.quad / k), parameters.h2(*best), of_share)
+    upper = 1.0 if upper == _SHARES[-1] else upper
     if parameter in ("h2", "pve"):
-        lower, upper = _roots(
-            lambda h2: float(profile(loglik, k, white, h2)) - estimate.loglik + drop, estimate.h2, 0.0, 1 - 1e-6
-        )
-        if parameter == "h2":
-            return lower, upper
-        scale = data.k_scale
-        return tuple(float(parameters.pve(h2, 1 - h2, scale)) for h2 in (lower, upper))  # pyright: ignore
+        k_scale = 1 / of.k if parameter == "h2" else of.data.k_scale
+        return tuple(float(parameters.pve(share, 1 - share, k_scale)) for share in (lower, upper))  # pyright: ignore
 
-    def free(value: float) -> float:
-        """Profile log-likelihood of one variance, maximised over the logarithm of the other."""
-        pair = (lambda x: (value, np.exp(x))) if parameter == "sigma2_u" else (lambda x: (np.exp(x), value))
-        other = estimate.sigma2_e if parameter == "sigma2_u" else estimate.sigma2_u
-        total = np.log(estimate.sigma2_u + estimate.sigma2_e)
-        best = minimize_scalar(
-            lambda x: -float(_jitted(loglik, white, *pair(x))),
-            bounds=(total - 20, total + 5),
+    genetic = parameter == "sigma2_u"
+    inside = slice(1, None) if genetic else slice(None)  # without genetic variance it is no share of the total
+    grid_unit = UnitScale(on_grid.log_dets[inside], on_grid.quad[inside])
+
+    def total(value: float, shares: Float[ndarray, " m"]) -> Float[ndarray, " m"]:
+        return value / (shares if genetic else 1 - shares)
+
+    def of_variance(value: float) -> float:
+        """The most that the likelihood has over the threshold along the line of shares, at one of both variances."""
+        shares = _SHARES[inside]
+        j = int(np.argmax(along(grid_unit, total(value, shares))))
+        around = shares[max(j - 1, 0)], shares[min(j + 1, len(shares) - 1)]
+        found = minimize_scalar(
+            lambda share: -float(along(unit_at(share), total(value, np.array([share])))[0]),
+            bounds=around,
             method="bounded",
-            options={"xatol": 1e-8},
+            options={"xatol": 1e-9 * around[1]},
         )
-        # The estimate's own other variance is a candidate too: with several modes the search may miss the best.
-        of_estimate = float(_jitted(loglik, white, *pair(float(np.log(other))))) if other > 0 else -np.inf
-        return max(-float(best.fun), of_estimate) - estimate.loglik + drop
+        return max(-float(found.fun), float(along(grid_unit, total(value, shares))[j]))
 
-    largest = 1e3 * (estimate.sigma2_u + estimate.sigma2_e)
-    smallest = 0.0 if parameter == "sigma2_u" else 1e-6 * estimate.sigma2_u
-    return _roots(free, getattr(estimate, parameter), smallest, largest)
+    values = sum(best) * np.geomspace(1e-8, 1e3, 500)
+    near = np.array([along(grid_unit, total(value, _SHARES[inside])).max() for value in values])
+    low, high = _ends(values, near, best[0] if genetic else best[1], of_variance)
+    unit = of.unit_u if genetic else of.unit_e
+    # A variance reaches 0 where the share of it does: at a lower total no other is more likely.
+    reaches_0 = lower == 0 if genetic else upper == 1
+    return 0.0 if reaches_0 else low * unit, high * unit
 
 
-def _roots(f: Callable[[float], float], inside: float, lower: float, upper: float) -> tuple[float, float]:
-    """Return where f, positive at ``inside``, changes sign on each side; an end where it does not."""
-    left = lower if inside <= lower or f(lower) >= 0 else brentq(f, lower, inside, rtol=1e-10)
-    right = upper if f(upper) >= 0 else brentq(f, inside, upper, rtol=1e-10)
-    return left, right
+_SHARES = np.concatenate([[0.0], 1 / (1 + np.geomspace(1e7, DELTA_MIN, 241))])
+"""Of the genetic variance, from 0 to where searches end."""
+
+
+@partial(jax.jit, static_argnums=0)
+def _unit_scales(loglik: LogLikelihood, data: RotatedData, shares: Float[Array, " m"]) -> UnitScale:
+    return jax.lax.map(lambda share: at_unit_scale(loglik, data, share, 1 - share), shares, batch_size=50)
+
+
+def _ends(
+    nodes: Float[ndarray, " m"], at_nodes: Float[ndarray, " m"], inside: float, f: Callable[[float], float]
+) -> tuple[float, float]:
+    """Return the first and the last place where f is not below 0, as far as the nodes go.
+
+    Args:
+        nodes: ascending.
+        at_nodes: f there, or a little less.
+        inside: a place where it is not below 0.
+        f: the function.
+    """
+    known = [inside, *nodes[at_nodes >= 0]]
+
+    def end(start: float, outwards: Float[ndarray, " _"]) -> float:
+        for node in outwards.tolist():
+            if f(node) < 0:
+                return float(brentq(f, *sorted((start, node)), xtol=1e-300, rtol=1e-12))
+            start = node
+        return float(start)
+
+    first, last = min(known), max(known)
+    return end(first, nodes[nodes < first][::-1]), end(last, nodes[nodes > last])

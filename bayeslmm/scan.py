@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
 from scipy.special import chdtrc, fdtrc
 
+from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.design import independent
 from bayeslmm.estimators.ml import ml
@@ -70,6 +71,29 @@ class Tests(NamedTuple):
     df: Int64[ndarray, " b"]
 
 
+class Units(NamedTuple):
+    """Units in which the numbers of a trait are near 1, and how to leave them; see `Whitened`.
+
+    Attributes:
+        sd: of the trait given its covariates.
+        k: by which s was divided.
+        log_units: what a log-likelihood has more than that of the user's data.
+    """
+
+    sd: float
+    k: float
+    log_units: float
+
+    def to_users(self, tests: Tests) -> Tests:
+        """Return tests in the units of the trait and on the scale of K."""
+        return tests._replace(
+            beta=tests.beta * self.sd,
+            se=tests.se * self.sd,
+            delta=tests.delta * self.k,
+            loglik=tests.loglik - self.log_units,
+        )
+
+
 @dataclass(frozen=True)
 class ExactScan:
     """Tests with the variance ratio estimated anew with each set of markers; made by `exact_scan`.
@@ -80,7 +104,8 @@ class ExactScan:
         weights: at these points.
         models: of each trait, at these points.
         nulls: of each trait, the weights of the points at its ratio by maximum likelihood without markers, shape (m,).
-        logliks: of each trait, the log-likelihood without markers.
+        logliks: of each trait, the log-likelihood without markers, in units of its own.
+        units: of each trait.
     """
 
     X: Float64[ndarray, "n c"]
@@ -89,6 +114,7 @@ class ExactScan:
     models: list[Model]
     nulls: list[Float64[ndarray, " m"]]
     logliks: list[float]
+    units: list[Units]
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait.
@@ -99,7 +125,7 @@ class ExactScan:
         Raises:
             InputError: if people are too few for so many effects.
         """
-        return _by_rank(self.X, Z, self.logliks, self._test)
+        return _by_rank(self.X, Z, self.logliks, self.units, self._test)
 
     def _test(self, sets: Sets) -> list[Tests]:
         n, c = self.X.shape
@@ -138,7 +164,8 @@ class FixedScan:
         offset: X'y of each trait, shape (c, t).
         weights: at the 2 t ratios.
         model: the traits at their ratios.
-        delta: of each trait, for effects.
+        delta: of each trait, for effects, in units of its own.
+        units: of each trait.
     """
 
     X: Float64[ndarray, "n c"]
@@ -147,12 +174,13 @@ class FixedScan:
     weights: Weights
     model: Model
     delta: list[float]
+    units: list[Units]
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait; arguments as for `ExactScan.test`."""
         n = len(self.X)
         alone = profile_ml(self.model, np.zeros(len(self.model.ml.quad)), n)[1::2]
-        return _by_rank(self.X, Z, alone.tolist(), self._test)
+        return _by_rank(self.X, Z, alone.tolist(), self.units, self._test)
 
     def _test(self, sets: Sets) -> list[Tests]:
         n, c = self.X.shape
@@ -184,7 +212,7 @@ class FixedScan:
         left = clear_of(self.X, z)
         effects = []
         for j in range(len(self.delta)):
-            A, w, Py = self.weights.A[:, 2 * j], self.weights.W[:, 2 * j], self.model.Py[:, 2 * j]
+            A, w, Py = self.weights.A[:, 2 * j], self.weights.W[:, 2 * j], self.model.Py[:, 2 * j] * self.units[j].sd
             # With X'X = I: R = (A'X)^-1, so that R A' = (X'V^-1X)^-1 X'V^-1.
             shift = np.linalg.solve(A.T @ self.X, A.T @ left) + overlap
             alone = self.offset[:, j] - self.X.T @ (Py / w)
@@ -215,18 +243,15 @@ def exact_scan(data: RotatedData) -> ExactScan:
         InputError: if h2 is not identified.
     """
     X, _ = independent(np.asarray(data.X))
-    grid = RatioGrid(np.asarray(data.s))
-    shares = grid.shares(grid.x)
-
-    def at_grid(y: Float[ndarray, " n"]) -> tuple[Float[ndarray, "n c"], Weights, Model]:
-        white, _, _ = whitened(data._replace(Y=y[:, None], X=X))
-        return np.asarray(white.X), *weights_and_model(white, *shares)
-
-    Q, weights, first = at_grid(data.Y[:, 0])
-    models = [first, *(at_grid(y)[2] for y in data.Y.T[1:])]  # weights do not depend on the trait
+    traits = [whitened(data._replace(Y=y[:, None], X=X)) for y in data.Y.T]
+    grid = RatioGrid(np.asarray(traits[0].data.s))
+    found = [weights_and_model(of.data, *grid.shares(grid.x)) for of in traits]
+    weights, models = found[0][0], [model for _, model in found]  # weights do not depend on the trait
     profiles = np.array([profile_ml(model, np.zeros(len(grid.x)), len(data.s)) for model in models])
     nulls = grid.basis(grid.argmax(profiles))
-    return ExactScan(Q, grid, weights, models, list(nulls), _rows(nulls, profiles).tolist())
+    units = [Units(of.sd, of.k, of.log_unit * len(data.s)) for of in traits]
+    Q = np.asarray(traits[0].data.X)
+    return ExactScan(Q, grid, weights, models, list(nulls), _rows(nulls, profiles).tolist(), units)
 
 
 def null_scan(data: RotatedData) -> FixedScan:
@@ -264,22 +289,23 @@ def _fixed(data: RotatedData, h2_of: Callable[[RotatedData], tuple[float, float]
     basis, back = independent(np.asarray(data.X))
     traits = [data._replace(Y=data.Y[:, [j]], X=basis) for j in range(data.Y.shape[1])]
     clear = [whitened(trait) for trait in traits]
-    ratios = [np.array(h2_of(trait)) for trait in traits]
-    found = [weights_and_model(white, h2, 1 - h2) for (white, _, _), h2 in zip(clear, ratios, strict=True)]
+    # Shares where K has a mean diagonal of 1.
+    ratios = [parameters.pve(h2, 1 - h2, of.k) for of, h2 in zip(clear, map(np.array, map(h2_of, traits)), strict=True)]
+    found = [weights_and_model(of.data, share, 1 - share) for of, share in zip(clear, ratios, strict=True)]
     weights = Weights(*(np.concatenate(parts, axis=1) for parts in zip(*(weight for weight, _ in found), strict=True)))
     models = [model for _, model in found]
     ml, reml = (
         UnitScale(*(np.concatenate(parts) for parts in zip(*units, strict=True)))
         for units in ([model.ml for model in models], [model.reml for model in models])
     )
-    white, R, _ = clear[0]
     return FixedScan(
-        np.asarray(white.X),
-        back @ np.linalg.inv(R),
-        np.column_stack([b for _, _, b in clear]),
+        np.asarray(clear[0].data.X),
+        back @ np.linalg.inv(clear[0].R),
+        np.column_stack([of.b for of in clear]),
         weights,
         Model(np.concatenate([model.Py for model in models], axis=1), ml, reml),
-        [float((1 - h2) / h2) if h2 else np.inf for h2, _ in ratios],
+        [float((1 - share) / share) if share else np.inf for share, _ in ratios],
+        [Units(of.sd, of.k, of.log_unit * len(data.s)) for of in clear],
     )
 
 
@@ -287,14 +313,16 @@ def _by_rank(
     X: Float[ndarray, "n c"],
     Z: Sequence[Float[ndarray, "n b"]],
     logliks: Sequence[float],
+    units: Sequence[Units],
     test: Callable[[Sets], list[Tests]],
 ) -> list[Tests]:
-    """Test the sets of each rank together, and put the results of each trait in order.
+    """Test the sets of each rank together, and put the results of each trait in order and in the user's units.
 
     Args:
         X: orthonormal covariates.
         Z: as for `ExactScan.test`.
-        logliks: of each trait without markers.
+        logliks: of each trait without markers, in units of its own.
+        units: of each trait.
         test: for sets of one rank.
     """
     (n, c), k, b = X.shape, len(Z), Z[0].shape[1]
@@ -313,7 +341,7 @@ def _by_rank(
         for whole, part in zip(results, test(sets), strict=True):
             for values, new in zip(whole, part, strict=True):
                 values[sets.members] = new
-    return results
+    return [of.to_users(tests) for of, tests in zip(units, results, strict=True)]
 
 
 def _usable(model: Model, gains: Gains) -> tuple[Gains, Bool[ndarray, " b"]]:

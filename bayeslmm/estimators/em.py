@@ -24,7 +24,7 @@ from numpy import ndarray
 from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.estimators.estimate import Boundary, Estimate
-from bayeslmm.estimators.variance_ratio import DELTA_MIN, fixed_effects, profile, whitened
+from bayeslmm.estimators.variance_ratio import DELTA_MIN, H2_END, fixed_effects, profile, whitened
 from bayeslmm.likelihood import log_ml, univariate
 from bayeslmm.precision import in_float64
 from bayeslmm.spectrum import RotatedData
@@ -187,7 +187,9 @@ def _climb(step: _Step, m: int, limit: int, data: RotatedData, start: Theta, tol
 
 @in_float64
 def em(data: RotatedData, *, m: int | None = None, tolerance: float = 1e-6, limit: int = 100_000) -> EmFit:
-    """Estimate the variance components of one trait by EM, from sigma2_u = sigma2_e = half the variance given X.
+    """Estimate the variance components of one trait by EM.
+
+    It starts where each makes half of the variance given X, if K has a mean diagonal of 1 (sigma2_u is divided by it).
 
     Args:
         data: one trait in the eigenbasis.
@@ -230,35 +232,39 @@ def _fit(
     least = rank(np.asarray(data.s))
     if m is not None and m < least:
         raise InputError(f"m random effects cannot make a K of rank {least}, but m = {m}: give the number of markers")
-    white, R, b = whitened(data)
+    of = whitened(data)
+    white = of.data
     n, c = data.X.shape
     half = jnp.asarray(np.square(white.Y).sum() / (n - c) / 2)
     end = _climb(step, m or least, limit, white, Theta(half, half, jnp.zeros(c)), tolerance)
-    sigma2_u, sigma2_e, score = float(end.theta.sigma2_u), float(end.theta.sigma2_e), float(end.score)
+    white_u, white_e, score = float(end.theta.sigma2_u), float(end.theta.sigma2_e), float(end.score)
     loglik, bound, us, es = np.asarray(end.trace)[:, : int(end.iteration)]
-    _, se_beta = fixed_effects(white, R, b, sigma2_u, sigma2_e)
+    _, se_beta = fixed_effects(of, white_u, white_e)
     last = float(_loglik(white, end.theta))
     null = float(profile(log_ml, n, white, 0.0))
-    h2, converged = sigma2_u / (sigma2_u + sigma2_e), score <= tolerance
+    converged = score <= tolerance
     # EM nears an end without ever arriving: it is on its way there when the end is at least as likely.
-    end_of_search = float(profile(log_ml, n, white, 1 / (1 + DELTA_MIN)))
+    end_of_search = float(profile(log_ml, n, white, H2_END))
     boundary: Boundary | None = None
-    if null >= last and (h2 < DELTA_MIN or not converged):
+    if null >= last and (white_u < DELTA_MIN * (white_u + white_e) or not converged):
         boundary = "h2 = 0"
-    elif sigma2_e <= DELTA_MIN * sigma2_u or (end_of_search >= last and not converged):
+    elif white_e <= DELTA_MIN * white_u or (end_of_search >= last and not converged):
         boundary = "h2 = 1"
+    sigma2_u, sigma2_e, log_units = white_u * of.unit_u, white_e * of.unit_e, n * of.log_unit
     estimate = Estimate(
         method=method,
         sigma2_u=sigma2_u,
         sigma2_e=sigma2_e,
-        h2=h2,
-        pve=float(parameters.pve(sigma2_u, sigma2_e, data.k_scale)),
-        loglik=last,
-        loglik_null=null,
-        beta=np.linalg.solve(R, np.asarray(end.theta.b) + b),  # EM's own: that of least squares at the maximum only
+        h2=float(parameters.h2(sigma2_u, sigma2_e)),
+        pve=float(parameters.pve(white_u, white_e, white.k_scale)),
+        loglik=last - log_units,
+        loglik_null=null - log_units,
+        # EM's own: that of least squares at the maximum only.
+        beta=np.linalg.solve(of.R, np.asarray(end.theta.b) * of.sd + of.b),
         se_beta=se_beta,
         n=n,
         c=c,
         boundary=boundary,
     )
-    return EmFit(estimate, loglik, bound, us, es, m or least, score, converged)
+    us, es = us * of.unit_u, es * of.unit_e
+    return EmFit(estimate, loglik - log_units, bound - log_units, us, es, m or least, score, converged)

@@ -98,19 +98,22 @@ def moments(data: RotatedData) -> Moments:
     Raises:
         InputError: if Y has more than one column.
     """
-    white, _, _ = whitened(data)
-    n, c = white.X.shape
-    s, r = np.asarray(white.s), white.Y[:, 0]
-    traces = rotated_traces(s, white.X)
+    of = whitened(data)
+    n, c = data.X.shape
+    s, r = np.asarray(of.data.s), of.data.Y[:, 0]
+    traces = rotated_traces(s, of.data.X)
     theta = _solve(traces, float(s @ r**2), float(r @ r))
-    none = np.zeros((2, 2))
-    return Moments("mom", *theta, _sampling_cov(traces, theta), "exact", none, data.k_scale, n, c)
+    unit, none = np.array([of.unit_u, of.unit_e]), np.zeros((2, 2))
+    cov = _sampling_cov(traces, theta) * np.outer(unit, unit)
+    return Moments("mom", theta[0] * of.unit_u, theta[1] * of.unit_e, cov, "exact", none, data.k_scale, n, c)
 
 
 def moments_covariance(data: RotatedData, sigma2_u: float, sigma2_e: float) -> Float64[ndarray, "2 2"]:
     """Return the sampling covariance of `moments` of normal data where these are the true variances."""
-    white, _, _ = whitened(data)
-    return _sampling_cov(rotated_traces(np.asarray(white.s), white.X), (sigma2_u, sigma2_e))
+    of = whitened(data)
+    unit = np.array([of.unit_u, of.unit_e])
+    theta = sigma2_u / of.unit_u, sigma2_e / of.unit_e
+    return _sampling_cov(rotated_traces(np.asarray(of.data.s), of.data.X), theta) * np.outer(unit, unit)
 
 
 def moments_jackknife(

@@ -17,7 +17,8 @@ class Markers:
         self.W, self.X, self.y, self.expanded = W, X, y, expanded
         self.n, self.p = W.shape
         self.beta = np.linalg.lstsq(X, y, rcond=None)[0]
-        self.sigma2_u = self.sigma2_e = np.square(y - X @ self.beta).sum() / (self.n - X.shape[1]) / 2
+        self.sigma2_e = np.square(y - X @ self.beta).sum() / (self.n - X.shape[1]) / 2
+        self.sigma2_u = self.sigma2_e * self.n * self.p / np.square(W).sum()  # half the variance, whatever K's unit
 
     def loglik(self):
         V = self.sigma2_u * self.W @ self.W.T / self.p + self.sigma2_e * np.eye(self.n)
