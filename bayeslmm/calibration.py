@@ -52,11 +52,11 @@ class _WithUnit1:
 
 
 def _univariate_with_unit_1(data: RotatedData) -> univariate.Prepared:
-    return univariate.prepare(data)._replace(v=np.ones(1))
+    return univariate.prepare(data)._replace(v=np.ones(1), k=np.ones(1))
 
 
 def _bivariate_with_unit_1(data: JointData) -> bivariate.Prepared:
-    return bivariate.prepare(data)._replace(sd=np.ones(2))
+    return bivariate.prepare(data)._replace(sd=np.ones(2), k=np.ones(()))
 
 
 def calibration_tasks(datasets: int, *, seed: int, prior_h2: tuple[float, float] = (1.0, 1.0)) -> list[Task]:

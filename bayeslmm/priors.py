@@ -1,33 +1,60 @@
 """Priors shared by the NumPyro programs and the oracle."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import ArrayLike, Float
 from numpy import ndarray
 from numpyro.distributions.transforms import AffineTransform
+from scipy.special import betaln, expit, log_expit, logit
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
 
 
+class Flat(dist.Distribution):
+    """The improper uniform distribution on the real line.
+
+    Where values must be drawn (a prior predictive distribution), a normal with a standard deviation of 1e5 stands in.
+    """
+
+    support = dist.constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+    def __init__(self) -> None:
+        super().__init__(batch_shape=(), event_shape=())
+
+    def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Draw from the normal that stands in."""
+        if key is None:
+            raise ValueError("sampling needs a key")
+        return 1e5 * jax.random.normal(key, sample_shape)
+
+    def log_prob(self, value: ArrayLike, intermediates: list[Any] | None = None) -> jax.Array:
+        """Return 0."""
+        return jnp.zeros_like(jnp.asarray(value))
+
+
 class VariancePrior(NamedTuple):
     """Prior of the model of one trait; any field takes any NumPyro distribution of the right support.
 
+    The first two are about a K with a mean diagonal of 1: any other K is divided by its mean diagonal for them, so that
+    the unit of K does not matter. On that scale h2 is the share of the variance that K explains.
+
     Attributes:
-        h2: of the heritability, on (0, 1). The default is Beta(1, 1), written as the uniform distribution that it is
-            because NumPyro's Beta takes a second longer to compile.
-        sigma2_p: of sigma2_u + sigma2_e, in units of the variance of y given X, on (0, inf). The default has a
-            median of 1 and allows a factor of 50 either way.
-        beta: of each fixed effect on the orthonormal design Q, in units of the standard deviation of y given X.
-            Q'Q = I, so the mean of y is sqrt(n) in these units when it is one standard deviation.
+        h2: of the heritability on that scale, on (0, 1) or a part of it. The default is Beta(1, 1), written as the
+            uniform distribution that it is because NumPyro's Beta takes a second longer to compile.
+        sigma2_p: of sigma2_u + sigma2_e on that scale, in units of the variance of y given X, on (0, inf) or a part of
+            it. The default has a median of 1 and allows a factor of 50 either way.
+        beta: of each fixed effect on the orthonormal design Q, in units of the standard deviation of y given X; flat
+            by default. Q'Q = I, so the mean of y is sqrt(n) in these units when it is one standard deviation.
     """
 
     h2: dist.Distribution = dist.Uniform(0.0, 1.0)
     sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
-    beta: dist.Distribution = dist.Normal(0.0, 1e5)
+    beta: dist.Distribution = Flat()
 
 
 class EffectPrior(NamedTuple):
@@ -45,8 +72,8 @@ class BivariatePrior(NamedTuple):
     """Prior of the model of two traits; the first three as in `VariancePrior`, for each trait.
 
     Attributes:
-        h2: of each heritability.
-        sigma2_p: of each sigma2_u + sigma2_e, in units of the variance of the trait given its covariates.
+        h2: of each heritability, where K has a mean diagonal of 1.
+        sigma2_p: of each sigma2_u + sigma2_e there, in units of the variance of the trait given its covariates.
         beta: of each fixed effect on the orthonormal design, in units of the standard deviation of the trait.
         rho_u: of the genetic correlation, on (-1, 1).
         rho_e: of the residual correlation, on (-1, 1).
@@ -54,7 +81,7 @@ class BivariatePrior(NamedTuple):
 
     h2: dist.Distribution = dist.Uniform(0.0, 1.0)
     sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
-    beta: dist.Distribution = dist.Normal(0.0, 1e5)
+    beta: dist.Distribution = Flat()
     rho_u: dist.Distribution = dist.Uniform(-1.0, 1.0)
     rho_e: dist.Distribution = dist.Uniform(-1.0, 1.0)
 
@@ -63,8 +90,8 @@ class MultivariatePrior(NamedTuple):
     """Prior of the model of several traits; the first three as in `VariancePrior`, for each trait.
 
     Attributes:
-        h2: of each heritability.
-        sigma2_p: of each sigma2_u + sigma2_e, in units of the variance of the trait given its covariates.
+        h2: of each heritability, where K has a mean diagonal of 1.
+        sigma2_p: of each sigma2_u + sigma2_e there, in units of the variance of the trait given its covariates.
         beta: of each fixed effect on the orthonormal design, in units of the standard deviation of the trait.
         eta_u: concentration of the LKJ prior of the genetic correlations: 1 is uniform over correlation matrices, more
             draws them to 0.
@@ -73,7 +100,7 @@ class MultivariatePrior(NamedTuple):
 
     h2: dist.Distribution = dist.Uniform(0.0, 1.0)
     sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
-    beta: dist.Distribution = dist.Normal(0.0, 1e5)
+    beta: dist.Distribution = Flat()
     eta_u: float = 1.0
     eta_e: float = 1.0
 
@@ -86,6 +113,106 @@ def residual_variance(Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> Flo
     n, c = X.shape
     Q, _ = orthonormal(X)
     return np.square(Y - Q @ (Q.T @ Y)).sum(axis=0) / (n - c)
+
+
+def support_of(prior: dist.Distribution, name: str, *, within: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval on which a prior is defined.
+
+    Args:
+        prior: of one number.
+        name: of that number, for messages.
+        within: where it must lie.
+
+    Raises:
+        InputError: if the prior is not continuous on an interval inside ``within``.
+    """
+    support: Any = prior.support
+    low, high = (getattr(support, f"{end}_bound", None) for end in ("lower", "upper"))
+    ends = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+    if prior.batch_shape or prior.event_shape or support.is_discrete or not within[0] <= ends[0] < ends[1] <= within[1]:
+        found = "more than one number" if prior.batch_shape or prior.event_shape else f"{support}"
+        raise InputError(
+            f"the prior of {name} must be a continuous distribution of one number on {within[0]:g} to {within[1]:g} or "
+            f"on a part of it, but {describe(prior)} has the support {found}: truncate it, or choose another"
+        )
+    return ends
+
+
+class OnLine(NamedTuple):
+    """A number with a prior, mapped from the support of that to the real line: t.
+
+    By a logit from an interval, by a logarithm from a half-line; so that densities are smooth and decay at both ends.
+
+    Attributes:
+        low, high: the support.
+        prior: of the number.
+    """
+
+    low: float
+    high: float
+    prior: dist.Distribution
+
+    @classmethod
+    def of(cls, prior: dist.Distribution, name: str, *, within: tuple[float, float]) -> "OnLine":
+        """Return the map for a prior; arguments and errors as for `support_of`."""
+        return cls(*support_of(prior, name, within=within), prior)
+
+    def to_value(self, t: ndarray) -> ndarray:
+        """Return the number at t."""
+        if np.isinf(self.high):
+            return self.low + np.exp(t)
+        return self.low + (self.high - self.low) * expit(t)
+
+    def from_value(self, value: ndarray) -> ndarray:
+        """Return t; numbers outside the support, or on its ends, are taken for ones just inside."""
+        if np.isinf(self.high):
+            return np.log(np.maximum(value - self.low, 1e-16 * self.low + np.finfo(float).tiny))
+        return logit(np.clip((value - self.low) / (self.high - self.low), 1e-16, 1 - 1e-16))
+
+    def log_slope(self, t: ndarray) -> ndarray:
+        """Return the logarithm of d value / d t."""
+        if np.isinf(self.high):
+            return np.asarray(t, dtype=float)
+        return np.log(self.high - self.low) + log_expit(t) + log_expit(-t)
+
+    def log_density(self, t: ndarray) -> ndarray:
+        """Return the log density of t."""
+        prior: Any = self.prior
+        match prior:
+            # Where values near an end of the support round to it, their logarithms are needed.
+            case dist.Uniform():
+                return log_expit(t) + log_expit(-t)
+            case dist.Beta():
+                a, b = float(prior.concentration1), float(prior.concentration0)
+                return a * log_expit(t) + b * log_expit(-t) - betaln(a, b)
+            case dist.LogNormal():
+                z = (t - float(prior.loc)) / float(prior.scale)
+                return -np.square(z) / 2 - np.log(float(prior.scale)) - np.log(2 * np.pi) / 2
+        inner = np.clip(
+            t, -36.0 if self.low or np.isfinite(self.high) else -700.0, 36.0 if np.isfinite(self.high) else 700.0
+        )
+        with jax.enable_x64(True):
+            return np.asarray(_log_prob(prior, jnp.asarray(self.to_value(inner)))) + self.log_slope(t)
+
+
+def inside(
+    prior: "VariancePrior | JointPrior", share: Float[ndarray, " t"], total: Float[ndarray, " t"]
+) -> tuple[Float[ndarray, " t"], Float[ndarray, " t"]]:
+    """Return values of h2 and sigma2_p, on the scale of their priors, moved a hundredth inside those supports."""
+    of_share = OnLine.of(prior.h2, "h2", within=(0.0, 1.0))
+    of_total = OnLine.of(prior.sigma2_p, "sigma2_p", within=(0.0, np.inf))
+    hundredth = float(logit(0.99))
+    t_share = np.clip(of_share.from_value(share), -hundredth, hundredth)
+    t_total = of_total.from_value(total)
+    bounded = np.isfinite(of_total.high)
+    return of_share.to_value(t_share), of_total.to_value(
+        np.clip(t_total, -hundredth, hundredth)
+        if bounded
+        else np.maximum(t_total, np.log(0.01 * of_total.low + 1e-300))
+    )
+
+
+_log_prob = jax.jit(lambda prior, value: prior.log_prob(value))
 
 
 def in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:

@@ -54,9 +54,9 @@ def model(data: JointData | Prepared, prior: Prior = Prior(), *, observe: bool =
 
 
 @in_float64
-def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayLike]:
+def start(data: JointData, fit: JointEstimate | None = None, prior: Prior = Prior()) -> dict[str, ArrayLike]:
     """Return values of all sites near the REML estimate (``fit``, if it is there already), for priors on (-1, 1)."""
-    values = multivariate.start_traits(data, fit or joint_reml(data))
+    values = multivariate.start_traits(data, fit or joint_reml(data), prior)
     score = _score(Prior().rho_u)
     scores = {f"_{name}_base": np.asarray(score(values.pop(name)[0, 1])) for name in ("rho_u", "rho_e")}
     return {**scores, **values}

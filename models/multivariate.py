@@ -2,16 +2,20 @@ r"""Several traits: genetic and residual correlations from the rotated likelihoo
 
 .. math::
 
-    h^2_j \sim U(0, 1), \qquad \sigma_{p,j}^2 / v_j \sim \text{LogNormal}(0, 2), \qquad
-    b_{jk} / \sqrt{v_j} \sim N(0, 10^5), \qquad \rho_u \sim \text{LKJ}(\eta_u), \quad \rho_e \sim \text{LKJ}(\eta_e)
+    \tilde h^2_j \sim U(0, 1), \qquad \tilde\sigma_{p,j}^2 \sim \text{LogNormal}(0, 2), \qquad
+    b_{jk} / \sqrt{v_j} \sim \text{flat}, \qquad \rho_u \sim \text{LKJ}(\eta_u), \quad \rho_e \sim \text{LKJ}(\eta_e)
 
-    \Gamma_u = \text{diag}(\sigma_u) \rho_u \text{diag}(\sigma_u), \quad \sigma_{u,j}^2 = h^2_j \sigma_{p,j}^2, \qquad
-    \Gamma_e = \text{diag}(\sigma_e) \rho_e \text{diag}(\sigma_e), \quad \sigma_{e,j}^2 = (1 - h^2_j) \sigma_{p,j}^2
+    \Gamma_u = \text{diag}(\sigma_u) \rho_u \text{diag}(\sigma_u), \qquad
+    \sigma_{u,j}^2 = v_j \tilde h^2_j \tilde\sigma_{p,j}^2 / k
+
+    \Gamma_e = \text{diag}(\sigma_e) \rho_e \text{diag}(\sigma_e), \qquad
+    \sigma_{e,j}^2 = v_j (1 - \tilde h^2_j) \tilde\sigma_{p,j}^2
 
     Y^*_i \sim N_t\bigl((Q_1 b_1, \ldots, Q_t b_t)_i,\; s_i \Gamma_u + \Gamma_e \bigr)
 
-v_j is the variance of trait j given its covariates, X*_j = Q_j R_j, and beta_j = R_j^-1 b_j. Missing values are sampled
-beside the parameters, under a flat prior: to average over them is to integrate them out of the likelihood.
+v_j is the variance of trait j given its covariates, k the mean of s, X*_j = Q_j R_j, and beta_j = R_j^-1 b_j: as in
+:mod:`bayeslmm.models.univariate`, no unit of a trait or of K matters. Missing values are sampled beside the parameters,
+under a flat prior: to average over them is to integrate them out of the likelihood.
 """
 
 from typing import NamedTuple
@@ -31,7 +35,7 @@ from numpyro.infer.reparam import ExplicitReparam
 from bayeslmm import likelihood, parameters
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml, joint_whitened
 from bayeslmm.precision import in_float64
-from bayeslmm.priors import BivariatePrior, in_units
+from bayeslmm.priors import BivariatePrior, in_units, inside
 from bayeslmm.priors import MultivariatePrior as Prior
 from bayeslmm.spectrum import JointData
 
@@ -58,6 +62,7 @@ class Prepared(NamedTuple):
         data: as given, but each X is orthonormal: Q_j.
         R: with X_j = Q_j R_j, for each trait.
         sd: standard deviation of each trait given its covariates, shape (t,).
+        k: mean of s, shape ().
         least_squares: all Q_j'y_j, shape (C,).
         along: all diagonals of Q_j'SQ_j, shape (C,).
         guess: of missing values the mean given the others, shape (m,), and the Cholesky factor of their precision,
@@ -68,6 +73,7 @@ class Prepared(NamedTuple):
     data: JointData
     R: tuple[Float[ArrayLike, "c c"], ...]
     sd: Float[ArrayLike, " t"]
+    k: Float[ArrayLike, ""]
     least_squares: Float[ArrayLike, " C"]
     along: Float[ArrayLike, " C"]
     guess: tuple[Float[ArrayLike, " m"], Float[ArrayLike, "m m"]]
@@ -79,7 +85,13 @@ def prepare(data: JointData) -> Prepared:
     Q = whitened.data.X
     along = np.concatenate([np.square(basis).T @ data.s for basis in Q])
     return Prepared(
-        data._replace(X=Q), whitened.R, whitened.sd, np.concatenate(whitened.b), along, _guess(whitened.data)
+        data._replace(X=Q),
+        whitened.R,
+        whitened.sd,
+        np.asarray(whitened.k),
+        np.concatenate(whitened.b),
+        along,
+        _guess(whitened.data),
     )
 
 
@@ -95,9 +107,9 @@ def model(data: JointData | Prepared, prior: Prior = Prior(), *, observe: bool =
     numpyro.deterministic("rho_p", sample_traits(ready, prior, rho_u, rho_e, observe=observe))
 
 
-def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayLike]:
-    """Return values of all sites near the REML estimate (``fit``, if it is there already)."""
-    values = start_traits(data, fit or joint_reml(data))
+def start(data: JointData, fit: JointEstimate | None = None, prior: Prior = Prior()) -> dict[str, ArrayLike]:
+    """Return values of all sites near REML (``fit``, if it is there already), inside the supports of the priors."""
+    values = start_traits(data, fit or joint_reml(data), prior)
     roots = {f"_L_{name[-1]}": np.linalg.cholesky(values.pop(name)) for name in ("rho_u", "rho_e")}
     return {**roots, **values}
 
@@ -114,9 +126,11 @@ def sample_traits(
     data, sd = ready.data, jnp.asarray(ready.sd)
     t, sizes = len(sd), [Q.shape[1] for Q in data.X]
 
-    h2 = jnp.asarray(numpyro.sample("h2", prior.h2.expand([t]).to_event(1)))
-    sigma2_p = jnp.asarray(numpyro.sample("sigma2_p", in_units(prior.sigma2_p, sd**2).to_event(1)))
-    sigma2_u, sigma2_e = h2 * sigma2_p, (1 - h2) * sigma2_p
+    share = jnp.asarray(numpyro.sample("_share", prior.h2.expand([t]).to_event(1)))
+    total = jnp.asarray(numpyro.sample("_total", prior.sigma2_p.expand([t]).to_event(1)))
+    sigma2_u, sigma2_e = sd**2 * share * total / ready.k, sd**2 * (1 - share) * total
+    numpyro.deterministic("h2", parameters.h2(sigma2_u, sigma2_e))
+    numpyro.deterministic("sigma2_p", sigma2_u + sigma2_e)
     Gamma_u = rho_u * jnp.sqrt(jnp.outer(sigma2_u, sigma2_u))
     Gamma_e = rho_e * jnp.sqrt(jnp.outer(sigma2_e, sigma2_e))
     for name, value in {"sigma2_u": sigma2_u, "sigma2_e": sigma2_e, "Gamma_u": Gamma_u, "Gamma_e": Gamma_e}.items():
@@ -136,14 +150,15 @@ def sample_traits(
 
 
 @in_float64
-def start_traits(data: JointData, fit: JointEstimate) -> dict[str, np.ndarray]:
+def start_traits(data: JointData, fit: JointEstimate, prior: Prior | BivariatePrior) -> dict[str, np.ndarray]:
     """Return values of the sites of `sample_traits`, and correlations, near REML and inside all bounds."""
     ready = prepare(data)
-    h2 = np.clip(fit.h2, 0.01, 0.99)
-    sigma2_p = np.diag(fit.Gamma_u + fit.Gamma_e)
+    v = np.square(ready.sd)
+    u, e = np.diag(fit.Gamma_u) * ready.k / v, np.diag(fit.Gamma_e) / v
+    share, total = inside(prior, u / (u + e), u + e)
     b = np.concatenate([np.asarray(upper) @ beta for upper, beta in zip(ready.R, fit.beta, strict=True)])
-    to_base = _least_squares(ready, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
-    values = {"h2": h2, "sigma2_p": sigma2_p, "_b_base": np.asarray(to_base(b))}
+    to_base = _least_squares(ready, v * share * total / ready.k, v * (1 - share) * total).inv
+    values = {"_share": share, "_total": total, "_b_base": np.asarray(to_base(b))}
     for name, rho in (("rho_u", fit.rho_u), ("rho_e", fit.rho_e)):
         values[name] = 0.95 * np.nan_to_num(rho) + np.diag(1 - 0.95 * np.diag(np.nan_to_num(rho)))
     if m := sum(E.shape[1] for E in data.E):

@@ -2,12 +2,15 @@ r"""One trait: heritability from the rotated likelihood.
 
 .. math::
 
-    h^2 \sim \text{Beta}(1, 1) = U(0, 1), \qquad \sigma_p^2 / v \sim \text{LogNormal}(0, 2), \qquad
-    b_j / \sqrt v \sim N(0, 10^5)
+    \tilde h^2 \sim \text{Beta}(1, 1) = U(0, 1), \qquad \tilde\sigma_p^2 \sim \text{LogNormal}(0, 2), \qquad
+    b_j / \sqrt v \sim \text{flat}
 
-    y^*_i \sim N\bigl((Q b)_i,\; h^2 \sigma_p^2 s_i + (1 - h^2) \sigma_p^2 \bigr)
+    y^*_i \sim N\bigl((Q b)_i,\; \sigma_u^2 s_i + \sigma_e^2 \bigr), \qquad
+    \sigma_u^2 = v \tilde h^2 \tilde\sigma_p^2 / k, \quad \sigma_e^2 = v (1 - \tilde h^2) \tilde\sigma_p^2
 
-v is the variance of y given X, X* = Q R, and beta = R^-1 b are the fixed effects in the user's units.
+v is the variance of y given X, k the mean of s (the mean diagonal of K), X* = Q R, and beta = R^-1 b are the fixed
+effects in the user's units. So the priors are about a trait of unit variance and a K with a mean diagonal of 1, where
+:math:`\tilde h^2` is h2; neither the unit of the trait nor that of K matters.
 """
 
 from typing import NamedTuple
@@ -23,10 +26,10 @@ from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
 from bayeslmm import likelihood, parameters
-from bayeslmm.design import orthonormal
 from bayeslmm.estimators.reml import reml
+from bayeslmm.estimators.variance_ratio import whitened
 from bayeslmm.priors import VariancePrior as Prior
-from bayeslmm.priors import in_units, residual_variance
+from bayeslmm.priors import in_units, inside
 from bayeslmm.spectrum import RotatedData
 
 DIMS = {
@@ -48,6 +51,7 @@ class Prepared(NamedTuple):
         data: as given, but X is orthonormal: Q.
         R: with X = Q R.
         v: variance of y given X, shape (1,).
+        k: mean of s, shape (1,).
         least_squares: Q'y, shape (c, 1).
         along: diagonal of Q'SQ, shape (c, 1).
     """
@@ -55,15 +59,17 @@ class Prepared(NamedTuple):
     data: RotatedData
     R: Float[ArrayLike, "c c"]
     v: Float[ArrayLike, " 1"]
+    k: Float[ArrayLike, " 1"]
     least_squares: Float[ArrayLike, "c 1"]
     along: Float[ArrayLike, "c 1"]
 
 
 def prepare(data: RotatedData) -> Prepared:
     """Do the arithmetic on X and y that no parameter has a part in."""
-    Q, R = orthonormal(data.X)
-    v = residual_variance(data.Y, data.X)
-    return Prepared(data._replace(X=Q), R, v, Q.T @ data.Y, (np.square(Q).T @ data.s)[:, None])
+    of = whitened(data)
+    Q = of.data.X
+    along = (np.square(Q).T @ data.s)[:, None]
+    return Prepared(data._replace(X=Q), of.R, np.array([of.sd**2]), np.array([of.k]), of.b[:, None], along)
 
 
 def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool = True) -> None:
@@ -72,26 +78,28 @@ def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool
     s, Y, Q, k_scale = ready.data
     c = Q.shape[1]
 
-    h2 = jnp.asarray(numpyro.sample("h2", prior.h2.expand([1]).to_event(1)))
-    sigma2_p = numpyro.sample("sigma2_p", in_units(prior.sigma2_p, ready.v).to_event(1))
-    sigma2_u, sigma2_e = h2 * sigma2_p, (1 - h2) * sigma2_p
+    share = jnp.asarray(numpyro.sample("_share", prior.h2.expand([1]).to_event(1)))
+    total = jnp.asarray(numpyro.sample("_total", prior.sigma2_p.expand([1]).to_event(1)))
+    sigma2_u, sigma2_e = ready.v * share * total / ready.k, ready.v * (1 - share) * total
     with reparam(config={"b": ExplicitReparam(_least_squares(ready, sigma2_u, sigma2_e).inv)}):
         b = numpyro.sample("b", in_units(prior.beta, jnp.sqrt(ready.v)).expand([c, 1]).to_event(2))
 
-    numpyro.deterministic("sigma2_u", sigma2_u)
-    numpyro.deterministic("sigma2_e", sigma2_e)
+    for name, value in {"sigma2_u": sigma2_u, "sigma2_e": sigma2_e, "sigma2_p": sigma2_u + sigma2_e}.items():
+        numpyro.deterministic(name, value)
+    numpyro.deterministic("h2", parameters.h2(sigma2_u, sigma2_e))
     numpyro.deterministic("pve", parameters.pve(sigma2_u, sigma2_e, k_scale))
     numpyro.deterministic("beta", solve_triangular(ready.R, b))
     y = likelihood.univariate(s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0])
     numpyro.sample("y", y, obs=Y[:, 0] if observe else None)
 
 
-def start(data: RotatedData) -> dict[str, ArrayLike]:
-    """Return values of all sites near the REML estimate, a hundredth inside the bounds of h2."""
+def start(data: RotatedData, prior: Prior = Prior()) -> dict[str, ArrayLike]:
+    """Return values of all sites near the REML estimate, inside the supports of the priors."""
     fit, ready = reml(data), prepare(data)
-    h2, sigma2_p = np.clip(fit.h2, 0.01, 0.99), fit.sigma2_u + fit.sigma2_e
-    to_base = _least_squares(ready, h2 * sigma2_p, (1 - h2) * sigma2_p).inv
-    return {"h2": h2[None], "sigma2_p": np.array([sigma2_p]), "b_base": to_base((ready.R @ fit.beta)[:, None])}
+    u, e = fit.sigma2_u * ready.k / ready.v, fit.sigma2_e / ready.v
+    share, total = inside(prior, u / (u + e), u + e)
+    to_base = _least_squares(ready, ready.v * share * total / ready.k, ready.v * (1 - share) * total).inv
+    return {"_share": share, "_total": total, "b_base": to_base((ready.R @ fit.beta)[:, None])}
 
 
 def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) -> AffineTransform:

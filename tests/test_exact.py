@@ -68,9 +68,9 @@ def panels(ends, nodes=24):
 
 @pytest.fixture(scope="module", params=[0.0, 0.4, 0.9])
 def problem(request, mouse_data):
-    data = bl.simulate.rotated_trait(
-        mouse_data("CD8").s[::40], h2=request.param, rng=np.random.default_rng(11)
-    )._replace(k_scale=0.7)
+    s = mouse_data("CD8").s[::40]
+    data = bl.simulate.rotated_trait(s / s.mean(), h2=request.param, rng=np.random.default_rng(11))
+    data = data._replace(k_scale=0.7)
     return data, exact.posterior(data), Panels(data)
 
 

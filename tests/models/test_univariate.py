@@ -12,6 +12,7 @@ import bayeslmm as bl
 from bayeslmm import exact
 from bayeslmm.models import univariate
 from bayeslmm.precision import in_float64
+from bayeslmm.priors import residual_variance
 
 DATASETS = ["CD8", "MCH", "h2 near 0", "h2 near 1"]
 
@@ -73,28 +74,30 @@ def test_result_is_named_and_float64(fitted):
 
 @in_float64
 def test_density_is_prior_times_dense_normal(dense, small_data):
-    """The joint log density at one point, with V dense and the Jacobian of b written out."""
+    """The joint log density at one point, with V dense and the Jacobian of b written out; flat in b."""
     K, X, y, _ = dense
+    small_data = small_data._replace(s=small_data.s * 0.36)
     n, c = X.shape
-    h2, sigma2_p = 0.3, 1.7
+    share, total = 0.3, 1.7
     b_base = np.array([[0.4], [-0.2], [0.1]])
     Q, R = np.linalg.qr(small_data.X)
     r = small_data.Y[:, 0] - Q @ (Q.T @ small_data.Y[:, 0])
     v = r @ r / (n - c)
-    sd = np.sqrt(h2 * sigma2_p * (Q**2).T @ small_data.s + (1 - h2) * sigma2_p)
+    sigma2_u, sigma2_e = share * total * v / small_data.s.mean(), (1 - share) * total * v
+    sd = np.sqrt(sigma2_u * (Q**2).T @ small_data.s + sigma2_e)
     b = Q.T @ small_data.Y[:, 0] + sd * b_base[:, 0]
-    V = h2 * sigma2_p * K + (1 - h2) * sigma2_p * np.eye(n)
+    V = sigma2_u * 0.36 * K + sigma2_e * np.eye(n)
     residual = y - X @ np.linalg.solve(R, b)
     expected = -(n * np.log(2 * np.pi) + np.linalg.slogdet(V)[1] + residual @ np.linalg.solve(V, residual)) / 2
-    expected += dist.LogNormal(0.0, 2.0).log_prob(sigma2_p / v) - np.log(v)
-    expected += dist.Normal(0.0, 1e5 * np.sqrt(v)).log_prob(b).sum() + np.log(sd).sum()
-    params = {"h2": jnp.array([h2]), "sigma2_p": jnp.array([sigma2_p]), "b_base": b_base}
+    expected += dist.LogNormal(0.0, 2.0).log_prob(total) - c * np.log(v) / 2 + np.log(sd).sum()
+    params = {"_share": jnp.array([share]), "_total": jnp.array([total]), "b_base": b_base}
     found, _ = log_density(univariate.model, (small_data,), {}, params)
     assert_allclose(found, expected, rtol=1e-10)
 
 
 @in_float64
 def test_prior_predictive_follows_the_prior(small_data):
+    small_data = small_data._replace(s=small_data.s / small_data.s.mean())
     prior = univariate.Prior(h2=dist.Beta(2.0, 6.0), beta=dist.Normal(0.0, 1.0))
     draws = Predictive(univariate.model, num_samples=4000)(jax.random.key(0), small_data, prior, observe=False)
     assert draws["h2"].dtype == jnp.float64
@@ -105,5 +108,6 @@ def test_prior_predictive_follows_the_prior(small_data):
 def test_start_is_the_reml_estimate(mouse_data):
     data = mouse_data("CD8")
     estimate, start = bl.reml(data), univariate.start(data)
-    assert_allclose(start["h2"], estimate.h2)
-    assert_allclose(start["sigma2_p"], estimate.sigma2_u + estimate.sigma2_e)
+    k, v = data.s.mean(), residual_variance(data.Y, data.X)
+    assert_allclose(start["_share"], k * estimate.sigma2_u / (k * estimate.sigma2_u + estimate.sigma2_e))
+    assert_allclose(start["_total"] * v, k * estimate.sigma2_u + estimate.sigma2_e)
