@@ -38,11 +38,11 @@ _NODES = 400
 _MOST_NODES = 25_600
 _BATCH = 50
 # Of the share. Beyond the last one the likelihood does not change (or is 0 long before), and has no digits.
-_LOGITS = np.concatenate([np.linspace(-500, -30, 100), np.linspace(-30, 30, 602)[1:-1], np.linspace(30, 500, 100)])
+_LOGITS = np.concatenate([-np.geomspace(5000, 30, 100), np.linspace(-30, 30, 602)[1:-1], np.geomspace(30, 5000, 100)])
 _LAST_LOGIT = 36.0
 _TAIL = 36.0  # densities below exp(-36) of the peak are left out: 2e-16
 _CONVERGED = 1e-9
-_AREA, _WRONG_AREA = 1e-8, 1e-6
+_AREA, _WRONG = 1e-8, 1e-6
 _PANEL_NODES, _CONVERGED_DENSITY = (64, 128, 256, 512), 1e-8
 
 
@@ -324,12 +324,11 @@ def _joint(of: Whitened, prior: VariancePrior) -> _Joint:
         if max(halves.values()) < _CONVERGED:
             break
         if len(x) * len(t) > _MOST_NODES * _NODES:
-            warnings.warn(
-                f"the quadrature has {-np.log10(max(halves.values())):.0f} digits only: the prior or the likelihood is "
-                "not smooth",
-                InputWarning,
-                stacklevel=4,
-            )
+            if (error := max(halves.values())) > _WRONG:
+                text = (
+                    f"the quadrature has {-np.log10(error):.0f} digits only: the prior or the likelihood is not smooth"
+                )
+                warnings.warn(text, InputWarning, stacklevel=4)
             break
         if halves["x"] >= halves["t"]:
             x = np.linspace(x[0], x[-1], 2 * len(x) - 1)
@@ -390,7 +389,7 @@ def _variance(
     there out.
     """
     v = joint.total.to_value(joint.t)
-    on_grid = share(joint.x)[:, None] * v * unit
+    on_grid = share(joint.x)[:, None] * v
     mean = float((joint.mass * on_grid).sum())
     sd = float(np.sqrt((joint.mass * (on_grid - mean) ** 2).sum()))
     log_first, log_last = np.log(v[0]), np.log(v[-1])
@@ -440,7 +439,7 @@ def _variance(
         if abs(area - 1) < _AREA:
             break
         if len(z) > 4 * _NODES:
-            if abs(area - 1) > _WRONG_AREA:
+            if abs(area - 1) > _WRONG:
                 text = f"a density of the quadrature integrates to {area:.6f}, not to 1: the prior is not smooth"
                 warnings.warn(text, InputWarning, stacklevel=4)
             break
@@ -450,8 +449,8 @@ def _variance(
         values,
         lambda z: np.exp(warp.back(z)) * unit,
         lambda z: np.exp(warp.back(z)) * unit / warp.slope(z),
-        mean,
-        sd,
+        mean * unit,
+        sd * unit,
     )
 
 

@@ -1,10 +1,13 @@
+import warnings
+
+import arviz_stats
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
 from numpy.testing import assert_allclose
-from scipy.special import ndtr
+from scipy.special import expit, ndtr
 from scipy.stats import beta as beta_distribution
 from scipy.stats import lognorm, norm
 
@@ -12,6 +15,7 @@ import bayeslmm as bl
 from bayeslmm import exact
 from bayeslmm.checks import InputError
 from bayeslmm.likelihood import log_reml
+from bayeslmm.models import univariate
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import VariancePrior, residual_variance
 
@@ -201,3 +205,125 @@ def test_small_and_large_samples(n):
 def test_one_trait_at_a_time(small_data):
     with pytest.raises(InputError, match="one trait is analysed at a time"):
         exact.posterior(small_data._replace(Y=np.column_stack([small_data.Y, small_data.Y])))
+
+
+def brute_force(data, h2_prior, sigma2_p_prior, *, cells=2000):
+    """Means of h2 and sigma2_p on a fine grid of both over the supports of their priors, from the formulas."""
+    X, y = data.X[:, 0], data.Y[:, 0]
+    k, v = len(y) - 1, float(residual_variance(data.Y, data.X)[0])
+    low, high = h2_prior.support.lower_bound, h2_prior.support.upper_bound
+    z = np.linspace(-45, 36, cells)
+    h2, e2 = low + (high - low) * expit(z), 1 - high + (high - low) * expit(-z)
+    least, most = sigma2_p_prior.support.lower_bound, getattr(sigma2_p_prior.support, "upper_bound", 40.0)
+    nodes, weights = np.polynomial.legendre.leggauss(cells)
+    sigma2_p = least + (most - least) * (nodes + 1) / 2
+    d = h2[:, None] * data.s + e2[:, None]
+    xvx, xvy, yvy = (X**2 / d).sum(axis=1), (X * y / d).sum(axis=1), (y**2 / d).sum(axis=1)
+    quad = (yvy - xvy**2 / xvx) / v
+    log_p = -(np.log(d).sum(axis=1) + np.log(xvx))[:, None] / 2 - k * np.log(sigma2_p) / 2
+    log_p = log_p - quad[:, None] / sigma2_p / 2
+    with jax.enable_x64(True):
+        inside = np.clip(h2, low + 1e-15, high - 1e-15 if high == 1 else high)
+        prior = np.asarray(h2_prior.log_prob(inside)) + np.log(expit(z) * expit(-z))
+        log_p = log_p + prior[:, None] + np.asarray(sigma2_p_prior.log_prob(sigma2_p))
+    mass = np.exp(log_p - log_p.max()) * weights
+    mass /= mass.sum()
+    return (mass * h2[:, None]).sum(), (mass * sigma2_p).sum() * v
+
+
+PRIORS = {
+    "a part of h2": (dist.Uniform(0.0, 0.5), dist.LogNormal(0.0, 2.0)),
+    "a truncated normal": (dist.TruncatedNormal(0.3, 0.1, low=0.1, high=0.9), dist.LogNormal(0.0, 2.0)),
+    "a bounded scale": (dist.Uniform(0.0, 1.0), dist.Uniform(0.0, 0.9)),
+    "a part of both": (dist.Uniform(0.2, 0.5), dist.Uniform(0.3, 0.9)),
+    "a scale from a bound": (dist.Beta(2.0, 3.0), dist.Pareto(0.5, 3.0)),
+    "Beta(0.1, 0.1)": (dist.Beta(0.1, 0.1), dist.Gamma(2.0, 2.0)),
+}
+
+
+@pytest.fixture(scope="module")
+def outside():
+    """A trait whose likelihood is highest outside most of these priors."""
+    rng = np.random.default_rng(1)
+    s = np.sort(rng.gamma(0.5, 2, 300))
+    return bl.simulate.rotated_trait(s / s.mean(), h2=0.8, rng=rng)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_priors_end_where_their_supports_do(outside, name):
+    h2, sigma2_p = PRIORS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bl.InputWarning)  # the densities of variances have corners, and this is said
+        posterior = exact.posterior(outside, VariancePrior(h2=h2, sigma2_p=sigma2_p))
+        means = posterior.h2.mean, posterior.sigma2_p.mean
+    assert_allclose(means, brute_force(outside, h2, sigma2_p), rtol=1e-7)
+    low, high = h2.support.lower_bound, h2.support.upper_bound
+    assert low < posterior.h2.quantile(0.001) < posterior.h2.quantile(0.999) < high
+
+
+def test_draws_have_the_support_of_the_prior(outside):
+    """Where REML lies outside it: NUTS and the quadrature agree within 4 Monte Carlo errors."""
+    prior = VariancePrior(h2=dist.Uniform(0.2, 0.5), sigma2_p=dist.Uniform(0.3, 0.9))
+    draws = bl.sample(univariate, outside, seed=1, prior=prior, draws=500)["posterior"]["h2"].to_numpy()[..., 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bl.InputWarning)
+        oracle = exact.posterior(outside, prior).h2
+    assert 0.2 < draws.min() < draws.max() < 0.5
+    assert abs(draws.mean() - oracle.mean) < 4 * arviz_stats.mcse(draws)
+
+
+@pytest.mark.parametrize(
+    ("field", "prior"),
+    [("h2", dist.Normal(0.5, 0.2)), ("h2", dist.Uniform(0.0, 1.5)), ("sigma2_p", dist.Normal(1.0, 1.0))],
+)
+def test_a_prior_outside_the_range_of_its_number_is_refused(small_data, field, prior):
+    with pytest.raises(InputError, match=f"the prior of {field} must be a continuous distribution of one number on 0"):
+        exact.posterior(small_data, VariancePrior()._replace(**{field: prior}))
+
+
+def test_a_u_shaped_prior_keeps_its_mass_at_both_ends():
+    """A K that says next to nothing: the posterior of h2 is its prior, Beta(a, a), however small a is."""
+    s = 1 + 1e-4 * np.linspace(-1, 1, 6)
+    data = bl.simulate.rotated_trait(s, h2=0.5, rng=np.random.default_rng(1))
+    for a in (0.02, 0.1, 0.2, 1.0):
+        h2 = exact.posterior(data, VariancePrior(h2=dist.Beta(a, a))).h2
+        assert_allclose([h2.mean, h2.sd], [0.5, np.sqrt(1 / (4 * (2 * a + 1)))], rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [50, 500, 10_000])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 100.0])
+def test_variances_add_up_where_k_says_little(n, unit):
+    """E[sigma2_u] + E[sigma2_e] = E[sigma2_p], areas of 1, and moments of the densities those of the grid: 1e-6."""
+    rng = np.random.default_rng(n)
+    s = unit * np.sort(np.abs(1 + 0.05 * rng.standard_normal(n)))
+    posterior = exact.posterior(bl.simulate.rotated_trait(s, h2=0.3, rng=rng))
+    total = posterior.sigma2_u.mean + posterior.sigma2_e.mean
+    assert_allclose(total, posterior.sigma2_p.mean, rtol=1e-6)
+    for name in ("h2", "pve", "sigma2_u", "sigma2_e", "sigma2_p"):
+        marginal = getattr(posterior, name)
+        weight = marginal.density * (marginal.z[1] - marginal.z[0])
+        assert_allclose(weight.sum(), 1, rtol=1e-6, err_msg=name)
+        assert_allclose(weight @ marginal.to_value(marginal.z), marginal.mean, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-4, 0.36, 100.0, 1e150])
+def test_the_unit_of_k_does_not_matter(small_data, unit):
+    """The same data and any unit of K give one posterior: pve, sigma2_e and the evidence, and sigma2_u in its unit."""
+    one = exact.posterior(small_data)
+    other = exact.posterior(small_data._replace(s=small_data.s * unit, k_scale=small_data.k_scale * unit))
+    for name in ("pve", "share", "sigma2_e"):
+        assert_allclose(getattr(other, name).mean, getattr(one, name).mean, rtol=1e-9)
+        assert_allclose(getattr(other, name).interval(), getattr(one, name).interval(), rtol=1e-7)
+    assert_allclose(other.sigma2_u.mean * unit, one.sigma2_u.mean, rtol=1e-9)
+    assert_allclose([other.log_evidence, other.log_bayes_factor], [one.log_evidence, one.log_bayes_factor], atol=1e-8)
+    assert_allclose(other.beta, one.beta, rtol=1e-8)
+
+
+@pytest.mark.parametrize("unit", [1e-140, 1e-9, 1e9, 1e140])
+def test_the_unit_of_the_trait_does_not_matter(small_data, unit):
+    one, other = exact.posterior(small_data), exact.posterior(small_data._replace(Y=small_data.Y * unit))
+    assert_allclose(other.h2.interval(), one.h2.interval(), rtol=1e-7)
+    assert_allclose(np.array(other.sigma2_u.interval()) / unit / unit, one.sigma2_u.interval(), rtol=1e-7)
+    assert_allclose(other.beta_interval(0), np.array(one.beta_interval(0)) * unit, rtol=1e-7)
+    k = len(small_data.s) - small_data.X.shape[1]
+    assert_allclose(other.log_evidence, one.log_evidence - k * np.log(unit), rtol=1e-10)

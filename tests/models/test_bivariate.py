@@ -12,6 +12,7 @@ from scipy.stats import multivariate_t, norm
 
 import bayeslmm as bl
 from bayeslmm.diagnostics import MOST_OVERLAP, prior_overlap
+from bayeslmm.estimators.joint_reml import joint_whitened
 from bayeslmm.likelihood import joint_log_reml
 from bayeslmm.models import bivariate, multivariate
 from bayeslmm.precision import in_float64
@@ -25,10 +26,11 @@ def by_importance(data, *, draws=40_000, seed=0):
     six parameters that are left are drawn from a multivariate t around their mode, and weighted.
     """
     v = np.array([residual_variance_of(y, X, E) for y, X, E in zip(data.Y.T, data.X, data.E, strict=True)])
+    k = data.s.mean()
 
     def log_posterior(z):
         h2, sigma2_p, rho = jax.nn.sigmoid(z[:2]), jnp.exp(z[2:4]) * v, 2 * jax.nn.sigmoid(z[4:]) - 1
-        sd_u, sd_e = jnp.sqrt(h2 * sigma2_p), jnp.sqrt((1 - h2) * sigma2_p)
+        sd_u, sd_e = jnp.sqrt(h2 * sigma2_p / k), jnp.sqrt((1 - h2) * sigma2_p)
         Gamma_u, Gamma_e = (
             jnp.array([[sd[0] ** 2, r * sd[0] * sd[1]], [r * sd[0] * sd[1], sd[1] ** 2]])
             for sd, r in ((sd_u, rho[0]), (sd_e, rho[1]))
@@ -39,10 +41,11 @@ def by_importance(data, *, draws=40_000, seed=0):
     mode = jnp.zeros(6)
     gradient, hessian = jax.jit(jax.grad(log_posterior)), jax.jit(jax.hessian(log_posterior))
     fit = bl.joint_reml(data)
-    total = np.diag(fit.Gamma_u + fit.Gamma_e)
+    total = np.diag(k * fit.Gamma_u + fit.Gamma_e)
+    share = np.diag(k * fit.Gamma_u) / total
     logit = lambda p: np.log(p / (1 - p))  # noqa: E731
     mode = np.concatenate(
-        [logit(fit.h2), np.log(total / v), [logit((fit.rho_u[0, 1] + 1) / 2), logit((fit.rho_e[0, 1] + 1) / 2)]]
+        [logit(share), np.log(total / v), [logit((fit.rho_u[0, 1] + 1) / 2), logit((fit.rho_e[0, 1] + 1) / 2)]]
     )
     for _ in range(20):
         mode = mode - np.linalg.solve(np.asarray(hessian(mode)), np.asarray(gradient(mode)))
@@ -155,30 +158,30 @@ def test_density_is_prior_times_dense_normal(dense_traits):
     """The joint log density at one point, with the covariance of all cells dense and the Jacobian of b written out."""
     dense = dense_traits(2, missing=False)
     data, n = dense.data, len(dense.K)
-    h2, sigma2_p, rho_u, rho_e = np.array([0.3, 0.6]), np.array([1.7, 0.9]), 0.4, -0.2
+    share, total, rho_u, rho_e = np.array([0.3, 0.6]), np.array([1.7, 0.9]), 0.4, -0.2
+    v = np.array([residual_variance_of(y, X, E) for y, X, E in zip(data.Y.T, data.X, data.E, strict=True)])
+    k = np.trace(dense.K) / n
     b_base = np.array([0.4, -0.2, 0.1])
     Gamma_u, Gamma_e = (
         np.array([[sd[0] ** 2, r * sd[0] * sd[1]], [r * sd[0] * sd[1], sd[1] ** 2]])
-        for sd, r in ((np.sqrt(h2 * sigma2_p), rho_u), (np.sqrt((1 - h2) * sigma2_p), rho_e))
+        for sd, r in ((np.sqrt(share * total * v / k), rho_u), (np.sqrt((1 - share) * total * v), rho_e))
     )
     expected, mean, at = 0.0, [], 0
     for j in range(2):
         Q, _ = np.linalg.qr(data.X[j])
         c = Q.shape[1]
         b_hat = Q.T @ data.Y[:, j]
-        v = np.square(data.Y[:, j] - Q @ b_hat).sum() / (n - c)
         spread = np.sqrt(Gamma_u[j, j] * (Q**2).T @ data.s + Gamma_e[j, j])
         b = b_hat + spread * b_base[at : at + c]
         at += c
-        expected += dist.LogNormal(0.0, 2.0).log_prob(sigma2_p[j] / v) - np.log(v)
-        expected += dist.Normal(0.0, 1e5 * np.sqrt(v)).log_prob(b).sum() + np.log(spread).sum()
+        expected += dist.LogNormal(0.0, 2.0).log_prob(total[j]) - c * np.log(v[j]) / 2 + np.log(spread).sum()
         mean.append(bl.decompose(dense.K).U @ (Q @ b))
     # A uniform correlation is a standard normal score.
     expected += norm.logpdf(score(rho_u)) + norm.logpdf(score(rho_e))
     residual = dense.y - np.concatenate(mean)
     V = dense.V(Gamma_u, Gamma_e)
     expected -= (2 * n * np.log(2 * np.pi) + np.linalg.slogdet(V)[1] + residual @ np.linalg.solve(V, residual)) / 2
-    sites = {"h2": h2, "sigma2_p": sigma2_p, "_b_base": b_base}
+    sites = {"_share": share, "_total": total, "_b_base": b_base}
     sites |= {"_rho_u_base": score(rho_u), "_rho_e_base": score(rho_e)}
     found, _ = log_density(bivariate.model, (data,), {}, {name: jnp.asarray(value) for name, value in sites.items()})
     assert_allclose(found, expected, rtol=1e-10)
@@ -195,7 +198,8 @@ def test_density_integrated_over_missing_values_is_that_of_the_records(dense_tra
     m = sum(E.shape[1] for E in data.E)
     found, expected = [], []
     for h2, rho_u, rho_e in ((0.3, 0.4, -0.2), (0.7, -0.5, 0.3)):
-        sites = {"h2": jnp.array([h2, 0.5]), "sigma2_p": jnp.array([1.2, 0.8]), "_rho_u_base": score(rho_u)}
+        totals = np.array([1.2, 0.8]) / np.square(joint_whitened(data).sd)
+        sites = {"_share": jnp.array([h2, 0.5]), "_total": jnp.asarray(totals), "_rho_u_base": score(rho_u)}
         sites |= {"_rho_e_base": score(rho_e), "_b_base": jnp.zeros(3)}
 
         def joint(z, sites=sites):
@@ -223,7 +227,8 @@ def test_density_integrated_over_missing_values_is_that_of_the_records(dense_tra
 @in_float64
 def test_prior_predictive_follows_the_prior(gryphon_pair):
     prior = bivariate.Prior(h2=dist.Beta(2.0, 6.0), rho_u=dist.Uniform(0.0, 1.0), beta=dist.Normal(0.0, 1.0))
-    draws = Predictive(bivariate.model, num_samples=2000)(jax.random.key(0), gryphon_pair, prior, observe=False)
+    data = gryphon_pair._replace(s=gryphon_pair.s / gryphon_pair.s.mean())
+    draws = Predictive(bivariate.model, num_samples=2000)(jax.random.key(0), data, prior, observe=False)
     assert_allclose(draws["h2"].mean(axis=0), [0.25, 0.25], atol=4 * np.sqrt(0.25 * 0.75 / 9 / 2000))
     assert_allclose(draws["rho_u"].mean(), 0.5, atol=4 * np.sqrt(1 / 12 / 2000))
     assert draws["y"].shape == (2000, 854, 2)
@@ -236,7 +241,8 @@ def test_three_traits_are_refused(dense_traits):
 
 def test_start_is_reml_drawn_inside_its_bounds(gryphon_pair):
     fit, start = bl.joint_reml(gryphon_pair), bivariate.start(gryphon_pair)
-    assert_allclose(start["h2"], fit.h2, rtol=1e-6)
+    genetic = gryphon_pair.s.mean() * np.diag(fit.Gamma_u)
+    assert_allclose(start["_share"], genetic / (genetic + np.diag(fit.Gamma_e)), rtol=1e-6)
     assert_allclose(start["_rho_u_base"], score(0.95 * fit.rho_u[0, 1]), rtol=1e-6)
     assert np.shape(start["_missing"]) == (171,)
 
