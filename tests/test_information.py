@@ -172,3 +172,81 @@ def test_profile_intervals_end_where_the_profile_has_dropped(mouse_data, paramet
         assert lower == 0
     else:
         assert_allclose(top - profile_log_likelihood(data, parameter, lower), drop, atol=1e-5)
+
+
+def rank_deficient(rng, smallest):
+    """More individuals than markers, a trait that is noise and whose REML is h2 = 0; zero eigenvalues as given."""
+    for _ in range(20):
+        W = rng.standard_normal((60, 20))
+        spectrum = bl.decompose(W @ W.T / 20)
+        data = spectrum.rotate(rng.standard_normal((60, 1)), np.ones((60, 1)))
+        data = data._replace(s=np.where(data.s < 1e-8, smallest, data.s))
+        if bl.reml(data).boundary == "h2 = 0" and bl.ml(data).boundary == "h2 = 0":
+            return data
+    raise AssertionError("no such trait in 20 tries")
+
+
+@pytest.mark.parametrize("smallest", [0.0, 1e-15])
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_intervals_on_the_boundary_do_not_depend_on_how_a_zero_eigenvalue_is_rounded(rng, method, smallest):
+    """sigma2_e at h2 = 0: the profile is highest where sigma2_u is free, and drops by 1.92 at both ends."""
+    data = rank_deficient(rng, smallest)
+    estimate = getattr(bl, method)(data)
+    assert (estimate.h2, estimate.sigma2_u, estimate.pve) == (0, 0, 0)
+    n, c = data.X.shape
+    k = n - c if method == "reml" else n
+    r = data.Y[:, 0] - data.X @ np.linalg.lstsq(data.X, data.Y[:, 0], rcond=None)[0]
+    assert_allclose(estimate.sigma2_e, r @ r / k, rtol=1e-12)
+    intervals = {name: information.profile_interval(estimate, data, name) for name in ("sigma2_u", "sigma2_e", "h2")}
+    assert intervals["sigma2_u"][0] == intervals["h2"][0] == 0
+    assert 0 < intervals["h2"][1] < 1
+    assert intervals["sigma2_e"][0] < estimate.sigma2_e < intervals["sigma2_e"][1]
+    if method == "reml":
+        top, drop = profile_log_likelihood(data, "sigma2_u", 1e-14), chi2.ppf(0.95, 1) / 2
+        for name, ends in intervals.items():
+            for end in ends:
+                if end > 0:
+                    assert_allclose(top - profile_log_likelihood(data, name, end), drop, atol=1e-5, err_msg=name)
+
+
+def test_an_end_at_the_bound_is_the_bound():
+    """Where the likelihood is as good at h2 = 1, the interval of h2 ends at 1 and that of sigma2_e at 0, exactly."""
+    data = bl.simulate.rotated_trait(np.linspace(1, 40, 60), h2=1.0, rng=np.random.default_rng(1))
+    estimate = bl.reml(data)
+    assert estimate.boundary == "h2 = 1"
+    assert information.profile_interval(estimate, data, "h2")[1] == 1
+    assert information.profile_interval(estimate, data, "pve")[1] == 1
+    assert information.profile_interval(estimate, data, "sigma2_e")[0] == 0
+
+
+@pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-140, 1e-150), (1e-9, 1e-3), (1e140, 1e150), (1e140, 1.0)])
+def test_intervals_and_standard_errors_have_the_units_of_the_trait_and_of_k(small_data, unit_y, unit_k):
+    one, other = small_data, small_data._replace(Y=small_data.Y * unit_y, s=small_data.s * unit_k)
+    fits = bl.reml(one), bl.reml(other)
+    for name, unit in (("sigma2_u", unit_y / unit_k * unit_y), ("sigma2_e", unit_y**2)):
+        ends = [information.profile_interval(fit, data, name) for fit, data in zip(fits, (one, other), strict=True)]
+        assert_allclose(np.array(ends[1]) / unit, ends[0], rtol=1e-7)
+    shares = [
+        np.array(information.profile_interval(fit, data._replace(k_scale=data.s.mean()), "pve"))
+        for fit, data in zip(fits, (one, other), strict=True)
+    ]
+    assert_allclose(shares[1], shares[0], rtol=1e-9)
+
+
+# Printed in the source report ("Variance Components Analysis"): estimates, their covariance, and what it calls the
+# standard error of h2.
+SOURCE_REPORT = [
+    ((0.2264, 0.7640), (0.00266937, -0.00248562, 0.00268829), 0.00266, 0.0515),
+    ((0.3040, 0.6898), (0.00280057, -0.00255191, 0.00269500), 0.00272, 0.0521),
+    ((0.2929, 0.6916), (0.00273743, -0.00250017, 0.00264705), 0.00272, 0.0521),
+    ((0.1655, 0.8325), (0.00259856, -0.00246401, 0.00272019), 0.00257, 0.0507),
+]
+
+
+@pytest.mark.parametrize(("estimate", "cov", "printed", "se"), SOURCE_REPORT)
+def test_the_covariances_of_the_source_report_give_the_roots_of_what_it_prints(estimate, cov, printed, se):
+    """To the four decimals of the estimates: the printed numbers are variances, not standard errors."""
+    c11, c12, c22 = cov
+    found = information.standard_errors_from(np.array([[c11, c12], [c12, c22]]), *estimate, 1.0)["h2"]
+    assert_allclose(found, se, atol=5e-5)
+    assert_allclose(found**2, printed, atol=1e-5)

@@ -94,6 +94,12 @@ def whitened(data: RotatedData) -> Whitened:
             f"the standard deviation of the trait given its covariates is {sd:.3g}, whose square is out of the range "
             "of floating point or 0: give the trait in another unit, or leave it out if the covariates determine it"
         )
+    if abs(2 * np.log(sd) - np.log(k)) > 2 * np.log(_LARGEST):
+        raise InputError(
+            f"sigma2_u would be about {2 * np.log10(sd) - np.log10(k):.0f} powers of ten, out of the range of floating "
+            f"point: the standard deviation of the trait is {sd:.3g}, the mean diagonal of K {k:.3g}: give one of them "
+            "in another unit"
+        )
     white = data._replace(s=s / k, X=Q, Y=(residual / root)[:, None], k_scale=data.k_scale / k)
     check_identified(rotated_traces(white.s, Q))
     return Whitened(white, R, b * size, sd, k)

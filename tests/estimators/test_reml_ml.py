@@ -118,6 +118,21 @@ def test_no_digits_are_lost_to_a_large_mean_or_to_units(mouse_data):
     assert_allclose(scaled.se_beta, 1e-9 * plain.se_beta, rtol=1e-9)
 
 
+def two_modes():
+    """Many eigenvalues of 1 that say one thing, few large ones that say another."""
+    rng = np.random.default_rng(1)
+    s = np.concatenate([np.zeros(200), np.ones(60), np.full(4, 2e3)])
+
+    def group(k, mean_square):
+        z = rng.standard_normal(k)
+        return z * np.sqrt(mean_square * k / (z @ z))
+
+    y = np.concatenate([group(200, 1.0), group(60, 3.0), group(4, 1.0)])
+    X = np.zeros((len(s), 1))
+    X[0] = 1.0
+    return bl.RotatedData(s / s.mean(), y[:, None], X, 1.0)
+
+
 def test_the_better_of_several_maxima_is_found():
     """Three scales of eigenvalues and rough data: many of these likelihoods have two maxima."""
     s = np.array([0.001, 0.001, *np.ones(8), 1000.0, 1000.0])
@@ -136,6 +151,53 @@ def test_the_better_of_several_maxima_is_found():
         inside = (np.diff(np.sign(np.diff(profile))) < 0).sum()
         several += inside + (profile[0] > profile[1]) + (profile[-1] > profile[-2]) > 1
     assert several >= 10  # without such data the test would show nothing
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+@pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-145, 1e-300), (1e-145, 0.36), (1e145, 0.36), (1e145, 1e150)])
+def test_no_unit_matters(small_data, method, unit_y, unit_k):
+    """The share of variance, the likelihood ratio, and both variances in their units."""
+    data = small_data._replace(s=small_data.s / small_data.s.mean(), k_scale=1.0)
+    one = getattr(bl, method)(data)
+    other = getattr(bl, method)(data._replace(Y=data.Y * unit_y, s=data.s * unit_k, k_scale=unit_k))
+    assert_allclose([other.pve, other.likelihood_ratio], [one.pve, one.likelihood_ratio], rtol=1e-9)
+    assert_allclose(other.sigma2_e / unit_y / unit_y, one.sigma2_e, rtol=1e-9)
+    k = len(data.s) - (data.X.shape[1] if method == "reml" else 0)
+    assert_allclose(other.loglik, one.loglik - k * np.log(unit_y), rtol=1e-12)
+
+
+def test_a_trait_whose_variance_no_number_can_hold_is_refused(small_data):
+    with pytest.raises(InputError, match=r"standard deviation of the trait .* out of the range of floating point"):
+        bl.reml(small_data._replace(Y=small_data.Y * 1e200))
+    with pytest.raises(InputError, match=r"sigma2_u would be about 440 powers of ten"):
+        bl.reml(small_data._replace(Y=small_data.Y * 1e145, s=small_data.s * 1e-150))
+
+
+def test_a_shift_of_the_trait_or_of_a_covariate_moves_nothing_but_the_intercept(dense):
+    _, X, y, spectrum = dense
+    one = spectrum.rotate(y[:, None], X)
+    moved = spectrum.rotate(y[:, None] + 1e9, X + np.array([0, 1e6, 0]))
+    for method in (bl.reml, bl.ml):
+        plain, other = method(one), method(moved)
+        assert_allclose([other.h2, other.sigma2_e], [plain.h2, plain.sigma2_e], rtol=1e-6)
+        assert_allclose(other.beta[1:], plain.beta[1:], rtol=1e-6)
+
+
+def test_lower_maxima_are_told():
+    """Two groups of eigenvalues with two opinions: the likelihood has a maximum inside and one at an end."""
+    data = two_modes()
+    estimate = bl.reml(data)
+    ((other, loglik),) = estimate.other_modes
+    assert loglik < estimate.loglik
+    assert abs(other - estimate.h2) > 0.5
+    h2 = np.linspace(0, 0.9999, 20001)
+    d = h2[:, None] * data.s + 1 - h2[:, None]
+    x, y = data.X[:, 0], data.Y[:, 0]
+    xvx, xvy, yvy = (x**2 / d).sum(axis=1), (x * y / d).sum(axis=1), (y**2 / d).sum(axis=1)
+    k = len(y) - 1
+    profile = -(k * np.log(yvy - xvy**2 / xvx) + np.log(d).sum(axis=1) + np.log(xvx)) / 2
+    near = np.abs(h2 - other) < 0.05
+    assert_allclose(loglik - estimate.loglik, profile[near].max() - profile.max(), atol=1e-4)
 
 
 def test_one_trait_at_a_time(small_data):
