@@ -168,10 +168,13 @@ def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series, by: str) -> list[str]
     interval = (
         f", with 95% {kind} between {rho_u['lower']:.3f} and {rho_u['upper']:.3f}" if pd.notna(rho_u["lower"]) else ""
     )
-    lines = [f"genetic correlation of {_of_pair(pair)}{by}: {rho_u['estimate']:.3f}{interval}"]
+    estimate = f"{rho_u['estimate']:.3f}{interval}" if pd.notna(rho_u["estimate"]) else "not estimated"
+    lines = [f"genetic correlation of {_of_pair(pair)}{by}: {estimate}"]
     if "identified" in pair:
         lines.append(f"  {rho_u['note']}")
-    if "ratio_zero" in pair:
+    if pair.get("note"):
+        lines.append(f"  {pair['note']}")
+    elif "ratio_zero" in pair:
         lines.append(
             f"  likelihood ratio of rho_u = 0: {pair['ratio_zero']:.3f} (p = {pair['p_zero']:.2g}, chi2); of |rho_u| = "
             f"1: {pair['ratio_one']:.3f} (p = {pair['p_one']:.2g}, half chi2); {pair['both']:,} people have both traits"
