@@ -209,7 +209,9 @@ def _tests(best: JointEstimate, data: JointData, pair: tuple[int, int], traits: 
     """Return the tests of a pair, or why there are none: the other pairs keep theirs."""
     none: dict[str, Any] = {field.name: np.nan for field in fields(PairTest)}
     if zero := [traits[j] for j in pair if best.at_zero[j]]:
-        return none | {"note": f"rho_u is not identified: the genetic variance of {' and '.join(zero)} is estimated at 0"}
+        return none | {
+            "note": f"rho_u is not identified: the genetic variance of {' and '.join(zero)} is estimated at 0"
+        }
     try:
         return asdict(correlation_tests(best, data, pair)) | {"note": ""}
     except AnalysisError as error:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -178,7 +177,9 @@ def _likelihood_row(fit: JointEstimate, data: JointData, place: Place, row: Row)
         lower, upper = likelihood_interval(fit, data, place.parameter, place.at)  # pyright: ignore[reportArgumentType]
     except AnalysisError as error:
         return row | {"note": joined(row["note"], f"no interval: {error}")}
-    return row | {"lower": lower, "upper": upper, "interval": "profile95"}
+    everything = place.parameter != "h2" and (lower, upper) == (-1.0, 1.0)
+    note = joined(row["note"], "no value of it is excluded" if everything else "")
+    return row | {"lower": lower, "upper": upper, "interval": "profile95", "note": note}
 
 
 def _nuts_rows(posterior: DataTree, traits: Sequence[str], covariates: Sequence[Sequence[str]]) -> list[Row]:

@@ -95,7 +95,7 @@ def _side_by_side(estimates: pd.DataFrame, order: list[tuple[str, str]]) -> pd.D
     best = _best(estimates)
     columns["95% interval"] = dict(zip(_keys(best), map(_interval, best.itertuples()), strict=True))
     index = pd.MultiIndex.from_tuples(order, names=["trait", "parameter"])
-    return pd.DataFrame(columns).reindex(index).dropna(how="all").fillna("")
+    return pd.DataFrame(columns).reindex(index).dropna(how="all").astype(object).fillna("")
 
 
 def _without_effects(estimates: pd.DataFrame) -> pd.DataFrame:

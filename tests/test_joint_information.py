@@ -170,9 +170,8 @@ class DenseProfile:
     The point is (log sigma2_p, logit-free h2, rho) with bounds: none of it is the package's.
     """
 
-    NAMES = ("p0", "p1", "h0", "h1", "rho_u", "rho_e")
     BOUNDS = ((-4, 4), (-4, 4), (0, 0.99999), (0, 0.99999), (-1, 1), (-0.99999, 0.99999))
-    PLACES = {("h2", (0,)): 2, ("h2", (1,)): 3, ("rho_u", (0, 1)): 4, ("rho_e", (0, 1)): 5}
+    PLACES = (("h2", (0,)), ("h2", (1,)), ("rho_u", (0, 1)), ("rho_e", (0, 1)))
 
     def __init__(self, K, Y):
         self.n = len(K)
@@ -194,7 +193,7 @@ class DenseProfile:
 
     def highest(self, place=None, value=0.0):
         """Maximise over all that is not given, from several starts, with slopes by differences."""
-        at = self.PLACES[place] if place else None
+        at = 2 + self.PLACES.index(place) if place else None
         free = [i for i in range(6) if i != at]
 
         def minus(part):
@@ -263,7 +262,7 @@ def test_ends_of_intervals_are_on_the_dense_profile(kind, boundary):
         assert ends[0] - 1e-9 <= estimate <= ends[1] + 1e-9
         for end, bound, sign in zip(ends, (0.0 if parameter == "h2" else -1.0, 1.0), (-1, 1), strict=True):
             if end == bound:
-                assert dense.highest(place, np.clip(bound, *DenseProfile.BOUNDS[dense.PLACES[place]])) > least
+                assert dense.highest(place, np.clip(bound, *DenseProfile.BOUNDS[2 + dense.PLACES.index(place)])) > least
                 continue
             assert_allclose(dense.highest(place, end), least, atol=1e-3)
             assert dense.highest(place, (end + bound) / 2 - sign * 1e-5) < least

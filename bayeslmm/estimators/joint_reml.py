@@ -9,7 +9,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -260,9 +260,7 @@ def _modes(white: JointData) -> list[Mode]:
 
 def _is_apart(mode: Mode, others: Sequence[Mode]) -> bool:
     """Whether a maximum is none of the others: its heritabilities or its height differ by more than searches do."""
-    return all(
-        np.abs(mode.h2 - other.h2).max() > 0.02 or abs(mode.loglik - other.loglik) > 0.01 for other in others
-    )
+    return all(np.abs(mode.h2 - other.h2).max() > 0.02 or abs(mode.loglik - other.loglik) > 0.01 for other in others)
 
 
 def _mode_of(white: JointData, end: End) -> Mode:
@@ -272,8 +270,7 @@ def _mode_of(white: JointData, end: End) -> Mode:
 def _modes_apart(white: JointData) -> list[tuple[ndarray, ndarray]]:
     """Return diagonal matrices at the combinations of the modes of single traits, at most `_STARTS`, best first."""
     of_trait = [
-        _modes_of_one(white.s, y, np.column_stack([X, E]))
-        for y, X, E in zip(white.Y.T, white.X, white.E, strict=True)
+        _modes_of_one(white.s, y, np.column_stack([X, E])) for y, X, E in zip(white.Y.T, white.X, white.E, strict=True)
     ]
     combined = sorted(product(*of_trait), key=lambda modes: -sum(loglik for loglik, _, _ in modes))
     return [(np.diag([u for _, u, _ in one]), np.diag([e for _, _, e in one])) for one in combined[:_STARTS]]
@@ -455,7 +452,7 @@ def maximise(
             return np.inf, np.zeros_like(theta)
         return -height / n, -np.asarray(_pulled_back(theta, order, value, parameter, slopes)) / n
 
-    options = {"gtol": 1e-9, "maxiter": 500, "hess_inv0": _positive_definite(curvature)}
+    options: Any = {"gtol": 1e-9, "maxiter": 500, "hess_inv0": _positive_definite(curvature)}
     found = minimize(objective, start, jac=True, method="BFGS", options=options)
     score = float(np.abs(np.asarray(found.jac)).max())
     if not np.isfinite(found.fun) or score > _SCORE:

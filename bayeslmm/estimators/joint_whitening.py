@@ -12,7 +12,7 @@ from bayeslmm.checks import InputError
 from bayeslmm.design import independent, orthonormal
 from bayeslmm.spectrum import JointData
 
-_LEAST, _MOST = 1e-300, 1e300  # of a unit of variance, beyond which float64 has no digits, or no number
+_LEAST, _MOST = 1e-305, 1e305  # of a unit of variance, beyond which float64 has no digits, or no number
 _SAME = 1e-5  # share of variance that a combination of traits may have of its own and still be called 0
 
 
@@ -102,7 +102,8 @@ def check_distinct(data: JointData, names: Sequence[str]) -> None:
         InputError: naming the traits.
     """
     t = len(names)
-    for chosen in [*combinations(range(t), 2), *([tuple(range(t))] if t > 2 else [])]:
+    together: list[tuple[int, ...]] = [*combinations(range(t), 2), *([tuple(range(t))] if t > 2 else [])]
+    for chosen in together:
         _check_rank(data.take(chosen), [names[j] for j in chosen])
 
 
