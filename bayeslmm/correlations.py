@@ -1,7 +1,6 @@
 """Several traits of one cohort through every method asked for: their correlations, genetic and residual."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -15,15 +14,16 @@ from jaxtyping import Float64
 from numpy import ndarray
 from xarray import DataTree
 
-from bayeslmm.checks import InputError, InputWarning
+from bayeslmm.checks import AnalysisError, InputError
 from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics, diagnose, prior_overlap
 from bayeslmm.estimators.joint_moments import joint_moments, overlaps
-from bayeslmm.estimators.joint_reml import JointEstimate, SearchError, joint_reml
+from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
+from bayeslmm.estimators.joint_whitening import check_distinct
 from bayeslmm.information import Kind
 from bayeslmm.joint_information import PairTest, correlation_tests
-from bayeslmm.joint_results import JointFit, draws_of_traits, joint_rows_of, pair_name
+from bayeslmm.joint_results import JointFit, draws_of_traits, joint_rows_of, pair_name, places
 from bayeslmm.models import bivariate, multivariate
-from bayeslmm.priors import BivariatePrior, JointPrior, correlation_prior
+from bayeslmm.priors import BivariatePrior, JointPrior, correlation_prior, density_on
 from bayeslmm.results import Row, joined, to_table
 from bayeslmm.sampling import Program, sample
 from bayeslmm.site_results import site_rows
@@ -31,6 +31,8 @@ from bayeslmm.spectrum import JointData
 
 JointMethod = Literal["mom", "reml", "nuts"]
 JOINT_METHODS: tuple[JointMethod, ...] = get_args(JointMethod)
+_CLEAR = 0.975  # probability of a sign that need not be doubted, if the prior did not give it already
+_MOSTLY_PRIOR = 0.7  # overlap with the prior, twice `MOST_OVERLAP`, above which little else is seen
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Correlations:
     Attributes:
         traits: their names.
         estimates: the table of `results`: rows of each trait, and of each pair as ``A:B``.
-        pairs: a row for each pair: how many people have both, tests of rho_u, and what the draws say about it.
-        reml: there unless only moments were asked for; NUTS starts from it.
-        overlaps: how many people have both traits of each pair, shape (t, t); the diagonal counts records.
-        n: people with at least one trait.
+        pairs: a row for each pair: how many individuals have both, tests of rho_u with a note where there are none, and
+            what the draws say about it.
+        reml: there unless only moments were asked for, or it failed; NUTS starts from it.
+        overlaps: how many individuals have both traits of each pair, shape (t, t); the diagonal counts records.
+        n: individuals with at least one trait.
         fits: what each method asked for returned.
+        failed: which methods did not succeed, and why; their rows are empty but for a note.
         diagnostics: of the draws, if NUTS was asked for.
         rho_prior: of each genetic and of each residual correlation.
         seconds: what each method took, compilation included; REML with its tests and standard errors.
@@ -57,6 +61,7 @@ class Correlations:
     overlaps: Float64[ndarray, "t t"]
     n: int
     fits: Mapping[JointMethod, JointFit]
+    failed: Mapping[JointMethod, str]
     diagnostics: Diagnostics | None
     rho_prior: tuple[dist.Distribution, dist.Distribution]
     seconds: Mapping[JointMethod, float]
@@ -105,7 +110,9 @@ def correlations(
         attrs: kept with the draws.
 
     Raises:
-        InputError: if a method is unknown, the prior is not one of so many traits, or names do not fit the data.
+        InputError: if a method is unknown, the prior is not one of so many traits, names do not fit the data, or a
+            trait is a combination of others.
+        AnalysisError: if no method succeeds.
     """
     traits, t, methods = tuple(traits), len(traits), tuple(dict.fromkeys(methods))
     found = [t, len(covariates)], [data.Y.shape[1]] * 2
@@ -134,21 +141,36 @@ def correlations(
             return site_rows(fit, ":".join(traits))
         return joint_rows_of(fit, data, traits=traits, covariates=covariates, overlaps=both, se_kind=se_kind)
 
+    check_distinct(data, traits)
     both, best = overlaps(data), None
+    failed: dict[JointMethod, str] = {}
     if set(methods) != {"mom"}:
         with timed("reml"):
-            best = joint_reml(data)
+            try:
+                best = joint_reml(data)
+            except AnalysisError as error:
+                if "mom" not in methods:
+                    raise
+                told = {"reml": str(error), "nuts": f"it starts from REML, and {error}"}
+                failed = {method: told[method] for method in methods if method != "mom"}
     about: list[dict[str, Any]] = [{"pair": pair_name(traits, pair), "both": int(both[pair])} for pair in pairs]
     fits: dict[JointMethod, JointFit] = {}
     table: list[Row] = []
     for method in methods:
+        if method in failed:
+            note = f"failed: {failed[method]}"
+            table += [
+                {"trait": place.trait, "method": method, "parameter": place.parameter, "note": note}
+                for place in places(traits)
+            ]
+            continue
         with timed(method):
             if method == "mom" or best is None:
                 fits[method] = joint_moments(data)
             elif method == "reml":
                 fits[method] = best
                 for one, pair in zip(about, pairs, strict=True):
-                    one |= _tests(best, data, pair)
+                    one |= _tests(best, data, pair, traits)
             else:
                 names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
                 fits[method] = sample(
@@ -173,22 +195,27 @@ def correlations(
     if isinstance(drawn, DataTree) and not program:
         for one, pair in zip(about, pairs, strict=True):
             one |= _data_about(drawn, pair, rho_prior[0])
-        told = {one["pair"]: _told(one) for one in about}
+        verdicts = {one["pair"]: _told(one) for one in about}
         for row in table:
             if (row["method"], row["parameter"]) == ("nuts", "rho_u"):
-                row["note"] = joined(told[row["trait"]], row["note"])
+                row["note"] = joined(verdicts[row["trait"]], row["note"])
     n = len(data.s)
     return Correlations(
-        traits, to_table(table), pd.DataFrame(about), best, both, n, fits, diagnostics, rho_prior, seconds
+        traits, to_table(table), pd.DataFrame(about), best, both, n, fits, failed, diagnostics, rho_prior, seconds
     )
 
 
-def _tests(best: JointEstimate, data: JointData, pair: tuple[int, int]) -> dict[str, float]:
+def _tests(best: JointEstimate, data: JointData, pair: tuple[int, int], traits: Sequence[str]) -> dict[str, Any]:
+    """Return the tests of a pair, or why there are none: the other pairs keep theirs."""
+    none: dict[str, Any] = {field.name: np.nan for field in fields(PairTest)}
+    if zero := [traits[j] for j in pair if best.at_zero[j]]:
+        return none | {
+            "note": f"rho_u is not identified: the genetic variance of {' and '.join(zero)} is estimated at 0"
+        }
     try:
-        return asdict(correlation_tests(best, data, pair))
-    except SearchError as error:
-        warnings.warn(f"no tests of the genetic correlation: {error}", InputWarning, stacklevel=3)
-        return {field.name: np.nan for field in fields(PairTest)}
+        return asdict(correlation_tests(best, data, pair)) | {"note": ""}
+    except AnalysisError as error:
+        return none | {"note": f"no tests of rho_u: {error}"}
 
 
 def _rho_prior(prior: JointPrior, t: int) -> tuple[dist.Distribution, dist.Distribution]:
@@ -201,16 +228,35 @@ def _data_about(posterior: DataTree, pair: tuple[int, int], prior: dist.Distribu
     """Return what the draws say about a genetic correlation, and how far they are from its prior."""
     rho_u = draws_of_traits(posterior)["rho_u"][(..., *pair)]
     overlap = prior_overlap(rho_u, prior, -1.0, 1.0)
+    positive, before = float(np.mean(rho_u > 0)), _positive(prior)
     return {
-        "probability_positive": float(np.mean(rho_u > 0)),
+        "probability_positive": positive,
         "prior_overlap": overlap,
         "identified": overlap <= MOST_OVERLAP,
+        "sign_clear": max(positive, 1 - positive) >= _CLEAR > max(before, 1 - before),
     }
 
 
+def _positive(prior: dist.Distribution) -> float:
+    """Return the prior probability of a correlation above 0."""
+    points = (np.arange(2000) + 0.5) / 1000 - 1
+    density = density_on(prior, points)
+    return float(density[points > 0].sum() / density.sum())
+
+
 def _told(about: Mapping[str, Any]) -> str:
-    verdict = "" if about["identified"] else ": rho_u is WEAKLY IDENTIFIED by these data, its prior has a say"
     return (
         f"P(rho_u > 0) = {about['probability_positive']:.4g}; posterior and prior share "
-        f"{about['prior_overlap']:.0%}{verdict}"
+        f"{about['prior_overlap']:.0%}{_verdict(about)}"
     )
+
+
+def _verdict(about: Mapping[str, Any]) -> str:
+    """Grade what the data say about a genetic correlation: loud only where they say next to nothing."""
+    if about["identified"]:
+        return ""
+    if about["sign_clear"]:
+        return ": its sign is clear, its size is weakly identified, the prior has a say in it"
+    if about["prior_overlap"] <= _MOSTLY_PRIOR:
+        return ": rho_u is weakly identified by these data, its prior has a say"
+    return ": rho_u is WEAKLY IDENTIFIED by these data, it is mostly its prior"

@@ -4,7 +4,7 @@ With :math:`V = \sum_a \theta_a V_a` linear in the elements theta of Gamma_u and
 three informations are one sum apart: average :math:`\frac12 y'P V_a P V_b P y` = (observed + expected) / 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -12,29 +12,36 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64
 from numpy import ndarray
-from scipy.optimize import NonlinearConstraint, minimize
+from scipy.optimize import brentq
 from scipy.stats import chi2
 
 from bayeslmm import parameters
 from bayeslmm.boundary import mixture_p_value
-from bayeslmm.checks import InputError
+from bayeslmm.checks import AnalysisError, InputError
 from bayeslmm.estimators.joint_moments import elements
 from bayeslmm.estimators.joint_reml import (
+    FLOOR,
+    End,
+    Explicit,
+    Given,
     JointEstimate,
+    Mode,
     SearchError,
+    bounds_of,
     covariances,
     factors,
-    joint_whitened,
     maximise,
-    negative_loglik,
 )
+from bayeslmm.estimators.joint_whitening import Whitened, joint_whitened
 from bayeslmm.information import KINDS, Kind
 from bayeslmm.likelihood import joint_design, joint_gls, joint_log_reml, row_covariances
 from bayeslmm.precision import in_float64
 from bayeslmm.small_matrices import cholesky, inverse
 from bayeslmm.spectrum import JointData
 
-_FAR = 30.0  # of an element of a Cholesky factor in units of the search: a variance 900 times that of the trait
+_NEAR = 1e-4  # how near to its threshold the log-likelihood at an end of an interval is
+_ROUNDS = 5
+_HIGHER = "a search with a given parameter ended higher than the free one: REML is not at its maximum"
 
 
 def matrices(theta: Float[Array, " k"]) -> tuple[Float[Array, "t t"], Float[Array, "t t"]]:
@@ -60,6 +67,17 @@ def joint_fisher(estimate: JointEstimate, data: JointData, *, kind: Kind = "aver
 
     Source: Gilmour, Thompson and Cullis (1995), doi:10.2307/2533274.
     """
+    white, theta = _at(estimate, data, kind)
+    unit, informed = elements(white.unit_u, white.unit_e), _informed(estimate)
+    return _information(theta, white.data, kind) / np.outer(unit, unit) * np.outer(informed, informed)
+
+
+def _at(estimate: JointEstimate, data: JointData, kind: Kind) -> tuple[Whitened, Float64[ndarray, " k"]]:
+    """Return the data in units of their own, and `elements` of the estimate in these.
+
+    Raises:
+        InputError: as `joint_fisher`.
+    """
     if kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, but {kind!r} was given")
     if estimate.boundary:
@@ -69,11 +87,7 @@ def joint_fisher(estimate: JointEstimate, data: JointData, *, kind: Kind = "aver
             "use likelihood_interval, or the posterior"
         )
     white = joint_whitened(data)
-    theta = elements(estimate.Gamma_u / white.unit_u, estimate.Gamma_e / white.unit_e)
-    information = _information(theta, white.data, kind)
-    unit = elements(white.unit_u, white.unit_e)
-    informed = _informed(estimate)
-    return information / np.outer(unit, unit) * np.outer(informed, informed)
+    return white, elements(estimate.Gamma_u / white.unit_u, estimate.Gamma_e / white.unit_e)
 
 
 def _informed(estimate: JointEstimate) -> Bool[ndarray, " k"]:
@@ -132,33 +146,52 @@ def joint_standard_errors(
 
     Raises:
         InputError: as `joint_fisher`.
+        AnalysisError: if the information is singular.
     """
-    information = joint_fisher(estimate, data, kind=kind)
-    informed = _informed(estimate)
+    white, theta = _at(estimate, data, kind)
+    information, informed = _information(theta, white.data, kind), _informed(estimate)
+    known = np.ix_(informed, informed)
+    try:
+        inverse_known = np.linalg.inv(information[known])
+    except np.linalg.LinAlgError:
+        raise AnalysisError(f"the {kind} information is singular: use likelihood_interval, or the posterior") from None
     cov = np.full_like(information, np.nan)
-    cov[np.ix_(informed, informed)] = np.linalg.inv(information[np.ix_(informed, informed)])
-    return errors_of_traits(estimate.Gamma_u, estimate.Gamma_e, cov)
+    cov[known] = inverse_known
+    return errors_of_traits(estimate.Gamma_u, estimate.Gamma_e, cov, elements(white.unit_u, white.unit_e))
 
 
 @in_float64
 def errors_of_traits(
-    Gamma_u: Float64[ndarray, "t t"], Gamma_e: Float64[ndarray, "t t"], cov: Float64[ndarray, "k k"]
+    Gamma_u: Float64[ndarray, "t t"],
+    Gamma_e: Float64[ndarray, "t t"],
+    unit_cov: Float64[ndarray, "k k"],
+    units: Float64[ndarray, " k"],
 ) -> dict[str, Float64[ndarray, "..."]]:
     """Return the standard errors of `parameters.of_traits` that a covariance of `elements` implies.
 
     NaN for what depends on an element whose row of the covariance is NaN, or is itself undefined.
+
+    Args:
+        Gamma_u: genetic covariances.
+        Gamma_e: residual covariances.
+        unit_cov: covariance of `elements`, in squares of their units.
+        units: of `elements`.
     """
     # Forward: a correlation that is undefined must not take the others with it.
-    jacobian = jax.jacfwd(lambda theta: parameters.of_traits(*matrices(theta)))
-    slopes = jacobian(jnp.asarray(elements(Gamma_u, np.nan_to_num(Gamma_e))))
-    known = ~np.isnan(np.diag(cov))
+    jacobian = jax.jacfwd(lambda theta: parameters.of_traits(*matrices(theta * units)))
+    slopes = jacobian(jnp.asarray(elements(Gamma_u, np.nan_to_num(Gamma_e)) / units))
+    known = ~np.isnan(np.diag(unit_cov))
     errors: dict[str, ndarray] = {}
     for name, slope in slopes.items():
         slope = np.asarray(slope)
-        variance = np.einsum("...a,ab,...b->...", slope[..., known], cov[np.ix_(known, known)], slope[..., known])
+        # Of lengths near 1: the square of the slope of a variance may be no number.
+        length = np.abs(np.nan_to_num(slope, posinf=0.0, neginf=0.0)).max(axis=-1, keepdims=True)
+        length[length == 0] = 1.0
+        slope = slope / length
+        variance = np.einsum("...a,ab,...b->...", slope[..., known], unit_cov[np.ix_(known, known)], slope[..., known])
         # Moments outside the parameter space can put it below 0: it is then no variance.
         undefined = (slope[..., ~known] != 0).any(axis=-1) | (variance < -1e-12 * np.abs(variance).max(initial=0.0))
-        errors[name] = np.where(undefined, np.nan, np.sqrt(np.maximum(variance, 0.0)))
+        errors[name] = np.where(undefined, np.nan, np.sqrt(np.maximum(variance, 0.0)) * length[..., 0])
     return errors
 
 
@@ -188,11 +221,23 @@ def correlation_tests(estimate: JointEstimate, data: JointData, pair: tuple[int,
         data: the data of the estimate.
         pair: which two traits, counted from 0.
 
+    Raises:
+        InputError: if the genetic variance of one of them is estimated at 0: no correlation is then less likely than
+            another, and none is tested.
+        SearchError: if a search with a given correlation does not arrive, or ends above the estimate.
+
     Source: Self and Liang (1987), doi:10.1080/01621459.1987.10478472, for the bound.
     """
-    zero = _ratio(estimate, profile_loglik(estimate, data, pair, 0.0))
-    one = _ratio(estimate, max(profile_loglik(estimate, data, pair, bound) for bound in (-1.0, 1.0)))
+    _check_known(estimate, "rho_u", pair)
+    zero = _ratio(estimate, profile_loglik(estimate, data, "rho_u", pair, 0.0))
+    one = _ratio(estimate, max(profile_loglik(estimate, data, "rho_u", pair, bound) for bound in (-1.0, 1.0)))
     return PairTest(zero, float(chi2.sf(zero, 1)), one, mixture_p_value(one))
+
+
+def _check_known(estimate: JointEstimate, parameter: Explicit, at: tuple[int, ...]) -> None:
+    if zero := [f"trait {j + 1}" for j in at if estimate.unknown(parameter)[j]]:
+        kind = "genetic" if parameter == "rho_u" else "residual"
+        raise InputError(f"{parameter} is not identified: the {kind} variance of {' and '.join(zero)} is 0")
 
 
 def _ratio(estimate: JointEstimate, loglik: float) -> float:
@@ -203,92 +248,183 @@ def _ratio(estimate: JointEstimate, loglik: float) -> float:
     """
     ratio = 2 * (estimate.loglik - loglik)
     if ratio < -1e-3:
-        raise SearchError("a search with a given rho_u ended higher than the free one: REML is not at its maximum")
+        raise SearchError(_HIGHER)
     return ratio if ratio > 1e-6 else 0.0
 
 
 @in_float64
-def profile_loglik(estimate: JointEstimate, data: JointData, pair: tuple[int, int], rho_u: float) -> float:
-    """Return the restricted log-likelihood at a genetic correlation of one pair, maximised over everything else.
+def profile_loglik(
+    estimate: JointEstimate, data: JointData, parameter: Explicit, at: tuple[int, ...], value: float
+) -> float:
+    """Return the restricted log-likelihood at a value of one parameter, maximised over everything else.
 
     Args:
         estimate: of `joint_reml`.
         data: the data of the estimate.
-        pair: which two traits, counted from 0.
-        rho_u: their genetic correlation, from -1 to 1.
+        parameter: "h2", "rho_u" or "rho_e".
+        at: of which trait, or of which two, counted from 0.
+        value: the parameter, within `bounds_of`.
+
+    Raises:
+        SearchError: if no search arrives.
     """
-    others = [j for j in range(data.Y.shape[1]) if j not in pair]
-    order = [*pair, *others]
-    white = joint_whitened(data.take(order))
-    chosen = np.ix_(order, order)
-    start = factors(estimate.Gamma_u[chosen] / white.unit_u, estimate.Gamma_e[chosen] / white.unit_e)
-    return maximise(white.data, start, rho_u=rho_u)[0] + white.log_units
+    whitened = joint_whitened(data)
+    starts = _starts(_in_units(estimate, whitened), parameter, at)
+    if parameter == "h2":
+        value = min(_h2_in_unit(value, 1 / whitened.k), bounds_of(parameter)[1])
+    return _highest(whitened.data, starts, Given(parameter, at, value)).loglik + whitened.log_units
+
+
+def _h2_in_unit(h2: float, k: float) -> float:
+    """Return a heritability on the kinship matrix k K, given that on K."""
+    return h2 / (h2 + k * (1 - h2))
+
+
+def _in_units(estimate: JointEstimate, whitened: Whitened) -> list[Mode]:
+    """Return all maxima that were found, in the units of the search, the estimate first."""
+    return [
+        Mode(mode.loglik - whitened.log_units, mode.Gamma_u / whitened.unit_u, mode.Gamma_e / whitened.unit_e)
+        for mode in (Mode(estimate.loglik, estimate.Gamma_u, estimate.Gamma_e), *estimate.others)
+    ]
+
+
+def _starts(modes: Sequence[Mode], parameter: Explicit, at: tuple[int, ...]) -> list[tuple[ndarray, ndarray]]:
+    """Return where searches with a given parameter start: at each maximum, and where the parameter matters little.
+
+    An unlikely correlation is made harmless by a small variance of the one trait or of the other: two maxima.
+    """
+    best = modes[0]
+    starts = [(mode.Gamma_u, mode.Gamma_e) for mode in modes]
+    middle = np.diag(np.diag(best.Gamma_u + best.Gamma_e)) / 2
+    starts.append((middle, middle))
+    for j in at if len(at) > 1 else ():
+        small = np.where(np.arange(len(middle)) == j, 0.1, 1.0)
+        shrunk = np.outer(small, small)
+        if parameter == "rho_u":
+            starts.append((best.Gamma_u * shrunk, best.Gamma_e))
+        else:
+            starts.append((best.Gamma_u, best.Gamma_e * shrunk))
+    return starts
+
+
+def _highest(white: JointData, starts: Sequence[tuple[ndarray, ndarray]], given: Given) -> End:
+    """Return the highest end of searches from several places.
+
+    Raises:
+        SearchError: if none arrives.
+    """
+    ends, failures = [], []
+    for Gamma_u, Gamma_e in starts:
+        try:
+            ends.append(maximise(white, factors(Gamma_u, Gamma_e, given, least=1e-2, most=np.inf), given))
+        except SearchError as error:
+            failures.append(error)
+    if not ends:
+        raise failures[0]
+    return max(ends, key=lambda end: end.loglik)
 
 
 @in_float64
 def likelihood_interval(
-    estimate: JointEstimate,
-    data: JointData,
-    function: Callable[[Float[Array, "t t"], Float[Array, "t t"]], Array],
-    *,
-    level: float = 0.95,
+    estimate: JointEstimate, data: JointData, parameter: Explicit, at: tuple[int, ...], *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the range of a function of (Gamma_u, Gamma_e) where the log-likelihood is within chi2_1 / 2 of best.
+    """Return the range of a parameter where the log-likelihood, maximised over the rest, is within chi2_1 / 2 of best.
 
-    That is the profile-likelihood interval, found as two constrained optima. It is meant for the boundary, where
-    standard errors do not exist, and somewhat conservative there.
+    That is the profile-likelihood interval. It is meant for the boundary, where standard errors do not exist, and
+    somewhat conservative there. Each end is a bound of the parameter that is itself within the range, or a root of the
+    profile, where searches from several places, not only the one that led there, have their highest end on the
+    threshold to 1e-4.
 
     Args:
         estimate: of `joint_reml`.
         data: the data of the estimate.
-        function: written with jax.numpy, returns one number.
+        parameter: "h2", "rho_u" or "rho_e".
+        at: of which trait, or of which two, counted from 0.
         level: the coverage, between 0 and 1.
 
     Raises:
-        SearchError: if an end is not found.
+        InputError: if a correlation is not identified, beside a variance that is 0.
+        SearchError: if an end is not found, or does not hold what is asked of it.
 
     Source: Venzon and Moolgavkar (1988), doi:10.2307/2347496.
     """
+    _check_known(estimate, parameter, at)
     whitened = joint_whitened(data)
-    white, unit_u, unit_e = whitened.data, whitened.unit_u, whitened.unit_e
-    t = len(unit_u)
-    least = estimate.loglik - whitened.log_units - float(chi2.ppf(level, 1)) / 2
-    start = factors(estimate.Gamma_u / unit_u, estimate.Gamma_e / unit_e)
+    modes = _in_units(estimate, whitened)
+    least = modes[0].loglik - float(chi2.ppf(level, 1)) / 2
+    within = [mode for mode in modes if mode.loglik >= least]
+    starts = _starts(modes, parameter, at)
+    values = [_explicit(mode, parameter, at) for mode in within]
+    low, high = (
+        _end(whitened.data, starts, Given(parameter, at, value), bound, modes[0].loglik, least)
+        for value, bound in zip((min(values), max(values)), bounds_of(parameter), strict=True)
+    )
+    if not low - 1e-6 <= values[0] <= high + 1e-6:
+        raise SearchError(f"the likelihood interval from {low:.3g} to {high:.3g} does not hold its own estimate")
+    return (_h2_in_unit(low, whitened.k), _h2_in_unit(high, whitened.k)) if parameter == "h2" else (low, high)
 
-    def in_units(theta: Array) -> Array:
-        Gamma_u, Gamma_e = covariances(theta, t)
-        return function(Gamma_u * unit_u, Gamma_e * unit_e)
 
-    target = jax.jit(jax.value_and_grad(in_units))
-    # The size of the function at a point where nothing is 0: the search needs numbers near 1.
-    middle = (np.eye(t) + 1) / 4
-    unit = abs(float(function(jnp.asarray(middle * unit_u), jnp.asarray(middle * unit_e)))) or 1.0
+def _explicit(mode: Mode, parameter: Explicit, at: tuple[int, ...]) -> float:
+    """Return the value that a search would be given to have its maximum at a mode."""
+    if parameter == "h2":
+        return float(np.clip(mode.h2[at[0]], *bounds_of(parameter)))
+    Gamma = mode.Gamma_u if parameter == "rho_u" else mode.Gamma_e - FLOOR * mode.Gamma_u
+    with np.errstate(invalid="ignore"):
+        return float(np.clip(np.nan_to_num(parameters.correlation(Gamma)[at]), -1, 1))
 
-    def above(theta: ndarray) -> ndarray:
-        value = -float(negative_loglik(theta, white)[0]) - least
-        return np.array([value if np.isfinite(value) else -1e6])
 
-    def score(theta: ndarray) -> ndarray:
-        return -np.asarray(negative_loglik(theta, white)[1])[None]
+def _told(bound: float) -> float:
+    """Return a bound as it is written: the h2 of 1 / (1 + `FLOOR`) where searches end stands for 1."""
+    return float(np.round(bound, 4))
 
-    within = NonlinearConstraint(above, 0.0, np.inf, jac=score)
 
-    def end(sign: float) -> float:
-        def objective(theta: ndarray) -> tuple[float, ndarray]:
-            value, gradient = target(theta)
-            return sign * float(value) / unit, sign * np.asarray(gradient) / unit
+def _end(
+    white: JointData,
+    starts: Sequence[tuple[ndarray, ndarray]],
+    inside: Given,
+    bound: float,
+    highest: float,
+    least: float,
+) -> float:
+    """Return where the profile goes through a threshold for the last time before a bound, or the bound.
 
-        found = minimize(
-            objective,
-            start,
-            jac=True,
-            method="SLSQP",
-            bounds=[(-_FAR, _FAR)] * len(start),
-            constraints=[within],
-            options={"maxiter": 500, "ftol": 1e-9},
-        )
-        if not found.success or np.abs(found.x).max() > 0.99 * _FAR or not np.isfinite(found.fun):
-            raise SearchError(f"an end of a likelihood interval was not found: {found.message}")
-        return sign * float(found.fun) * unit
+    Args:
+        white: of `joint_whitened`.
+        starts: of `_starts`.
+        inside: a value of the parameter where the profile is above the threshold.
+        bound: of the parameter.
+        highest: the log-likelihood of the estimate.
+        least: the threshold.
+    """
+    parameter, at, _ = inside
+    t = white.Y.shape[1]
+    if abs(inside.value - bound) < 1e-9:
+        return _told(bound)
+    at_bound = _highest(white, starts, inside._replace(value=bound)).loglik
+    if at_bound >= least:
+        return _told(bound)
+    found = {inside.value: _highest(white, starts, inside)}
 
-    return end(1.0), end(-1.0)
+    def beyond(value: float) -> float:
+        """Return the signed root of the ratio, less that of the threshold: nearly straight. 0 where near enough."""
+        if value == bound:
+            loglik = at_bound
+        else:
+            nearest = found[min(found, key=lambda other: abs(other - value))]
+            given = inside._replace(value=value)
+            found[value] = maximise(white, nearest.theta, given, curvature=nearest.curvature)
+            loglik = found[value].loglik
+        if loglik > highest + 1e-3:
+            raise SearchError(_HIGHER)
+        return 0.0 if abs(loglik - least) < _NEAR / 4 else np.sqrt(max(highest - loglik, 0)) - np.sqrt(highest - least)
+
+    value = inside.value
+    for _ in range(_ROUNDS):
+        root = float(brentq(beyond, value, bound, xtol=1e-13))
+        there = max(found[root], _highest(white, starts, inside._replace(value=root)), key=lambda end: end.loglik)
+        if abs(there.loglik - least) <= _NEAR:
+            Gammas = (np.asarray(Gamma) for Gamma in covariances(there.theta, t, inside._replace(value=root)))
+            return float(parameters.of_traits(*Gammas)[parameter][at])
+        # Another search has ended higher: the range reaches further than here.
+        value, found = root, {root: there}
+    raise SearchError(f"an end of the likelihood interval of {parameter} was not found: searches nearby disagree")

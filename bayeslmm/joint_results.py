@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
 from xarray import DataTree
 
 from bayeslmm import parameters
+from bayeslmm.checks import AnalysisError
 from bayeslmm.estimators.joint_moments import JointMoments
-from bayeslmm.estimators.joint_reml import JointEstimate, SearchError
+from bayeslmm.estimators.joint_reml import JointEstimate
 from bayeslmm.information import Kind
 from bayeslmm.joint_information import errors_of_traits, joint_standard_errors, likelihood_interval
 from bayeslmm.results import OUTSIDE, Row, beta_rows, draws_row, joined, wald
@@ -84,7 +84,7 @@ def _moments_rows(fit: JointMoments, traits: Sequence[str]) -> list[Row]:
     """Estimates as the equations give them; what lies outside the parameter space, or does not exist, is told."""
     with np.errstate(invalid="ignore", divide="ignore"):
         values = parameters.of_traits(fit.Gamma_u, fit.Gamma_e)
-        errors = errors_of_traits(fit.Gamma_u, fit.Gamma_e, fit.cov)
+        errors = errors_of_traits(fit.Gamma_u, fit.Gamma_e, fit.unit_cov, fit.units)
     not_definite = f"{' and '.join(fit.outside)} not positive semi-definite" if fit.outside else ""
     rows: list[Row] = []
     for place in places(traits):
@@ -119,34 +119,67 @@ def _reml_rows(
 ) -> list[Row]:
     """Wald intervals inside the parameter space; on its boundary likelihood intervals, of `_ON_BOUNDARY` only.
 
-    Each of them is two constrained searches, which are long where traits or missing values are many.
+    What has no interval says why: each is of its own, and one that is not found does not take the others with it.
     """
     with np.errstate(invalid="ignore"):
         values = parameters.of_traits(fit.Gamma_u, fit.Gamma_e)
-    errors = {} if fit.boundary else joint_standard_errors(fit, data, kind=se_kind)
+    errors, failed = {}, ""
+    if not fit.boundary:
+        try:
+            errors = joint_standard_errors(fit, data, kind=se_kind)
+        except AnalysisError as error:
+            failed = f"no standard error: {error}"
     rows: list[Row] = []
     for place in places(traits):
         value = float(values[place.parameter][place.at])
-        if fit.boundary:
-
-            def of_place(Gamma_u: Any, Gamma_e: Any, place: Place = place) -> Any:
-                return parameters.of_traits(Gamma_u, Gamma_e)[place.parameter][place.at]
-
-            told = f"boundary: {fit.boundary_of(traits)}, no standard error exists"
-            row: Row = {"note": told}
-            try:
-                if place.parameter in _ON_BOUNDARY:
-                    lower, upper = likelihood_interval(fit, data, of_place)
-                    row |= {"lower": lower, "upper": upper, "interval": "profile95"}
-            except SearchError as error:
-                row = {"note": joined(told, str(error))}
+        zero = [traits[j] for j in place.at if fit.unknown(place.parameter)[j]]
+        apart = place.parameter == "rho_e" and fit.overlaps[place.at] == 0
+        if zero:
+            kind = "genetic" if place.parameter == "rho_u" else "residual"
+            value = np.nan
+            row: Row = {"note": f"not identified: the {kind} variance of {' and '.join(zero)} is estimated at 0"}
+        elif fit.boundary:
+            where = fit.boundary_of(traits)
+            on_it = f"boundary: {where}, no standard error exists"
+            row = {"note": on_it if _on_bound(fit, place) else f"no standard error exists: REML is on a bound, {where}"}
+            if place.parameter in _ON_BOUNDARY and not apart:
+                row = _likelihood_row(fit, data, place, row)
+        elif failed:
+            row = {"note": failed}
         else:
             se = float(errors[place.parameter][place.at])
             row = wald(value, se) | {"se_kind": se_kind, "note": _wald_note(place, value, se)}
+        if place.parameter in _ON_BOUNDARY:
+            row |= {"note": joined(row["note"], fit.others_of(traits))}
         rows.append({"trait": place.trait, "method": "reml", "parameter": place.parameter, "estimate": value} | row)
     for trait, names, beta, se_beta in zip(traits, covariates, fit.beta, fit.se_beta, strict=True):
         rows += beta_rows({"trait": trait, "method": "reml", "note": ""}, names, beta, se_beta)
     return rows
+
+
+def _on_bound(fit: JointEstimate, place: Place) -> bool:
+    """Whether a parameter is itself at a bound, where the estimate of something is."""
+    at, kind = list(place.at), place.parameter[-2:]
+    zero, one = bool(fit.at_zero[at].any()), bool(fit.at_one[at].any())
+    if place.parameter == "h2":
+        return zero or one
+    if place.parameter == "rho_p":
+        return False
+    if place.parameter.startswith("sigma2"):
+        return zero if kind == "_u" else one
+    words, rho = ("genetic", fit.rho_u) if kind == "_u" else ("residual", fit.rho_e)
+    singular = any(word.startswith(f"the {words}") for word in fit.boundary)
+    return (zero if kind == "_u" else one) or singular or bool(abs(rho[place.at]) > 1 - 1e-4)
+
+
+def _likelihood_row(fit: JointEstimate, data: JointData, place: Place, row: Row) -> Row:
+    try:
+        lower, upper = likelihood_interval(fit, data, place.parameter, place.at)  # pyright: ignore[reportArgumentType]
+    except AnalysisError as error:
+        return row | {"note": joined(row["note"], f"no interval: {error}")}
+    everything = place.parameter != "h2" and (lower, upper) == (-1.0, 1.0)
+    note = joined(row["note"], "no value of it is excluded" if everything else "")
+    return row | {"lower": lower, "upper": upper, "interval": "profile95", "note": note}
 
 
 def _nuts_rows(posterior: DataTree, traits: Sequence[str], covariates: Sequence[Sequence[str]]) -> list[Row]:

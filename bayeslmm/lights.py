@@ -10,7 +10,10 @@ from bayeslmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnostics
 
 Colour = Literal["green", "amber", "red"]
 _LEAST_INFLATION = 0.05
-_WARNINGS = ("boundary: ", "parameter space", "NOT ", "MEANINGLESS")
+_WARNINGS = (
+    "boundary: ", "parameter space", "NOT ", "MEANINGLESS",
+    "not identified: the", "another maximum", "failed: ", "no standard error: ",
+)  # fmt: skip
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so that it has no curvature there"
 _WARNED = "the method warns of its own number"
 _NEAR = "it passes, but is less than twice as good as its limit: draw more (--draws) if the last digits matter"
@@ -94,7 +97,8 @@ def lights_of_estimates(estimates: pd.DataFrame) -> list[Light]:
     lights: list[Light] = []
     for row in rows.to_dict("records"):
         if any(warning in row["note"] for warning in _WARNINGS):
-            found = f"{row['parameter']} of {row['trait']} by {row['method']} is {row['estimate']:.3g}"
+            value = f"is {row['estimate']:.3g}" if row["estimate"] == row["estimate"] else "has no estimate"
+            found = f"{row['parameter']} of {row['trait']} by {row['method']} {value}"
             on_boundary = row["interval"] == "profile95"
             advice = f"{row['note']}: its interval is one of likelihood; prefer the posterior"
             meaning, advice = (_ON_BOUNDARY, advice) if on_boundary else (_WARNED, row["note"])

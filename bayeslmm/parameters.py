@@ -23,8 +23,8 @@ def diagonal(Gamma: Any) -> Any:
 
 def correlation(Gamma: Any) -> Any:
     r"""Correlations :math:`\Gamma_{jk} / \sqrt{\Gamma_{jj} \Gamma_{kk}}` of covariance matrices, shape (..., t, t)."""
-    variance = diagonal(Gamma)
-    return Gamma / (variance[..., :, None] * variance[..., None, :]) ** 0.5
+    sd = diagonal(Gamma) ** 0.5  # roots first: the product of two variances of 1e-200 is 0
+    return Gamma / (sd[..., :, None] * sd[..., None, :])
 
 
 def of_traits(Gamma_u: Any, Gamma_e: Any) -> dict[str, Any]:

@@ -93,8 +93,8 @@ class MultivariatePrior(NamedTuple):
         h2: of each heritability, where K has a mean diagonal of 1.
         sigma2_p: of each sigma2_u + sigma2_e there, in units of the variance of the trait given its covariates.
         beta: of each fixed effect on the orthonormal design, in units of the standard deviation of the trait.
-        eta_u: concentration of the LKJ prior of the genetic correlations: 1 is uniform over correlation matrices, more
-            draws them to 0.
+        eta_u: concentration of the LKJ prior of the genetic correlations: 1 is uniform over correlation matrices, which
+            is not uniform for each correlation (`correlation_prior`), more draws them to 0.
         eta_e: the same for the residual correlations.
     """
 
@@ -252,7 +252,9 @@ def beta_prior(a: float, b: float) -> dist.Distribution:
 def correlation_prior(eta: float, t: int) -> dist.Distribution:
     """Return the prior of one of the correlations of t traits under LKJ(eta).
 
-    It is a symmetric Beta on (-1, 1), uniform if t = 2 and eta = 1.
+    It is a symmetric Beta on (-1, 1), uniform if t = 2 and eta = 1. The LKJ distribution with eta = 1 is uniform over
+    correlation matrices: each correlation has a standard deviation of 1 / sqrt(t + 1), 0.58, 0.50 and 0.45 for t = 2,
+    3 and 4.
 
     Raises:
         InputError: if eta is not positive.

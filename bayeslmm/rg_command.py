@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict, dataclass
 
-from bayeslmm.checks import InputError
+from bayeslmm.checks import AnalysisError, InputError
 from bayeslmm.cohort import Measurements
 from bayeslmm.correlations import correlations
 from bayeslmm.files import replacing
@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> bool:
 
     Raises:
         InputError: for anything in the files or options that a user can mend.
+        AnalysisError: if a method failed, after the results of the others are written.
     """
     clock = Clock()
     prior = _prior(options)
@@ -95,6 +96,7 @@ def run(options: argparse.Namespace) -> bool:
     of_traits = cohort_record(joint.cohort, joint.spectrum) | {
         "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
         "pairs": result.pairs.to_dict("records"),
+        "failed": dict(result.failed),
         "loglik": result.reml.loglik if result.reml else None,
         "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
     }
@@ -104,6 +106,8 @@ def run(options: argparse.Namespace) -> bool:
     )
     write_report(report, record, out / "report.html")
     print(f"\nresults are in {out}")
+    if result.failed:
+        raise AnalysisError("; ".join(f"{method} failed: {why}" for method, why in result.failed.items()))
     return result.diagnostics is not None and bool(result.diagnostics.failures)
 
 

@@ -95,7 +95,7 @@ def _side_by_side(estimates: pd.DataFrame, order: list[tuple[str, str]]) -> pd.D
     best = _best(estimates)
     columns["95% interval"] = dict(zip(_keys(best), map(_interval, best.itertuples()), strict=True))
     index = pd.MultiIndex.from_tuples(order, names=["trait", "parameter"])
-    return pd.DataFrame(columns).reindex(index).dropna(how="all").fillna("")
+    return pd.DataFrame(columns).reindex(index).dropna(how="all").astype(object).fillna("")
 
 
 def _without_effects(estimates: pd.DataFrame) -> pd.DataFrame:
@@ -168,10 +168,13 @@ def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series, by: str) -> list[str]
     interval = (
         f", with 95% {kind} between {rho_u['lower']:.3f} and {rho_u['upper']:.3f}" if pd.notna(rho_u["lower"]) else ""
     )
-    lines = [f"genetic correlation of {_of_pair(pair)}{by}: {rho_u['estimate']:.3f}{interval}"]
+    estimate = f"{rho_u['estimate']:.3f}{interval}" if pd.notna(rho_u["estimate"]) else "not estimated"
+    lines = [f"genetic correlation of {_of_pair(pair)}{by}: {estimate}"]
     if "identified" in pair:
         lines.append(f"  {rho_u['note']}")
-    if "ratio_zero" in pair:
+    if pair.get("note"):
+        lines.append(f"  {pair['note']}")
+    elif "ratio_zero" in pair:
         lines.append(
             f"  likelihood ratio of rho_u = 0: {pair['ratio_zero']:.3f} (p = {pair['p_zero']:.2g}, chi2); of |rho_u| = "
             f"1: {pair['ratio_one']:.3f} (p = {pair['p_one']:.2g}, half chi2); {pair['both']:,} people have both traits"

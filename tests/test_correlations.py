@@ -1,16 +1,22 @@
+import sys
 from dataclasses import replace
 
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+import xarray as xr
 from numpy.testing import assert_allclose
+from scipy.stats import truncnorm
 
 import bayeslmm as bl
+from bayeslmm import joint_results
+from bayeslmm.estimators.joint_reml import SearchError
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.summary import correlation_lines
 
+correlations = sys.modules["bayeslmm.correlations"]  # the function has the name of its module
 FAST = {"chains": 2, "draws": 300, "warmup": 300}
 OF_TRAIT, OF_PAIR = ["sigma2_u", "sigma2_e", "h2"], ["rho_u", "rho_e", "rho_p", "cov_u", "cov_e"]
 
@@ -74,7 +80,8 @@ def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tm
     assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)
     assert pd.isna(values(result, "reml", "A:B", "se")["rho_u"])
     assert pd.isna(values(result, "reml", "A:B", "lower")["cov_u"])
-    assert "REML: boundary: rho_u = " in lines
+    assert "boundary: rho_u = " in lines
+    assert "boundary" not in values(result, "reml", "A", "note")["h2"]
     plot_correlations(result, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 20_000
 
@@ -160,3 +167,108 @@ def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):
     assert float(result.posterior["posterior"]["rho_u"].min()) > 0
     assert "Uniform(low=0, high=1)" in result.posterior.attrs["prior"]
     assert result.pairs["probability_positive"].tolist() == [1.0]
+
+
+def null_pair(rng):
+    """Two traits that vary less along the large eigenvalues: h2 = 0 of both."""
+    s = np.sort(rng.gamma(1.0, 1.0, 80))
+    data = bl.simulate.rotated_traits(s, np.zeros((2, 2)), np.array([[1, 0.4], [0.4, 1]]), rng=rng)
+    return data._replace(Y=data.Y / np.sqrt(1 + s)[:, None])
+
+
+def test_no_genetic_correlation_is_made_of_variances_of_zero(rng, tmp_path):
+    result = bl.correlations(null_pair(rng), traits="AB", covariates=[["one"]] * 2, seed=1, methods=["reml"])
+    of_pair, notes = values(result, "reml", "A:B"), values(result, "reml", "A:B", "note")
+    assert np.isnan(of_pair["rho_u"])
+    assert notes["rho_u"] == "not identified: the genetic variance of A and B is estimated at 0"
+    assert of_pair["cov_u"] == 0
+    assert notes["rho_e"] == "no standard error exists: REML is on a bound, h2 = 0 of A and h2 = 0 of B"
+    assert values(result, "reml", "A:B", "lower")["rho_e"] < of_pair["rho_e"]
+    assert values(result, "reml", "A", "note")["h2"].startswith("boundary: h2 = 0 of A")
+    (pair,) = result.pairs.to_dict("records")
+    assert np.isnan([pair["p_zero"], pair["p_one"]]).all()
+    lines = correlation_lines(result)
+    assert "genetic correlation of A and B: not estimated" in lines
+    assert pair["note"] in lines
+    assert "nan" not in lines
+    plot_correlations(result, tmp_path / "a.png")
+
+
+def boundary_triple(rng):
+    s = np.sort(rng.gamma(1.0, 1.0, 120))
+    return bl.simulate.rotated_traits(s, np.outer([0.7, 0.6, 0.5], [0.7, 0.6, 0.5]), 0.5 * np.eye(3), rng=rng)
+
+
+def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch):
+    """Three traits on the boundary: the searches of one pair fail, and its rows say so."""
+    interval, tests = joint_results.likelihood_interval, correlations.correlation_tests
+
+    def failing_interval(fit, data, parameter, at):
+        if (parameter, at) == ("rho_e", (0, 2)):
+            raise SearchError("lost on the way")
+        return interval(fit, data, parameter, at)
+
+    def failing_tests(fit, data, pair):
+        if pair == (0, 2):
+            raise SearchError("lost again")
+        return tests(fit, data, pair)
+
+    monkeypatch.setattr(joint_results, "likelihood_interval", failing_interval)
+    monkeypatch.setattr(correlations, "correlation_tests", failing_tests)
+    result = bl.correlations(boundary_triple(rng), traits="ABC", covariates=[["one"]] * 3, seed=1, methods=["reml"])
+    assert result.reml.boundary
+    for pair in ("A:B", "A:C", "B:C"):
+        lost = pair == "A:C"
+        assert ("no interval: lost on the way" in values(result, "reml", pair, "note")["rho_e"]) == lost
+        assert np.isnan(values(result, "reml", pair, "lower")["rho_e"]) == lost
+        (row,) = result.pairs[result.pairs["pair"] == pair].to_dict("records")
+        assert row["note"] == ("no tests of rho_u: lost again" if lost else "")
+        assert np.isnan(row["p_zero"]) == lost
+
+
+def test_moments_are_kept_where_reml_fails(gryphon_pair, monkeypatch, tmp_path):
+    def lost(data):
+        raise SearchError("lost")
+
+    monkeypatch.setattr(correlations, "joint_reml", lost)
+    common = {"traits": "AB", "covariates": [["one"]] * 2, "seed": 1}
+    result = bl.correlations(gryphon_pair, methods=["mom", "reml", "nuts"], **common)
+    assert result.failed == {"reml": "lost", "nuts": "it starts from REML, and lost"}
+    assert np.isfinite(values(result, "mom", "A:B")["rho_u"])
+    assert values(result, "reml", "A:B", "note")["rho_u"] == "failed: lost"
+    assert "REML: failed: lost" in correlation_lines(result)
+    plot_correlations(result, tmp_path / "a.png")
+    with pytest.raises(SearchError, match="lost"):
+        bl.correlations(gryphon_pair, methods=["reml"], **common)
+
+
+def test_traits_that_are_the_same_are_refused_by_name(gryphon_pair):
+    data = gryphon_pair.take([0, 0])
+    data = data._replace(Y=data.Y * [1.0, 2.2046])
+    for methods in (["mom"], ["reml"]):
+        with pytest.raises(bl.InputError, match="LB is KG again, or a multiple of it, once covariates are fitted"):
+            bl.correlations(data, traits=["KG", "LB"], covariates=[["one"]] * 2, seed=1, methods=methods)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "prior", "words"),
+    [
+        (0.6, 0.15, dist.Uniform(-1.0, 1.0), ""),
+        (0.55, 0.19, dist.Uniform(-1.0, 1.0), ": its sign is clear, its size is weakly identified"),
+        (0.3, 0.3, dist.Uniform(-1.0, 1.0), ": rho_u is weakly identified by these data"),
+        (0.0, 2.0, dist.Uniform(-1.0, 1.0), ": rho_u is WEAKLY IDENTIFIED by these data"),
+        (0.5, 1.0, dist.Uniform(0.0, 1.0), ": rho_u is WEAKLY IDENTIFIED by these data"),
+    ],
+)
+def test_words_on_what_is_identified_are_graded(mean, sd, prior, words):
+    """Normal posteriors cut at the ends of the prior: loud where it is mostly the prior, quiet where a sign is sure."""
+    low, high = float(prior.low), float(prior.high)
+    rho = truncnorm((low - mean) / sd, (high - mean) / sd, mean, sd).ppf((np.arange(4000) + 0.5) / 4000)
+    Gamma_u = np.ones((1, 4000, 2, 2))
+    Gamma_u[..., 0, 1] = Gamma_u[..., 1, 0] = rho
+    draws = xr.Dataset({name: (("chain", "draw", "trait", "trait_bis"), Gamma_u) for name in ("Gamma_u", "Gamma_e")})
+    about = correlations._data_about(xr.DataTree.from_dict({"posterior": draws}), (0, 1), prior)
+    told = correlations._told(about)
+    assert words in told
+    assert ("identified" in told.lower()) == (words != "")
+    assert ("WEAKLY" in told) == ("WEAKLY" in words)

@@ -2,11 +2,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from scipy.stats import chi2, kstest
 
 import bayeslmm as bl
-from bayeslmm import parameters
 from bayeslmm.estimators.joint_moments import elements
 from bayeslmm.information import profile_interval, standard_errors
 from bayeslmm.joint_information import (
@@ -18,6 +17,9 @@ from bayeslmm.joint_information import (
     profile_loglik,
 )
 from bayeslmm.precision import in_float64
+
+HALF_CHI2 = 1.920729410347062
+"""Half the 95% quantile of chi2 with one degree of freedom."""
 
 
 @in_float64
@@ -84,21 +86,20 @@ def test_one_trait_has_the_standard_errors_of_one_trait(small_data):
 
 
 def test_likelihood_interval_is_the_root_of_the_profile(mouse_pair):
-    """Constrained optima against the profile over rho_u, found by another parametrisation, and its roots."""
+    """Both ends against the roots of `profile_loglik`, which starts anew at each value."""
     data = mouse_pair(complete_only=True)
     fit = bl.joint_reml(data)
 
     def drop(rho_u):
-        return profile_loglik(fit, data, (0, 1), rho_u) - fit.loglik + 1.920729410347062
+        return profile_loglik(fit, data, "rho_u", (0, 1), rho_u) - fit.loglik + HALF_CHI2
 
     roots = brentq(drop, -0.6, fit.rho_u[0, 1], xtol=1e-8), brentq(drop, fit.rho_u[0, 1], 0.6, xtol=1e-8)
-    found = likelihood_interval(fit, data, lambda Gamma_u, Gamma_e: parameters.correlation(Gamma_u)[0, 1])
-    assert_allclose(found, roots, atol=1e-6)
+    assert_allclose(likelihood_interval(fit, data, "rho_u", (0, 1)), roots, atol=1e-5)
 
 
 def test_likelihood_interval_of_one_trait_is_its_profile_interval(small_data):
     data = bl.JointData(small_data.s, small_data.Y, (small_data.X,), (np.zeros((len(small_data.s), 0)),))
-    found = likelihood_interval(bl.joint_reml(data), data, lambda u, e: parameters.h2(u[0, 0], e[0, 0]))
+    found = likelihood_interval(bl.joint_reml(data), data, "h2", (0,))
     assert_allclose(found, profile_interval(bl.reml(small_data), small_data, "h2"), atol=2e-5)
 
 
@@ -126,10 +127,10 @@ def test_likelihood_ratio_of_no_correlation_equals_dense_search(gryphon_pair):
 
 
 def test_ratio_of_no_correlation_is_uniform_where_there_is_none(rng):
-    """200 pairs without genetic correlation: the statistic follows chi2 with one degree of freedom."""
+    """100 pairs without genetic correlation: the statistic follows chi2 with one degree of freedom."""
     s = np.sort(rng.gamma(1.0, 1.0, 200)) * 2
     ratios = []
-    for _ in range(200):
+    for _ in range(100):
         data = bl.simulate.rotated_traits(s, np.diag([1.0, 1.0]), np.array([[0.5, 0.2], [0.2, 0.5]]), rng=rng)
         ratios.append(correlation_tests(bl.joint_reml(data), data, (0, 1)).ratio_zero)
     assert kstest(ratios, chi2(1).cdf).pvalue > 0.001
@@ -141,9 +142,9 @@ def test_on_the_boundary_there_is_no_standard_error(mouse_pair):
     fit = bl.joint_reml(data)
     with pytest.raises(bl.InputError, match="rho_u = 1 of trait 1 and trait 2"):
         joint_standard_errors(fit, data)
-    lower, upper = likelihood_interval(fit, data, lambda Gamma_u, Gamma_e: parameters.correlation(Gamma_u)[0, 1])
-    assert_allclose(upper, 1, atol=1e-6)
-    assert_allclose(profile_loglik(fit, data, (0, 1), lower), fit.loglik - 1.920729410347062, atol=1e-4)
+    lower, upper = likelihood_interval(fit, data, "rho_u", (0, 1))
+    assert upper == 1
+    assert_allclose(profile_loglik(fit, data, "rho_u", (0, 1), lower), fit.loglik - HALF_CHI2, atol=1e-4)
     tests = correlation_tests(fit, data, (0, 1))
     assert (tests.ratio_one, tests.p_one) == (0.0, 1.0)
     assert tests.p_zero < 1e-10
@@ -161,3 +162,107 @@ def test_what_no_record_informs_has_no_standard_error(dense_traits):
     assert np.isnan(se["rho_e"][0, 1])
     assert np.isfinite(se["h2"]).all()
     assert np.isfinite(se["rho_u"][0, 1])
+
+
+class DenseProfile:
+    """The restricted likelihood of two complete traits with an intercept, on 2 n x 2 n matrices, and its profiles.
+
+    The point is (log sigma2_p, logit-free h2, rho) with bounds: none of it is the package's.
+    """
+
+    BOUNDS = ((-4, 4), (-4, 4), (0, 0.99999), (0, 0.99999), (-1, 1), (-0.99999, 0.99999))
+    PLACES = (("h2", (0,)), ("h2", (1,)), ("rho_u", (0, 1)), ("rho_e", (0, 1)))
+
+    def __init__(self, K, Y):
+        self.n = len(K)
+        self.K, self.y = K, Y.T.ravel()
+        self.X = np.kron(np.eye(2), np.ones((self.n, 1)))
+
+    def loglik(self, point):
+        log_p, h2, (rho_u, rho_e) = point[:2], point[2:4], point[4:]
+        u, e = np.sqrt(h2 * np.exp(log_p)), np.sqrt((1 - h2) * np.exp(log_p))
+        Gamma_u = np.outer(u, u) * [[1, rho_u], [rho_u, 1]]
+        Gamma_e = np.outer(e, e) * [[1, rho_e], [rho_e, 1]]
+        root = np.linalg.cholesky(np.kron(Gamma_u, self.K) + np.kron(Gamma_e, np.eye(self.n)))
+        Z = np.linalg.solve(root, np.column_stack([self.X, self.y]))
+        A = Z[:, :2].T @ Z[:, :2]
+        half = Z[:, :2].T @ Z[:, 2]
+        quad = Z[:, 2] @ Z[:, 2] - half @ np.linalg.solve(A, half)
+        log_det = 2 * np.log(np.diag(root)).sum() + np.linalg.slogdet(A)[1] - 2 * np.log(self.n)
+        return -(log_det + quad + (2 * self.n - 2) * np.log(2 * np.pi)) / 2
+
+    def highest(self, place=None, value=0.0):
+        """Maximise over all that is not given, from several starts, with slopes by differences."""
+        at = 2 + self.PLACES.index(place) if place else None
+        free = [i for i in range(6) if i != at]
+
+        def minus(part):
+            point = np.empty(6)
+            point[free] = part
+            if at is not None:
+                point[at] = value
+            return -self.loglik(point)
+
+        scale = np.log(np.var(self.y.reshape(2, -1), axis=1))
+        best = np.inf
+        for h0, h1, rho_u in ((0.3, 0.3, 0.3), (0.3, 0.3, -0.3), (0.7, 0.05, 0.0), (0.05, 0.7, 0.0), (0.05, 0.05, 0.0)):
+            start = np.array([*scale, h0, h1, rho_u, 0.0])[free]
+            bounds = [self.BOUNDS[i] for i in free]
+            best = min(best, minimize(minus, start, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-13}).fun)
+        return -best
+
+
+def boundary_case(kind, rng):
+    """Make 40 individuals whose REML estimate is inside, at rho_u = 1, or at h2 = 0 of one or of both traits."""
+    n = 20 if kind == "h2 = 0 of one" else 40
+    W = rng.standard_normal((n, 60)) * np.geomspace(3, 0.1, 60)
+    K = W @ W.T / np.trace(W @ W.T) * n
+    root, back = np.linalg.cholesky(K), np.linalg.cholesky(np.linalg.inv(K + 0.3 * np.eye(n)))
+    noise = rng.standard_normal((n, 2))
+    if kind == "inside":
+        return K, root @ rng.multivariate_normal([0, 0], [[1, 0.3], [0.3, 1]], n) + 0.5 * noise
+    if kind == "rho_u = 1":
+        return K, root @ rng.standard_normal((n, 1)) @ [[1.0, 0.8]] + noise * [0.6, 0.9] @ [[1, -0.3], [0, 1]]
+    # Less variance along the leading eigenvectors than elsewhere: no genetic variance explains that.
+    Y = back @ noise @ [[1, 0.4], [0, 1]]
+    if kind == "h2 = 0 of both":
+        return K, Y
+    # Everybody twice, once with the second trait of the other sign: no covariance is better than its opposite.
+    y0 = root @ rng.standard_normal(n) + 0.5 * rng.standard_normal(n)
+    return np.kron(np.eye(2), K), np.column_stack([np.tile(y0, 2), np.concatenate([Y[:, 1], -Y[:, 1]])])
+
+
+@pytest.mark.parametrize(
+    ("kind", "boundary"),
+    [
+        ("inside", ()),
+        ("rho_u = 1", ("rho_u = 1 of {0} and {1}",)),
+        ("h2 = 0 of one", ("h2 = 0 of {1}",)),
+        ("h2 = 0 of both", ("h2 = 0 of {0}", "h2 = 0 of {1}")),
+    ],
+)
+def test_ends_of_intervals_are_on_the_dense_profile(kind, boundary):
+    """Each end is a root of the dense profile to 1e-3 with less beyond, or the bound itself, above the threshold."""
+    K, Y = boundary_case(kind, np.random.default_rng(3))
+    data = bl.decompose(K).rotate_jointly(Y, [np.ones((len(K), 1))] * 2)
+    fit, dense = bl.joint_reml(data), DenseProfile(K, Y)
+    assert fit.boundary == boundary
+    highest = dense.highest()
+    assert_allclose(fit.loglik, highest, atol=1e-3)
+    least = highest - HALF_CHI2
+    for place in DenseProfile.PLACES:
+        parameter, at = place
+        if parameter == "rho_u" and kind.startswith("h2 = 0"):
+            assert np.isnan(fit.rho_u[at])
+            with pytest.raises(bl.InputError, match="rho_u is not identified: the genetic variance of trait"):
+                likelihood_interval(fit, data, parameter, at)
+            continue
+        ends = likelihood_interval(fit, data, parameter, at)
+        estimate = {"h2": fit.h2, "rho_u": fit.rho_u, "rho_e": fit.rho_e}[parameter][at]
+        assert ends[0] - 1e-9 <= estimate <= ends[1] + 1e-9
+        for end, bound, sign in zip(ends, (0.0 if parameter == "h2" else -1.0, 1.0), (-1, 1), strict=True):
+            if end == bound:
+                assert dense.highest(place, np.clip(bound, *DenseProfile.BOUNDS[2 + dense.PLACES.index(place)])) > least
+                continue
+            assert_allclose(dense.highest(place, end), least, atol=1e-3)
+            assert dense.highest(place, (end + bound) / 2 - sign * 1e-5) < least

@@ -1,5 +1,7 @@
 import html
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import xarray as xr
 from numpy.testing import assert_allclose
 
 from bayeslmm.cli import main
+from bayeslmm.estimators.joint_reml import SearchError
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 
@@ -140,3 +143,51 @@ def test_wrong_requests_are_one_line(toy, tmp_path, capsys, arguments, message):
     assert main([*toy, *arguments, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+
+
+def test_intervals_on_the_boundary_hold_their_estimates(tmp_path, capsys):
+    """Against profiles of the direct likelihood of rows, maximised by L-BFGS-B from four starts: ends to 1e-3."""
+    cohort, out = tmp_path / "cohort", tmp_path / "out"
+    truth = ["--h2", "0.15", "0", "--rg", "0", "--seed", "23"]
+    assert main(["simulate", "--coalescent", "150", "3000", *truth, "--out", str(cohort)]) == 0
+    arguments = ["rg", "--bfile", str(cohort / "cohort"), "--pheno", str(cohort / "pheno.tsv"), "--traits", "T1", "T2"]
+    assert main([*arguments, "--methods", "reml", "--out", str(out)]) == 0
+    estimates = table(out)
+    expected = {
+        ("T1", "h2"): (0.3035, 0.0, 0.7393),
+        ("T2", "h2"): (0.0083, 0.0, 0.2209),
+        ("T1:T2", "rho_u"): (1.0, -1.0, 1.0),
+        ("T1:T2", "rho_e"): (-0.0944, -0.4262, 0.2071),
+    }
+    for (trait, parameter), numbers in expected.items():
+        found = [cell(estimates, trait, "reml", parameter, column) for column in ("estimate", "lower", "upper")]
+        assert_allclose(found, numbers, atol=1e-3)
+        assert all(number in found for number in numbers if abs(number) in (0.0, 1.0))  # bounds are exact
+    assert "no value of it is excluded" in cell(estimates, "T1:T2", "reml", "rho_u", "note")
+
+
+def test_a_trait_in_other_units_is_told_before_any_search(toy, write, tmp_path, capsys):
+    pheno = toy[toy.index("--pheno") + 1]
+    rows = [line.split() for line in Path(pheno).read_text().splitlines()]
+    lines = [" ".join([*row, "pounds" if i == 0 else f"{2.2046 * float(row[1]):.3f}"]) for i, row in enumerate(rows)]
+    again = write("again.txt", "\n".join(lines) + "\n")
+    arguments = [*toy[: toy.index("--pheno")], "--pheno", str(again), "--traits", "x", "pounds"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "pounds is x again, or a multiple of it" in line
+
+
+def test_moments_are_written_where_reml_fails(toy, tmp_path, capsys, monkeypatch):
+    def lost(data):
+        raise SearchError("REML was lost")
+
+    monkeypatch.setattr(sys.modules["bayeslmm.correlations"], "joint_reml", lost)
+    assert main([*toy, "--traits", "x", "y", "--methods", "mom", "reml", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "bayeslmm: error: reml failed: REML was lost"
+    estimates = table(tmp_path / "out")
+    assert np.isfinite(cell(estimates, "x", "mom", "h2"))
+    assert cell(estimates, "x:y", "reml", "rho_u", "note") == "failed: REML was lost"
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["traits"]["x:y"]["failed"] == {
+        "reml": "REML was lost"
+    }
+    assert "REML was lost" in (tmp_path / "out" / "report.html").read_text()

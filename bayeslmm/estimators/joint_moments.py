@@ -24,6 +24,7 @@ from numpy import ndarray
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
+from bayeslmm.estimators.joint_whitening import joint_whitened
 from bayeslmm.estimators.traces import Traces, check_identified
 from bayeslmm.spectrum import JointData
 
@@ -38,17 +39,27 @@ class JointMoments:
     Attributes:
         Gamma_u, Gamma_e: as the equations give them, shape (t, t): they need not be positive semi-definite. Elements
             that the records do not identify (`overlaps`) are NaN.
-        cov: sampling covariance of `elements`, for normal data with these matrices.
+        unit_cov: sampling covariance of `elements`, for normal data with these matrices, in squares of `units`: the
+            square of a variance of 1e200 is no number.
+        units: of `elements`.
     """
 
     Gamma_u: Float64[ndarray, "t t"]
     Gamma_e: Float64[ndarray, "t t"]
-    cov: Float64[ndarray, "k k"]
+    unit_cov: Float64[ndarray, "k k"]
+    units: Float64[ndarray, " k"]
+
+    @property
+    def cov(self) -> Float64[ndarray, "k k"]:
+        """Sampling covariance of `elements`."""
+        return self.unit_cov * self.units * self.units[:, None]
 
     @property
     def outside(self) -> tuple[str, ...]:
         """Which matrices are not positive semi-definite."""
+        sd = np.sqrt(np.abs(np.diag(self.Gamma_u)) + np.abs(np.diag(self.Gamma_e)))
         named = {"Gamma_u": self.Gamma_u, "Gamma_e": np.nan_to_num(self.Gamma_e)}
+        named = {name: Gamma / sd / sd[:, None] for name, Gamma in named.items()}
         return tuple(name for name, Gamma in named.items() if np.linalg.eigvalsh(Gamma)[0] < 0)
 
 
@@ -131,6 +142,8 @@ def joint_moments(data: JointData) -> JointMoments:
     Raises:
         InputError: as `moment_solutions`.
     """
+    whitened = joint_whitened(data)
+    data = whitened.data
     found = moment_solutions(data)
     s, design = np.asarray(data.s), set(found.design)
     names = {(d, e, a) for d, e, a in product(design, design, (0, 1))}
@@ -144,7 +157,12 @@ def joint_moments(data: JointData) -> JointMoments:
     cov = _sampling_cov(found, words)
     unknown = elements(np.zeros_like(found.Gamma_u), apart.astype(float)) > 0
     cov[unknown], cov[:, unknown] = np.nan, np.nan
-    return JointMoments(found.Gamma_u, np.where(apart, np.nan, found.Gamma_e), cov)
+    return JointMoments(
+        found.Gamma_u * whitened.unit_u,
+        np.where(apart, np.nan, found.Gamma_e) * whitened.unit_e,
+        cov,
+        elements(whitened.unit_u, whitened.unit_e),
+    )
 
 
 def _system(s: ndarray, Qd: ndarray, Qe: ndarray) -> Float64[ndarray, "2 2"]:

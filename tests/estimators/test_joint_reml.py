@@ -202,3 +202,117 @@ def test_a_trait_that_is_its_covariate_is_refused(dense_traits):
     X = (np.column_stack([dense.X[0], dense.Y[:, 0]]), dense.X[1])
     with pytest.raises(bl.InputError, match="trait 1 has nothing left once its 2 covariates are fitted"):
         bl.joint_reml(bl.decompose(dense.K).rotate_jointly(dense.Y, X))
+
+
+@pytest.mark.parametrize("trait", [1e-150, 1e-100, 1e100, 1e149])
+@pytest.mark.parametrize("kinship", [1e-100, 1.0, 1e100])
+def test_traits_and_kinship_have_any_unit(dense_traits, trait, kinship):
+    """h2 on K in its own unit and both correlations to 1e-6, by REML, its standard errors and moments."""
+    if not 1e-300 < trait**2 / kinship < 1e300:
+        pytest.skip("no number of float64")
+    data = dense_traits(2, n=40).data
+    other = data._replace(Y=data.Y * [trait, 1.0], s=data.s * kinship)
+    at = [0, 0, 1], [0, 1, 1]
+    for estimate in (bl.joint_reml, bl.joint_moments):
+        one, two = estimate(data), estimate(other)
+        unit = np.array([trait, 1.0])
+        assert_allclose((two.Gamma_u * kinship / unit / unit[:, None])[at], one.Gamma_u[at], rtol=1e-5)
+        assert_allclose((two.Gamma_e / unit / unit[:, None])[at], one.Gamma_e[at], rtol=1e-5)
+    fit, same = bl.joint_reml(other), bl.joint_reml(data)
+    assert_allclose(fit.rho_u, same.rho_u, atol=1e-6)
+    if not fit.boundary:
+        errors, expected = (bl.joint_information.joint_standard_errors(*pair) for pair in ((fit, other), (same, data)))
+        assert_allclose(errors["rho_u"][0, 1], expected["rho_u"][0, 1], rtol=1e-5)
+        assert_allclose(errors["sigma2_e"] / unit / unit, expected["sigma2_e"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e170])
+def test_variances_beyond_float64_are_refused(dense_traits, scale):
+    data = dense_traits(2).data
+    for estimate in (bl.joint_reml, bl.joint_moments):
+        with pytest.raises(bl.InputError, match=r"trait 2 has a standard deviation of .* change the units of one of"):
+            estimate(data._replace(Y=data.Y * [1.0, scale]))
+
+
+def test_a_trait_again_or_a_combination_is_refused_by_name(dense_traits):
+    """Also where one of them lacks values of its own, and covariates differ."""
+    dense = dense_traits(3, n=40)
+    Y = dense.Y.copy()
+    Y[:, 1] = np.where(np.isnan(Y[:, 1]), np.nan, 2.54 * Y[:, 0] + 7)
+    data = bl.decompose(dense.K).rotate_jointly(Y, dense.X)
+    with pytest.raises(bl.InputError, match="trait 2 is trait 1 again, or a multiple of it"):
+        bl.joint_reml(data)
+    Y = dense.Y.copy()
+    Y[:, 2] = Y[:, 0] - Y[:, 1]
+    Y[np.isnan(Y).all(axis=1)] = 1.0, 2.0, -1.0
+    data = bl.decompose(dense.K).rotate_jointly(Y, dense.X)
+    with pytest.raises(bl.InputError, match="trait 3 is a combination of trait 1 and trait 2"):
+        bl.joint_reml(data)
+    bl.joint_reml(data.take([0, 2]))
+
+
+@pytest.mark.parametrize("smallest", [0.0, 1e-15])
+@pytest.mark.parametrize("centred", [False, True])
+def test_no_heritability_on_a_singular_kinship(smallest, centred):
+    """30 markers of 60 individuals, noise for traits: h2 = 0 of both, correlations of rounding errors are none."""
+    rng = np.random.default_rng(2)
+    W = rng.standard_normal((60, 30))
+    W -= W.mean(axis=0) * centred
+    spectrum = bl.decompose(W @ W.T / 30)
+    s = np.where(spectrum.s < 1e-9, smallest, spectrum.s)
+    Y = rng.standard_normal((60, 2))
+    data = spectrum.rotate_jointly(Y, [np.ones((60, 1))] * 2)
+    data = data._replace(s=s, Y=data.Y / np.sqrt(1 + s)[:, None])
+    fit = bl.joint_reml(data)
+    assert fit.boundary == ("h2 = 0 of {0}", "h2 = 0 of {1}")
+    assert (fit.Gamma_u == 0).all()
+    assert np.isnan(fit.rho_u).all()
+    assert np.isfinite(fit.rho_e).all()
+    for place in (("h2", (0,)), ("h2", (1,)), ("rho_e", (0, 1))):
+        lower, upper = bl.joint_information.likelihood_interval(fit, data, *place)
+        assert (lower == 0) == (place[0] == "h2")
+        assert upper < 1
+
+
+def two_modes():
+    """Two traits with a mode at h2 = 0 and one near 1 each: many s = 0, many equal ones, four that are 2,000 times so.
+
+    The traits vary more along the middle group than the first, but no more along the last.
+    """
+    rng = np.random.default_rng(1)
+    sizes, squares = (200, 60, 4), (1.0, 3.0, 1.0)
+
+    def trait():
+        z = [rng.standard_normal(k) for k in sizes]
+        return np.concatenate(
+            [part * np.sqrt(square * len(part) / (part @ part)) for part, square in zip(z, squares, strict=True)]
+        )
+
+    s = np.repeat([0.0, 1.0, 2000.0], sizes)
+    X = np.eye(len(s))[:, :1]
+    return bl.JointData(s / s.mean(), np.column_stack([trait(), trait()]), (X, X), (np.zeros((len(s), 0)),) * 2)
+
+
+def test_the_highest_of_several_modes_is_found_and_the_others_are_told():
+    """From 25 pairs of h2 a likelihood of rows is searched by Nelder-Mead: never higher than the estimate."""
+    data = two_modes()
+    fit = bl.joint_reml(data)
+
+    def minus(theta):
+        L_u, L_e = np.zeros((2, 2)), np.zeros((2, 2))
+        L_u[np.tril_indices(2)], L_e[np.tril_indices(2)] = theta[:3], theta[3:]
+        V = data.s[1:, None, None] * (L_u @ L_u.T) + L_e @ L_e.T
+        quad = np.einsum("ij,ijk,ik->", data.Y[1:], np.linalg.inv(V), data.Y[1:])
+        return (quad + np.linalg.slogdet(V)[1].sum() + V.shape[0] * 2 * np.log(2 * np.pi)) / 2
+
+    heights = []
+    for low, high in [(a, b) for a in (1e-3, 0.01, 3.0, 30.0, 100.0) for b in (1e-3, 0.01, 3.0, 30.0, 100.0)]:
+        start = [low**0.5, 0.0, high**0.5, 1.0, 0.0, 1.0]
+        heights.append(-minimize(minus, start, method="Nelder-Mead", options={"maxiter": 300}).fun)
+    assert max(heights) < fit.loglik + 1e-3
+    assert max(heights) > fit.loglik - 0.5
+    assert (fit.h2 > 0.9).all()
+    low = min(fit.others, key=lambda mode: mode.h2.max())
+    assert (low.h2 < 0.01).all()
+    assert_allclose(fit.loglik - low.loglik, 3.718, atol=0.01)
+    assert "3.7 lower at h2 = 0.002 of A, h2 = 0.002 of B" in fit.others_of(["A", "B"])
