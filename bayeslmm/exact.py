@@ -108,6 +108,26 @@ class ExactPosterior:
     beta: Float64[ndarray, " c"]
     se_beta: Float64[ndarray, " c"]
     _mixture: tuple[ndarray, ndarray, ndarray] = field(repr=False)
+    _joint: tuple[ndarray, ndarray, ndarray] = field(repr=False)  # logit h2, log sigma2_p, probability of each pair
+
+    def draws(self, m: int, rng: np.random.Generator) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
+        """Draw h2 and sigma2_p from their joint posterior, to within a cell of the grid.
+
+        One draw comes from each of the m parts of equal probability into which h2 falls, in random order: each by
+        itself has the posterior for its distribution, and a mode with 1/m of the probability is not left out.
+
+        Args:
+            m: how many.
+            rng: of the draws.
+
+        Returns:
+            Values of h2 and of sigma2_p, shapes (m,), none of them on a bound.
+        """
+        x, w, p = self._joint
+        below, u = np.cumsum(p.sum(axis=1)), (rng.permutation(m) + rng.uniform(size=m)) / m
+        rows = np.minimum(np.searchsorted(below, u * below[-1]), len(x) - 1)
+        columns = [rng.choice(len(w), p=p[row] / p[row].sum()) for row in rows]
+        return np.clip(expit(x[rows]), np.finfo(float).tiny, 1 - np.finfo(float).epsneg), np.exp(w[columns])
 
     def beta_interval(self, j: int, level: float = 0.95) -> tuple[float, float]:
         """Return the equal-tailed interval of one fixed effect, from its mixture of normals."""
@@ -177,6 +197,7 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
         beta=beta,
         se_beta=se_beta,
         _mixture=mixture,
+        _joint=(x, w, p * cell),
     )
 
 

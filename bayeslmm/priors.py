@@ -2,15 +2,17 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import ArrayLike, Float
 from numpy import ndarray
-from numpyro.distributions.transforms import AffineTransform
+from numpyro.distributions.transforms import AffineTransform, biject_to
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
+from bayeslmm.precision import in_float64
 
 
 class VariancePrior(NamedTuple):
@@ -91,6 +93,18 @@ def residual_variance(Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> Flo
 def in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:
     """Return the prior of a quantity whose prior is given in some unit."""
     return dist.TransformedDistribution(prior, AffineTransform(0.0, jnp.asarray(unit)))
+
+
+@in_float64
+def draws_of(prior: dist.Distribution, rng: np.random.Generator) -> Float[ndarray, " m"]:
+    """Draw 1,000 values from a prior, and return those that rounding has not put on a bound of its support."""
+    values = prior.sample(jax.random.key(int(rng.integers(2**31))), (1000,))
+    return np.asarray(values[jnp.isfinite(biject_to(prior.support).inv(values))])
+
+
+def spread_over(prior: dist.Distribution, m: int, rng: np.random.Generator) -> Float[ndarray, " m"]:
+    """Return m values in random order, one from each of m parts of equal probability of a prior."""
+    return np.quantile(draws_of(prior, rng), (rng.permutation(m) + rng.uniform(size=m)) / m)
 
 
 def density_on(prior: dist.Distribution, points: Float[ndarray, " m"]) -> Float[ndarray, " m"]:

@@ -31,7 +31,7 @@ from numpyro.infer.reparam import ExplicitReparam
 from bayeslmm import likelihood, parameters
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml, joint_whitened
 from bayeslmm.precision import in_float64
-from bayeslmm.priors import BivariatePrior, in_units
+from bayeslmm.priors import BivariatePrior, draws_of, in_units, spread_over
 from bayeslmm.priors import MultivariatePrior as Prior
 from bayeslmm.spectrum import JointData
 
@@ -190,6 +190,40 @@ def _guess(white: JointData) -> tuple[np.ndarray, np.ndarray]:
         missing = np.concatenate([np.repeat([False, True], [c, m]) for c, m in zip(X, E, strict=True)])
         precision = np.asarray(fit.root @ fit.root.T)[np.ix_(missing, missing)]
         return np.asarray(fit.coefficients)[missing], np.linalg.cholesky(precision)
+
+
+def starts(data: JointData, prior: Prior | None, chains: int, seed: int) -> list[dict[str, ArrayLike]]:
+    """Return values of all sites for each chain: correlations from their prior, the others as `starts_of_traits`."""
+    prior, t = prior or Prior(), data.Y.shape[1]
+    roots = {f"_L_{name}": dist.LKJCholesky(t, eta) for name, eta in (("u", prior.eta_u), ("e", prior.eta_e))}
+    keys = jax.random.split(jax.random.key(seed), chains)
+    return [
+        {name: law.sample(jax.random.fold_in(key, k)) for k, (name, law) in enumerate(roots.items())} | values
+        for key, values in zip(keys, starts_of_traits(data, prior, chains, seed), strict=True)
+    ]
+
+
+def starts_of_traits(
+    data: JointData, prior: Prior | BivariatePrior, chains: int, seed: int
+) -> list[dict[str, ArrayLike]]:
+    """Return values of the sites of `sample_traits` for each chain, apart from each other.
+
+    Each h2 is spread over its prior. The logarithm of a total has a standard deviation of a half about that of the
+    variance given the covariates, or as near as the prior has values. What a standard normal scales is drawn from it.
+    """
+    rng, t = np.random.default_rng(seed), data.Y.shape[1]
+    h2 = np.column_stack([spread_over(prior.h2, chains, rng) for _ in range(t)])
+    total = np.asarray(draws_of(prior.sigma2_p, rng))
+    near = -np.square(np.log(total) / 0.5) / 2
+    # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
+    total = total[np.argmax(near + rng.gumbel(size=(chains, t, len(total))), axis=-1)]
+    sd2 = np.square(np.asarray(joint_whitened(data).sd))
+    C, m = sum(X.shape[1] for X in data.X), sum(E.shape[1] for E in data.E)
+    return [
+        {"h2": h2[c], "sigma2_p": total[c] * sd2, "_b_base": rng.standard_normal(C)}
+        | ({"_missing": rng.standard_normal(m)} if m else {})
+        for c in range(chains)
+    ]
 
 
 if __name__ == "__main__":

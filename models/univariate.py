@@ -22,7 +22,7 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
-from bayeslmm import likelihood, parameters
+from bayeslmm import exact, likelihood, parameters
 from bayeslmm.design import orthonormal
 from bayeslmm.estimators.reml import reml
 from bayeslmm.priors import VariancePrior as Prior
@@ -101,6 +101,17 @@ def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) ->
     funnel where h2 nears 1.
     """
     return AffineTransform(jnp.asarray(ready.least_squares), jnp.sqrt(sigma2_u * ready.along + sigma2_e))
+
+
+def starts(data: RotatedData, prior: Prior | None, chains: int, seed: int) -> list[dict[str, ArrayLike]]:
+    """Return values of all sites for each chain: draws of the quadrature, and b about least squares.
+
+    Chains that start in all parts of the posterior find its modes, or disagree.
+    """
+    rng = np.random.default_rng(seed)
+    h2, sigma2_p = exact.posterior(data, prior).draws(chains, rng)
+    b = rng.standard_normal((chains, data.X.shape[1], 1))
+    return [{"h2": h2[[c]], "sigma2_p": sigma2_p[[c]], "b_base": b[c]} for c in range(chains)]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
+from bayeslmm.checks import InputError
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.summary import correlation_lines
@@ -160,3 +161,15 @@ def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):
     assert float(result.posterior["posterior"]["rho_u"].min()) > 0
     assert "Uniform(low=0, high=1)" in result.posterior.attrs["prior"]
     assert result.pairs["probability_positive"].tolist() == [1.0]
+
+
+def test_a_prior_that_the_program_does_not_take_is_refused(gryphon_pair):
+    with pytest.raises(InputError, match="the program that NUTS samples takes none"):
+        bl.correlations(
+            gryphon_pair,
+            traits=["a", "b"],
+            covariates=[["intercept"]] * 2,
+            seed=1,
+            program=lambda data: None,
+            prior=BivariatePrior(),
+        )

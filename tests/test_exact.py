@@ -201,3 +201,22 @@ def test_small_and_large_samples(n):
 def test_one_trait_at_a_time(small_data):
     with pytest.raises(InputError, match="one trait is analysed at a time"):
         exact.posterior(small_data._replace(Y=np.column_stack([small_data.Y, small_data.Y])))
+
+
+def test_draws_have_the_joint_posterior(small_data, rng):
+    """Means of both and of their products, which depend on how they go together: 4 errors of independent draws."""
+    posterior = exact.posterior(small_data)
+    h2, sigma2_p = posterior.draws(40_000, rng)
+    found = {"h2": h2, "sigma2_p": sigma2_p, "sigma2_u": h2 * sigma2_p, "sigma2_e": (1 - h2) * sigma2_p}
+    for name, draws in found.items():
+        known = getattr(posterior, name)
+        assert abs(draws.mean() - known.mean) < 4 * known.sd / np.sqrt(len(draws)), name
+        assert_allclose(draws.std(), known.sd, rtol=0.03)
+
+
+def test_few_draws_come_from_all_parts_of_the_posterior(small_data, rng):
+    posterior = exact.posterior(small_data)
+    h2, _ = posterior.draws(4, rng)
+    ends = [0.0, *(posterior.h2.quantile(p) for p in (0.25, 0.5, 0.75)), 1.0]
+    cell = 0.01  # of the grid
+    assert all(low - cell < draw < high + cell for low, draw, high in zip(ends, np.sort(h2), ends[1:], strict=False))
