@@ -14,8 +14,9 @@ from jaxtyping import Float64
 from numpy import ndarray
 from xarray import DataTree
 
+from bayeslmm.checked_draws import checked_draws
 from bayeslmm.checks import AnalysisError, InputError
-from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics, diagnose, prior_overlap
+from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics, prior_overlap
 from bayeslmm.estimators.joint_moments import joint_moments, overlaps
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.estimators.joint_whitening import check_distinct
@@ -25,7 +26,7 @@ from bayeslmm.joint_results import JointFit, draws_of_traits, joint_rows_of, pai
 from bayeslmm.models import bivariate, multivariate
 from bayeslmm.priors import BivariatePrior, JointPrior, correlation_prior, density_on
 from bayeslmm.results import Row, joined, to_table
-from bayeslmm.sampling import Program, sample
+from bayeslmm.sampling import Program, takes_prior
 from bayeslmm.site_results import site_rows
 from bayeslmm.spectrum import JointData
 
@@ -99,13 +100,14 @@ def correlations(
         seed: of the draws.
         methods: which of `JOINT_METHODS`.
         se_kind: which information gives the standard errors of REML.
-        prior: of NUTS: `bivariate.Prior` for two traits, `multivariate.Prior` for more.
-        program: what NUTS samples, by default `bivariate` or `multivariate`. One that is not ours brings its own prior,
-            and has rows of all its small sites, of the trait ``A:B``.
+        prior: of NUTS: `bivariate.Prior` for two traits, `multivariate.Prior` for more; by default that of the program.
+        program: what NUTS samples, by default `bivariate` or `multivariate`. One that is not ours has rows of all its
+            small sites, of the trait ``A:B``.
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
-        target_accept: mean acceptance rate of the steps; raise it towards 1 if there are divergences.
+        target_accept: mean acceptance rate of the steps; if transitions diverge, NUTS draws again at a higher one (see
+            `checked_draws`).
         coords: names of further dimensions of the draws, such as `JointCohort.coords`.
         attrs: kept with the draws.
 
@@ -124,10 +126,13 @@ def correlations(
     if unknown := [method for method in methods if method not in JOINT_METHODS]:
         raise InputError(f"methods must be among {', '.join(JOINT_METHODS)}, but {unknown[0]!r} was given")
     ours = bivariate if t == 2 else multivariate
-    prior = prior or ours.Prior()
+    given, prior = prior, prior or ours.Prior()
     if not isinstance(prior, ours.Prior):
         raise InputError(f"the prior of {t} traits must be a {ours.Prior.__name__}, but is a {type(prior).__name__}")
+    if given is not None and program and not takes_prior(program):
+        raise InputError("a prior was given, but the program that NUTS samples takes none: leave it out")
     pairs = list(combinations(range(t), 2))
+    diagnostics: Diagnostics | None = None
     seconds: dict[JointMethod, float] = {}
 
     @contextmanager
@@ -173,11 +178,11 @@ def correlations(
                     one |= _tests(best, data, pair, traits)
             else:
                 names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
-                fits[method] = sample(
+                fits[method], diagnostics = checked_draws(
                     program or ours,
                     data,
                     seed=seed,
-                    prior=None if program else prior,
+                    prior=given,
                     start=None if program else ours.start(data, best),
                     chains=chains,
                     draws=draws,
@@ -189,9 +194,6 @@ def correlations(
             table += rows(fits[method])
     rho_prior = _rho_prior(prior, t)
     drawn = fits.get("nuts")
-    diagnostics = None
-    if isinstance(drawn, DataTree):
-        diagnostics = diagnose(drawn)
     if isinstance(drawn, DataTree) and not program:
         for one, pair in zip(about, pairs, strict=True):
             one |= _data_about(drawn, pair, rho_prior[0])

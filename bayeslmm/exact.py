@@ -111,6 +111,26 @@ class ExactPosterior:
     _of: Whitened = field(repr=False)
     _mixture: tuple[ndarray, ndarray, ndarray] = field(repr=False)
 
+    def draws(self, m: int, rng: np.random.Generator) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
+        """Draw h2 and sigma2_p, on the scale of their priors, from their joint posterior, to within a cell of the grid.
+
+        One draw comes from each of the m parts of equal probability into which h2 falls, in random order: each by
+        itself has the posterior for its distribution, and a mode with 1/m of the probability is not left out.
+
+        Args:
+            m: how many.
+            rng: of the draws.
+
+        Returns:
+            Values of h2 where K has a mean diagonal of 1, and of sigma2_p there in units of the variance of the trait
+            given its covariates; shapes (m,), none of them on a bound.
+        """
+        joint = self._joint
+        below, u = np.cumsum(joint.mass.sum(axis=1)), (rng.permutation(m) + rng.uniform(size=m)) / m
+        rows = np.minimum(np.searchsorted(below, u * below[-1]), len(joint.x) - 1)
+        columns = [rng.choice(len(joint.t), p=joint.mass[row] / joint.mass[row].sum()) for row in rows]
+        return joint.share.inside(joint.x[rows]), joint.total.inside(joint.t[columns])
+
     @cached_property
     def sigma2_u(self) -> Marginal:
         """The genetic variance."""

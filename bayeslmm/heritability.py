@@ -1,16 +1,17 @@
 """The main job: one trait of one cohort through every method asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, get_args
 
 import pandas as pd
 from xarray import DataTree
 
 from bayeslmm import exact
+from bayeslmm.checked_draws import checked_draws
 from bayeslmm.checks import InputError
 from bayeslmm.cohort import Cohort
-from bayeslmm.diagnostics import Diagnostics, diagnose
+from bayeslmm.diagnostics import Diagnostics, disagreements
 from bayeslmm.estimators.em import em, px_em
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.ml import ml
@@ -20,9 +21,9 @@ from bayeslmm.estimators.scaled_lasso import scaled_lasso
 from bayeslmm.genotypes import MarkerBlocks
 from bayeslmm.information import Kind
 from bayeslmm.models import univariate
-from bayeslmm.priors import VariancePrior
+from bayeslmm.priors import VariancePrior, describe
 from bayeslmm.results import Fit, rows_of, to_table
-from bayeslmm.sampling import Program, sample
+from bayeslmm.sampling import Program, takes_prior
 from bayeslmm.site_results import site_rows
 from bayeslmm.spectrum import RotatedData
 
@@ -104,19 +105,21 @@ def heritability(
         methods: which of `METHODS`.
         se_kind: which information gives the standard errors of the likelihood methods.
         moments_se: whether standard errors of "mom" are those of normal data or a jackknife (which needs the cohort).
-        prior: of the oracle and of NUTS.
-        program: what NUTS samples. One that is not ours brings its own prior, and has rows of all its small sites.
+        prior: of the oracle and of NUTS; by default that of each.
+        program: what NUTS samples. One that is not ours gets the prior if it takes one, and has rows of all its small
+            sites.
         chains: number of NUTS chains.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
-        target_accept: mean acceptance rate of the steps; raise it towards 1 if there are divergences.
+        target_accept: mean acceptance rate of the steps; if transitions diverge, NUTS draws again at a higher one (see
+            `checked_draws`).
         attrs: kept with the draws.
         cohort: the people before rotation, for "rhe", "lasso" and the jackknife.
         markers: the genotypes, for the first two. For "rhe" K must be their kinship, on any scale; centred only if X
             holds an intercept.
 
     Raises:
-        InputError: if a method is unknown, or lacks what it needs.
+        InputError: if a method is unknown, or lacks what it needs, or none of them takes the prior that was given.
     """
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"methods must be among {', '.join(METHODS)}, but {unknown[0]!r} was given")
@@ -125,8 +128,12 @@ def heritability(
             f"the data must be those of the cohort: {trait} of {len(data.s)} people was given, with a cohort of "
             f"{len(cohort.ids)} people and the traits {', '.join(cohort.traits)}"
         )
+    of_program = prior if takes_prior(program) else None
+    if prior is not None and of_program is None and "nuts" in methods and "exact" not in methods:
+        raise InputError("a prior was given, but the program that NUTS samples takes none, nor does any other method")
     prior = prior or VariancePrior()
     best = reml(data)
+    checks: list[Diagnostics] = []
 
     def of_genotypes(method: Method) -> Fit:
         if cohort is None or markers is None:
@@ -161,11 +168,11 @@ def heritability(
             case "exact":
                 return exact.posterior(data, prior)
             case "nuts":
-                return sample(
+                tree, checked = checked_draws(
                     program,
                     data,
                     seed=seed,
-                    prior=prior if program is univariate else None,
+                    prior=of_program,
                     chains=chains,
                     draws=draws,
                     warmup=warmup,
@@ -173,6 +180,8 @@ def heritability(
                     coords={"trait": [trait], "covariate": list(covariates)},
                     attrs=attrs,
                 )
+                checks.append(checked)
+                return tree
 
     fits: dict[Method, Fit] = {method: fit(method) for method in methods}
     rows = [
@@ -184,6 +193,11 @@ def heritability(
             else rows_of(one, data, trait=trait, covariates=covariates, se_kind=se_kind)
         )
     ]
-    drawn = fits.get("nuts")
-    diagnostics = diagnose(drawn) if isinstance(drawn, DataTree) else None
+    diagnostics = checks[-1] if checks else None
+    drawn, oracle = fits.get("nuts"), fits.get("exact")
+    # Of the same model: the quadrature takes the prior of the fixed effects as flat, which the default is in effect.
+    same = program is univariate and describe(prior.beta) == describe(VariancePrior().beta)
+    if diagnostics and same and isinstance(drawn, DataTree) and isinstance(oracle, exact.ExactPosterior):
+        apart = disagreements("h2", drawn["posterior"]["h2"].to_numpy()[..., 0], oracle.h2)
+        diagnostics = replace(diagnostics, failures=(*diagnostics.failures, *apart))
     return Heritability(trait, to_table(rows), best, fits, diagnostics)

@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy import ndarray
 
+from bayeslmm.checks import InputError
 from bayeslmm.cohort import Cohort, Drop, Measurements, align, measure
 from bayeslmm.files import replacing, sha256
 from bayeslmm.genotypes import MarkerBlocks, open_genotypes
@@ -26,7 +27,7 @@ from bayeslmm.option_checks import named_covariates
 from bayeslmm.own_program import OwnProgram, file_of, load_program
 from bayeslmm.pedigree import pedigree_kinship
 from bayeslmm.priors import EffectPrior, JointPrior, VariancePrior, describe
-from bayeslmm.sampling import CONVENTION
+from bayeslmm.sampling import CONVENTION, takes_prior
 from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
 from bayeslmm.summary import cohort_lines
 from bayeslmm.tables import read_table
@@ -91,9 +92,18 @@ def own_program(options: argparse.Namespace) -> OwnProgram | None:
     """
     if not options.model:
         return None
-    own = load_program(options.model)
-    print(f"NUTS samples {own}, {own.kind}; its own prior")
+    own, given = load_program(options.model), given_priors(options)
+    passed = bool(given) and takes_prior(own.program)
+    if given and not passed and "exact" not in options.methods:
+        raise InputError(f"{given[0]} is a prior that {own} does not take: write that of {own.name} in its file")
+    print(f"NUTS samples {own}, {own.kind}; {'the prior of the options' if passed else 'its own prior'}")
     return own
+
+
+def given_priors(options: argparse.Namespace) -> list[str]:
+    """Return the options about priors of our programs that are not left as they are."""
+    names = [name for name in ("prior_h2", "prior_eta") if getattr(options, name, [1.0, 1.0]) != [1.0, 1.0]]
+    return [f"--{name.replace('_', '-')}" for name in names]
 
 
 def read_inputs(options: argparse.Namespace, clock: Clock) -> Inputs:
@@ -149,7 +159,7 @@ def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
     return {
         "se_kind": options.se,
         "moments_se": options.mom_se,
-        "prior": prior,
+        "prior": prior if given_priors(options) else None,
         "chains": options.chains,
         "draws": options.draws,
         "warmup": options.warmup,
@@ -198,7 +208,7 @@ def write_record(
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         "options": {name: _plain(value) for name, value in vars(options).items() if name not in ("run", "program")},
         "prior": {name: describe(value) for name, value in prior._asdict().items()}
-        | ({"nuts": f"inside {options.model}"} if getattr(options, "model", None) else {}),
+        | ({"nuts": _prior_of_program(options)} if getattr(options, "model", None) else {}),
         "convention": CONVENTION,
         "loglik_convention": _LOGLIK,
         "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
@@ -211,6 +221,10 @@ def write_record(
     with replacing(out / "run.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
     return record
+
+
+def _prior_of_program(options: argparse.Namespace) -> str:
+    return f"these, if {options.model} takes them" if given_priors(options) else f"inside {options.model}"
 
 
 def components(options: argparse.Namespace, spectrum: Spectrum) -> tuple[list[str], ndarray]:

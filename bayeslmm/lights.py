@@ -1,6 +1,7 @@
 """Whether a result can be trusted, in words and a colour: green, amber, red."""
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Literal
 
 import pandas as pd
@@ -37,7 +38,7 @@ class Light:
 
 
 def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
-    """Return a light for R-hat, for both effective sample sizes and for divergences; none if nothing was drawn."""
+    """Return a light for R-hat, both effective sample sizes, divergences and E-BFMI; none if nothing was drawn."""
     if d is None:
         return []
     enough = MIN_ESS_PER_CHAIN * chains
@@ -72,6 +73,11 @@ def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
             near=False,
         ),
     ]
+    if not isnan(d.e_bfmi):
+        of_energy = "how fast the chains move between the middle and the tails: 1 if at once; at least 0.3"
+        lights.append(_of_draws(d, "E-BFMI", f"E-BFMI {d.e_bfmi:.2f}", of_energy, near=False))
+    if d.drawn_again:
+        lights.append(Light("green", "drawn again", d.drawn_again))
     shown = {light.advice for light in lights}
     others = [failure for failure in d.failures if failure not in shown]
     return lights + [Light("red", "draws", "what else is checked of them", failure) for failure in others]

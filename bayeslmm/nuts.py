@@ -1,14 +1,16 @@
 """NUTS for a NumPyro program on the real line, compiled once for all data of one shape.
 
-The chains move in coordinates of the Laplace approximation at their start, z = centre + spread w. Centre, spread and
-the arrays of the data are arguments of the compiled functions, so that these serve the next data set as well.
+The chains move in coordinates of a Laplace approximation, z = centre + spread w, and start apart in them. Centre,
+spread and the arrays of the data are arguments of the compiled functions, so that these serve the next data set as
+well.
 """
 
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +19,7 @@ import numpy as np
 from numpyro.infer.hmc import hmc
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from bayeslmm.checks import InputError
 from bayeslmm.precision import in_float64
 from bayeslmm.progress import progress_bar
 
@@ -25,6 +28,8 @@ _DENSE = "_dense"  # where the chains have all small sites, as w
 _COMPILED = itertools.count(1)
 _COMPILED_KEPT = 16
 _STEPS = 50  # of a chain between two looks at the clock
+_SCATTER = 3.0  # in standard deviations of the Laplace approximation, where nothing better is known to start from
+_HALVINGS = 30
 
 Sites = dict[str, jax.Array]
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
@@ -81,14 +86,25 @@ def unconstrain(own: Model) -> Callable[[Any, Sites], Sites]:
 
 
 def nuts(
-    own: Model, arrays: Any, at: Sites, key: jax.Array, *, chains: int, draws: int, warmup: int, target_accept: float
+    own: Model,
+    arrays: Any,
+    at: Sites,
+    starts: Sites | None,
+    key: jax.Array,
+    *,
+    chains: int,
+    draws: int,
+    warmup: int,
+    target_accept: float,
 ) -> tuple[dict[str, Any], Trace]:
     """Draw from the posterior of a program.
 
     Args:
         own: the program.
         arrays: its data.
-        at: the values of its sites, on the real line, around which the chains start.
+        at: values of its sites, on the real line: where the Laplace approximation is made.
+        starts: the same for each chain (a leading axis), from which the chains start; by default they are scattered
+            about the Laplace approximation, three times as far as it reaches, all with the same large sites.
         key: of all random numbers.
         chains: how many.
         draws: kept draws of each.
@@ -97,6 +113,9 @@ def nuts(
 
     Returns:
         The draws of all sites, by chain and draw; and how the sampler fared.
+
+    Raises:
+        InputError: if the density is not finite where the Laplace approximation is made.
     """
     key_scatter, key_run = jax.random.split(key)
     large = {name: value for name, value in at.items() if value.size > _MOST_DENSE}
@@ -107,11 +126,19 @@ def nuts(
     centre = jnp.concatenate([at[name].ravel() for name, _ in layout]) if layout else jnp.zeros(0)
     as_it_is = Place(jnp.zeros(centre.size), jnp.eye(centre.size))
     spread = _laplace_spread(lambda points: sampler.gradients(points, large, as_it_is, arrays), centre)
+    home = dict(large)
     position = {name: jnp.repeat(value[None], chains, axis=0) for name, value in large.items()}
+    if starts is not None:
+        position = {name: starts[name] for name in large}
     if layout:
-        position[_DENSE] = jax.random.normal(key_scatter, (chains, centre.size))
+        home[_DENSE] = jnp.zeros(centre.size)
+        if starts is None:
+            position[_DENSE] = _SCATTER * jax.random.normal(key_scatter, (chains, centre.size))
+        else:
+            flat = jnp.concatenate([starts[name].reshape(chains, -1) for name, _ in layout], axis=1)
+            position[_DENSE] = jnp.linalg.solve(spread, (flat - centre).T).T
     place = Place(centre, spread)
-    trace = _run(sampler, position, jax.random.split(key_run, chains), (arrays, place), draws, warmup)
+    trace = _run(sampler, home, position, jax.random.split(key_run, chains), (arrays, place), draws, warmup)
     return jax.device_get(sampler.constrain(trace.position, arrays, place)), trace
 
 
@@ -180,20 +207,29 @@ def _forget_now_and_then() -> None:
 
 
 def _run(
-    sampler: Sampler, position: Sites, keys: jax.Array, arguments: tuple[Any, Place], draws: int, warmup: int
+    sampler: Sampler,
+    home: Sites,
+    position: Sites,
+    keys: jax.Array,
+    arguments: tuple[Any, Place],
+    draws: int,
+    warmup: int,
 ) -> Trace:
     """Let the chains warm up and draw, each in a thread: side by side in one array they would wait for each other."""
     states = [
-        sampler.initialise({name: values[c] for name, values in position.items()}, key, *arguments)
+        _initial_state(sampler, home, {name: values[c] for name, values in position.items()}, key, arguments)
         for c, key in enumerate(keys)
     ]
     sampler.advance(states[0], *arguments)  # for what it compiles: threads would do so at the same time
     skipped, first = divmod(warmup, _STEPS)  # blocks without a draw; steps of warm-up in the one after them
+    stopped = threading.Event()  # by Ctrl-C, or by a chain that failed: the others would go on to their end
 
     @in_float64  # which is a matter of each thread
     def chain(state: Any) -> Trace:
         blocks: list[Trace] = []
         for number in range(-(-(warmup + draws) // _STEPS)):
+            if stopped.is_set():
+                raise CancelledError
             state, block = sampler.advance(state, *arguments)
             if number >= skipped:
                 blocks.append(jax.device_get(block))
@@ -204,7 +240,30 @@ def _run(
         progress_bar("NUTS", total=len(states) * (warmup + draws), unit="step") as bar,
         ThreadPoolExecutor(_threads()) as pool,
     ):
-        return jax.tree.map(lambda *chains: np.stack(chains), *pool.map(chain, states))
+        try:
+            chains = [pool.submit(chain, state) for state in states]
+            for one in wait(chains, return_when=FIRST_EXCEPTION).done:
+                one.result()
+        except BaseException:
+            stopped.set()
+            raise
+    return jax.tree.map(lambda *traces: np.stack(traces), *(one.result() for one in chains))
+
+
+def _initial_state(sampler: Sampler, home: Sites, position: Sites, key: jax.Array, arguments: tuple[Any, Place]) -> Any:
+    """Return the state of a chain that starts here, or half as far from home while the density here is not finite.
+
+    A scatter knows no bounds: far out in the tails a variance may be 0 or infinite.
+
+    Raises:
+        InputError: if that does not help.
+    """
+    for _ in range(_HALVINGS):
+        state = sampler.initialise(position, key, *arguments)
+        if all(jnp.isfinite(part).all() for part in jax.tree.leaves((state.potential_energy, state.z_grad))):
+            return state
+        position = {name: (home[name] + value) / 2 for name, value in position.items()}
+    raise InputError("the density of the model is not finite about its starting values: choose others")
 
 
 def _threads() -> int:
@@ -222,6 +281,11 @@ def _laplace_spread(gradients: Callable[[jax.Array], jax.Array], at: jax.Array) 
     """
     steps = 1e-4 * np.eye(at.size)
     slopes = gradients(jnp.concatenate([at + steps, at - steps]))
+    if not np.isfinite(slopes).all():
+        raise InputError(
+            "the density of the model is not finite, or not smooth, at its starting values: choose values inside the "
+            "support of each prior"
+        )
     hessian = np.asarray(slopes[: at.size] - slopes[at.size :]) / 2e-4
     curvature, directions = np.linalg.eigh((hessian + hessian.T) / 2)
     return jnp.asarray(directions / np.sqrt(np.maximum(np.abs(curvature), 0.1)))

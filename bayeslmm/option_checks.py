@@ -38,13 +38,9 @@ def check_options(options: argparse.Namespace) -> Path:
 
 
 def _check_model(options: argparse.Namespace) -> None:
-    """Refuse options beside ``--model`` that nobody would look at."""
+    """Refuse ``--model`` where nobody would look at it."""
     if "nuts" not in options.methods:
         raise InputError(f"--model {options.model} is what --methods nuts samples, which was not given")
-    unread = [name for name in ("prior_h2", "prior_eta") if getattr(options, name, [1.0, 1.0]) != [1.0, 1.0]]
-    if unread and "exact" not in options.methods:
-        name = unread[0].replace("_", "-")
-        raise InputError(f"--{name} is a prior of our programs: write that of {options.model} in its file")
 
 
 def one_trait_prior(options: argparse.Namespace) -> VariancePrior:

@@ -11,13 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from numpyro import handlers
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import unconstrain_fn
 
 from bayeslmm.checks import InputError, check_readable
 from bayeslmm.precision import in_float64
-from bayeslmm.sampling import Program
+from bayeslmm.sampling import Program, default_prior
 from bayeslmm.spectrum import JointData, RotatedData
 
 _NO_START = "Cannot find valid initial parameters"  # what NumPyro says
@@ -116,32 +117,39 @@ def try_program(own: OwnProgram, data: RotatedData | JointData) -> None:
         raise InputError(f"{own}: the site {slashed[0]!r} has a / in its name, which ArviZ has another use for")
     if isinstance(own.program, Program):
         with mistakes_told(own.path):
-            starts = own.program.start(data)
-        if lacking := [name for name in sampled if name not in starts]:
-            raise InputError(f"{own}: start(data) must return a value of each sampled site, but lacks {lacking[0]!r}")
-        _check_starts(own, own.program, {name: jnp.asarray(starts[name]) for name in sampled}, sampled, data)
+            start = own.program.start(data)
+            apart = getattr(own.program, "starts", None)
+            starts = apart(data, default_prior(own.program.model), 2, 0) if apart else []
+        _check_starts(own, own.program, start, sampled, data, by="start(data)")
+        for one in starts:
+            _check_starts(own, own.program, one, sampled, data, by="starts(data, prior, chains, seed)")
         _check_dims(own, own.program.DIMS, trace, {"trait": data.Y.shape[1]})
 
 
 def _check_starts(
     own: OwnProgram,
     program: Program,
-    starts: Mapping[str, jax.Array],
+    starts: Mapping[str, ArrayLike],
     sampled: Mapping[str, Any],
     data: RotatedData | JointData,
+    *,
+    by: str,
 ) -> None:
-    """Refuse starting values of another shape than their site, or outside its support."""
-    for name, value in starts.items():
-        if value.shape != (shape := jnp.shape(sampled[name]["value"])):
-            raise InputError(f"{own}: start(data) gives {name!r} the shape {value.shape}, but the site has {shape}")
+    """Refuse starting values that lack a site, have another shape than it, or lie outside its support."""
+    if lacking := [name for name in sampled if name not in starts]:
+        raise InputError(f"{own}: {by} must return a value of each sampled site, but lacks {lacking[0]!r}")
+    for name, site in sampled.items():
+        if (found := jnp.shape(starts[name])) != (shape := jnp.shape(site["value"])):
+            raise InputError(f"{own}: {by} gives {name!r} the shape {found}, but the site has {shape}")
     prepare = getattr(program, "prepare", lambda data: data)
     try:
-        places = unconstrain_fn(program.model, (prepare(data),), {}, dict(starts))
+        values = {name: jnp.asarray(starts[name]) for name in sampled}
+        places = unconstrain_fn(program.model, (prepare(data),), {}, values)
     except ValueError as error:
-        raise InputError(f"{own} fails at the values of start(data): {error}") from error
+        raise InputError(f"{own} fails at the values of {by}: {error}") from error
     for name, place in places.items():
         if not jnp.isfinite(place).all():
-            raise InputError(f"{own}: start(data) gives {name!r} the value {starts[name]}, outside its support")
+            raise InputError(f"{own}: {by} gives {name!r} the value {starts[name]}, outside its support")
 
 
 def _check_dims(

@@ -8,11 +8,12 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import ArrayLike, Float
 from numpy import ndarray
-from numpyro.distributions.transforms import AffineTransform
+from numpyro.distributions.transforms import AffineTransform, biject_to
 from scipy.special import betaln, expit, log_expit, logit
 
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
+from bayeslmm.precision import in_float64
 
 
 class Flat(dist.Distribution):
@@ -163,6 +164,10 @@ class OnLine(NamedTuple):
             return self.low + np.exp(t)
         return self.low + (self.high - self.low) * expit(t)
 
+    def inside(self, t: ndarray) -> ndarray:
+        """Return the number at t, or one that does not round to an end of the support where that at t would."""
+        return self.to_value(np.clip(t, -30.0 if self.low else -700.0, 30.0 if np.isfinite(self.high) else 700.0))
+
     def from_value(self, value: ndarray) -> ndarray:
         """Return t; numbers outside the support, or on its ends, are taken for ones just inside."""
         if np.isinf(self.high):
@@ -188,28 +193,8 @@ class OnLine(NamedTuple):
             case dist.LogNormal():
                 z = (t - float(prior.loc)) / float(prior.scale)
                 return -np.square(z) / 2 - np.log(float(prior.scale)) - np.log(2 * np.pi) / 2
-        inner = np.clip(
-            t, -36.0 if self.low or np.isfinite(self.high) else -700.0, 36.0 if np.isfinite(self.high) else 700.0
-        )
         with jax.enable_x64(True):
-            return np.asarray(_log_prob(prior, jnp.asarray(self.to_value(inner)))) + self.log_slope(t)
-
-
-def inside(
-    prior: "VariancePrior | JointPrior", share: Float[ndarray, " t"], total: Float[ndarray, " t"]
-) -> tuple[Float[ndarray, " t"], Float[ndarray, " t"]]:
-    """Return values of h2 and sigma2_p, on the scale of their priors, moved a hundredth inside those supports."""
-    of_share = OnLine.of(prior.h2, "h2", within=(0.0, 1.0))
-    of_total = OnLine.of(prior.sigma2_p, "sigma2_p", within=(0.0, np.inf))
-    hundredth = float(logit(0.99))
-    t_share = np.clip(of_share.from_value(share), -hundredth, hundredth)
-    t_total = of_total.from_value(total)
-    bounded = np.isfinite(of_total.high)
-    return of_share.to_value(t_share), of_total.to_value(
-        np.clip(t_total, -hundredth, hundredth)
-        if bounded
-        else np.maximum(t_total, np.log(0.01 * of_total.low + 1e-300))
-    )
+            return np.asarray(_log_prob(prior, jnp.asarray(self.inside(t)))) + self.log_slope(t)
 
 
 _log_prob = jax.jit(lambda prior, value: prior.log_prob(value))
@@ -218,6 +203,18 @@ _log_prob = jax.jit(lambda prior, value: prior.log_prob(value))
 def in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:
     """Return the prior of a quantity whose prior is given in some unit."""
     return dist.TransformedDistribution(prior, AffineTransform(0.0, jnp.asarray(unit)))
+
+
+@in_float64
+def draws_of(prior: dist.Distribution, rng: np.random.Generator) -> Float[ndarray, " m"]:
+    """Draw 1,000 values from a prior, and return those that rounding has not put on a bound of its support."""
+    values = prior.sample(jax.random.key(int(rng.integers(2**31))), (1000,))
+    return np.asarray(values[jnp.isfinite(biject_to(prior.support).inv(values))])
+
+
+def spread_over(prior: dist.Distribution, m: int, rng: np.random.Generator) -> Float[ndarray, " m"]:
+    """Return m values in random order, one from each of m parts of equal probability of a prior."""
+    return np.quantile(draws_of(prior, rng), (rng.permutation(m) + rng.uniform(size=m)) / m)
 
 
 def density_on(prior: dist.Distribution, points: Float[ndarray, " m"]) -> Float[ndarray, " m"]:

@@ -188,6 +188,7 @@ def _diagnostics(d: Diagnostics | None) -> list[str]:
     sizes = f"bulk ESS {d.ess_bulk:,.0f}, tail ESS {d.ess_tail:,.0f}"
     return [
         f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergences",
+        *([d.drawn_again] if d.drawn_again else []),
         *(f"DIAGNOSTICS FAILED: {failure}" for failure in d.failures),
     ]
 

@@ -28,6 +28,7 @@ from bayeslmm.models import multivariate
 from bayeslmm.models.multivariate import Prepared, prepare
 from bayeslmm.precision import in_float64
 from bayeslmm.priors import BivariatePrior as Prior
+from bayeslmm.priors import spread_over
 from bayeslmm.spectrum import JointData
 
 DIMS = {name: dims for name, dims in multivariate.DIMS.items() if not name.startswith("rho")}
@@ -54,9 +55,9 @@ def model(data: JointData | Prepared, prior: Prior = Prior(), *, observe: bool =
 
 
 @in_float64
-def start(data: JointData, fit: JointEstimate | None = None, prior: Prior = Prior()) -> dict[str, ArrayLike]:
+def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayLike]:
     """Return values of all sites near the REML estimate (``fit``, if it is there already), for priors on (-1, 1)."""
-    values = multivariate.start_traits(data, fit or joint_reml(data), prior)
+    values = multivariate.start_traits(data, fit or joint_reml(data))
     score = _score(Prior().rho_u)
     scores = {f"_{name}_base": np.asarray(score(values.pop(name)[0, 1])) for name in ("rho_u", "rho_e")}
     return {**scores, **values}
@@ -92,6 +93,18 @@ def _score(prior: dist.Distribution) -> ComposeTransform:
     width = support.upper_bound - support.lower_bound
     to_unit = AffineTransform(-support.lower_bound / width, 1 / width, domain=support)
     return ComposeTransform([to_unit, _Probit()])
+
+
+@in_float64
+def starts(data: JointData, prior: Prior | None, chains: int, seed: int) -> list[dict[str, ArrayLike]]:
+    """Return values of all sites for each chain: correlations spread over their priors, the rest as for more traits."""
+    prior, rng = prior or Prior(), np.random.default_rng([seed, 2])
+    scores = {
+        f"_{name}_base": np.asarray(_score(law)(spread_over(law, chains, rng)))
+        for name, law in (("rho_u", prior.rho_u), ("rho_e", prior.rho_e))
+    }
+    of_traits = multivariate.starts_of_traits(data, prior, chains, seed)
+    return [{name: score[c] for name, score in scores.items()} | values for c, values in enumerate(of_traits)]
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from numpyro.infer.reparam import ExplicitReparam
 from bayeslmm import likelihood, parameters
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml, joint_whitened
 from bayeslmm.precision import in_float64
-from bayeslmm.priors import BivariatePrior, in_units, inside
+from bayeslmm.priors import BivariatePrior, draws_of, in_units, spread_over
 from bayeslmm.priors import MultivariatePrior as Prior
 from bayeslmm.spectrum import JointData
 
@@ -107,9 +107,9 @@ def model(data: JointData | Prepared, prior: Prior = Prior(), *, observe: bool =
     numpyro.deterministic("rho_p", sample_traits(ready, prior, rho_u, rho_e, observe=observe))
 
 
-def start(data: JointData, fit: JointEstimate | None = None, prior: Prior = Prior()) -> dict[str, ArrayLike]:
-    """Return values of all sites near REML (``fit``, if it is there already), inside the supports of the priors."""
-    values = start_traits(data, fit or joint_reml(data), prior)
+def start(data: JointData, fit: JointEstimate | None = None) -> dict[str, ArrayLike]:
+    """Return values of all sites near the REML estimate (``fit``, if it is there already)."""
+    values = start_traits(data, fit or joint_reml(data))
     roots = {f"_L_{name[-1]}": np.linalg.cholesky(values.pop(name)) for name in ("rho_u", "rho_e")}
     return {**roots, **values}
 
@@ -150,12 +150,12 @@ def sample_traits(
 
 
 @in_float64
-def start_traits(data: JointData, fit: JointEstimate, prior: Prior | BivariatePrior) -> dict[str, np.ndarray]:
+def start_traits(data: JointData, fit: JointEstimate) -> dict[str, np.ndarray]:
     """Return values of the sites of `sample_traits`, and correlations, near REML and inside all bounds."""
     ready = prepare(data)
     v = np.square(ready.sd)
     u, e = np.diag(fit.Gamma_u) * ready.k / v, np.diag(fit.Gamma_e) / v
-    share, total = inside(prior, u / (u + e), u + e)
+    share, total = np.clip(u / (u + e), 0.01, 0.99), u + e
     b = np.concatenate([np.asarray(upper) @ beta for upper, beta in zip(ready.R, fit.beta, strict=True)])
     to_base = _least_squares(ready, v * share * total / ready.k, v * (1 - share) * total).inv
     values = {"_share": share, "_total": total, "_b_base": np.asarray(to_base(b))}
@@ -205,6 +205,39 @@ def _guess(white: JointData) -> tuple[np.ndarray, np.ndarray]:
         missing = np.concatenate([np.repeat([False, True], [c, m]) for c, m in zip(X, E, strict=True)])
         precision = np.asarray(fit.root @ fit.root.T)[np.ix_(missing, missing)]
         return np.asarray(fit.coefficients)[missing], np.linalg.cholesky(precision)
+
+
+def starts(data: JointData, prior: Prior | None, chains: int, seed: int) -> list[dict[str, ArrayLike]]:
+    """Return values of all sites for each chain: correlations from their prior, the others as `starts_of_traits`."""
+    prior, t = prior or Prior(), data.Y.shape[1]
+    roots = {f"_L_{name}": dist.LKJCholesky(t, eta) for name, eta in (("u", prior.eta_u), ("e", prior.eta_e))}
+    keys = jax.random.split(jax.random.key(seed), chains)
+    return [
+        {name: law.sample(jax.random.fold_in(key, k)) for k, (name, law) in enumerate(roots.items())} | values
+        for key, values in zip(keys, starts_of_traits(data, prior, chains, seed), strict=True)
+    ]
+
+
+def starts_of_traits(
+    data: JointData, prior: Prior | BivariatePrior, chains: int, seed: int
+) -> list[dict[str, ArrayLike]]:
+    """Return values of the sites of `sample_traits` for each chain, apart from each other.
+
+    Each h2 is spread over its prior. The logarithm of a total has a standard deviation of a half about that of the
+    variance given the covariates, or as near as the prior has values. What a standard normal scales is drawn from it.
+    """
+    rng, t = np.random.default_rng(seed), data.Y.shape[1]
+    share = np.column_stack([spread_over(prior.h2, chains, rng) for _ in range(t)])
+    total = np.asarray(draws_of(prior.sigma2_p, rng))
+    near = -np.square(np.log(total) / 0.5) / 2
+    # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
+    total = total[np.argmax(near + rng.gumbel(size=(chains, t, len(total))), axis=-1)]
+    C, m = sum(X.shape[1] for X in data.X), sum(E.shape[1] for E in data.E)
+    return [
+        {"_share": share[c], "_total": total[c], "_b_base": rng.standard_normal(C)}
+        | ({"_missing": rng.standard_normal(m)} if m else {})
+        for c in range(chains)
+    ]
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
-from bayeslmm import likelihood, parameters
+from bayeslmm import exact, likelihood, parameters
 from bayeslmm.estimators.reml import reml
 from bayeslmm.estimators.variance_ratio import whitened
 from bayeslmm.priors import VariancePrior as Prior
-from bayeslmm.priors import in_units, inside
+from bayeslmm.priors import in_units
 from bayeslmm.spectrum import RotatedData
 
 DIMS = {
@@ -93,11 +93,11 @@ def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool
     numpyro.sample("y", y, obs=Y[:, 0] if observe else None)
 
 
-def start(data: RotatedData, prior: Prior = Prior()) -> dict[str, ArrayLike]:
-    """Return values of all sites near the REML estimate, inside the supports of the priors."""
+def start(data: RotatedData) -> dict[str, ArrayLike]:
+    """Return values of all sites near the REML estimate, a hundredth inside the bounds of the share."""
     fit, ready = reml(data), prepare(data)
     u, e = fit.sigma2_u * ready.k / ready.v, fit.sigma2_e / ready.v
-    share, total = inside(prior, u / (u + e), u + e)
+    share, total = np.clip(u / (u + e), 0.01, 0.99), u + e
     to_base = _least_squares(ready, ready.v * share * total / ready.k, ready.v * (1 - share) * total).inv
     return {"_share": share, "_total": total, "b_base": to_base((ready.R @ fit.beta)[:, None])}
 
@@ -109,6 +109,17 @@ def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) ->
     funnel where h2 nears 1.
     """
     return AffineTransform(jnp.asarray(ready.least_squares), jnp.sqrt(sigma2_u * ready.along + sigma2_e))
+
+
+def starts(data: RotatedData, prior: Prior | None, chains: int, seed: int) -> list[dict[str, ArrayLike]]:
+    """Return values of all sites for each chain: draws of the quadrature, and b about least squares.
+
+    Chains that start in all parts of the posterior find its modes, or disagree.
+    """
+    rng = np.random.default_rng(seed)
+    share, total = exact.posterior(data, prior).draws(chains, rng)
+    b = rng.standard_normal((chains, data.X.shape[1], 1))
+    return [{"_share": share[[c]], "_total": total[[c]], "b_base": b[c]} for c in range(chains)]
 
 
 if __name__ == "__main__":

@@ -186,3 +186,20 @@ def gryphon_pair(shared) -> JointData:
 def gryphon_correlations(gryphon_pair) -> Correlations:
     """All methods on the pair, NUTS with 4 x 1,000 draws."""
     return bl.correlations(gryphon_pair, traits=["BWT", "TARSUS"], covariates=[["intercept"]] * 2, seed=1)
+
+
+def two_modes(groups: tuple[int, int, int], leading: float, *, seed: int = 1) -> RotatedData:
+    """Return a trait whose posterior of h2 has two modes.
+
+    The variance of three groups of eigenvalues (0, 1, and a few leading ones) is 1, 3 and 1: the middle one says that h2
+    is high, and the last that it is low.
+    """
+    rng = np.random.default_rng(seed)
+    s = np.repeat([0.0, 1.0, leading], groups)
+    z = [rng.standard_normal(k) for k in groups]
+    y = np.concatenate(
+        [part * np.sqrt(v * len(part) / (part @ part)) for part, v in zip(z, (1.0, 3.0, 1.0), strict=True)]
+    )
+    X = np.zeros((len(s), 1))
+    X[0] = 1.0
+    return RotatedData(s / s.mean(), y[:, None], X, 1.0)

@@ -272,3 +272,15 @@ def test_words_on_what_is_identified_are_graded(mean, sd, prior, words):
     assert words in told
     assert ("identified" in told.lower()) == (words != "")
     assert ("WEAKLY" in told) == ("WEAKLY" in words)
+
+
+def test_a_prior_that_the_program_does_not_take_is_refused(gryphon_pair):
+    with pytest.raises(bl.InputError, match="the program that NUTS samples takes none"):
+        bl.correlations(
+            gryphon_pair,
+            traits=["a", "b"],
+            covariates=[["intercept"]] * 2,
+            seed=1,
+            program=lambda data: None,
+            prior=BivariatePrior(),
+        )

@@ -327,3 +327,22 @@ def test_the_unit_of_the_trait_does_not_matter(small_data, unit):
     assert_allclose(other.beta_interval(0), np.array(one.beta_interval(0)) * unit, rtol=1e-7)
     k = len(small_data.s) - small_data.X.shape[1]
     assert_allclose(other.log_evidence, one.log_evidence - k * np.log(unit), rtol=1e-10)
+
+
+def test_draws_have_the_joint_posterior(small_data, rng):
+    """Means of both and of their products, which depend on how they go together: 4 errors of independent draws."""
+    posterior = exact.posterior(small_data)
+    h2, sigma2_p = posterior.draws(40_000, rng)
+    found = {"h2": h2, "sigma2_p": sigma2_p, "sigma2_u": h2 * sigma2_p, "sigma2_e": (1 - h2) * sigma2_p}
+    for name, draws in found.items():
+        known = getattr(posterior, name)
+        assert abs(draws.mean() - known.mean) < 4 * known.sd / np.sqrt(len(draws)), name
+        assert_allclose(draws.std(), known.sd, rtol=0.03)
+
+
+def test_few_draws_come_from_all_parts_of_the_posterior(small_data, rng):
+    posterior = exact.posterior(small_data)
+    h2, _ = posterior.draws(4, rng)
+    ends = [0.0, *(posterior.h2.quantile(p) for p in (0.25, 0.5, 0.75)), 1.0]
+    cell = 0.01  # of the grid
+    assert all(low - cell < draw < high + cell for low, draw, high in zip(ends, np.sort(h2), ends[1:], strict=False))

@@ -262,7 +262,7 @@ def test_wrong_programs_are_one_line(toy, write, capsys, monkeypatch, reference)
     ("options", "message"),
     [
         (["--methods", "reml"], "own.py:own is what --methods nuts samples, which was not given"),
-        (["--methods", "nuts", "--prior-h2", "2", "2"], "--prior-h2 is a prior of our programs: write that of"),
+        (["--methods", "nuts", "--prior-h2", "2", "2"], "--prior-h2 is a prior that"),
     ],
 )
 def test_options_that_nobody_would_look_at_are_refused(toy, write, capsys, options, message):

@@ -1,6 +1,10 @@
+import signal
 import subprocess
 import sys
+import threading
+import types
 import warnings
+from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +17,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 import bayeslmm as bl
 from bayeslmm import likelihood
 from bayeslmm.checks import InputError
-from bayeslmm.models import univariate
+from bayeslmm.models import bivariate, multivariate, univariate
 from bayeslmm.nuts import _sampler
+from bayeslmm.precision import in_float64
+from bayeslmm.spectrum import JointData
+from conftest import two_modes
 
 SHORT = {"chains": 2, "draws": 50, "warmup": 50}
 
@@ -163,3 +170,125 @@ def test_results_survive_the_disk(small_data, tmp_path):
         again = xr.open_datatree(tmp_path / "x.nc", engine="h5netcdf")
     assert_array_equal(again["posterior"]["h2"], posterior["posterior"]["h2"])
     assert again.attrs["dropped"] == "[]"
+
+
+def two_hills(data):
+    """Two normals, 12 standard deviations apart."""
+    hills = dist.MixtureSameFamily(dist.Categorical(jnp.ones(2) / 2), dist.Normal(jnp.array([-1.5, 1.5]), 0.25))
+    numpyro.sample("x", hills)
+    numpyro.sample("y", dist.Normal(0.0, 1.0).expand(data.Y.shape).to_event(2), obs=data.Y)
+
+
+def test_chains_of_one_trait_start_in_both_modes(small_data):
+    """Each mode has about half of the probability, so that of 4 starts 2 are in either, and R-hat fails."""
+    data = two_modes((200, 60, 4), 2e3)
+    assert 0.4 < bl.exact.posterior(data).h2.mean < 0.6
+    posterior = bl.sample(univariate, data, seed=1, draws=300, warmup=300)
+    by_chain = posterior["posterior"]["h2"].to_numpy()[..., 0].mean(axis=1)
+    assert by_chain.min() < 0.2 < 0.8 < by_chain.max()
+    assert bl.diagnose(posterior).r_hat > 1.1
+
+
+def test_chains_of_two_traits_with_two_modes_disagree():
+    first, second = (two_modes((200, 60, 4), 2e3, seed=seed) for seed in (1, 2))
+    n = len(first.s)
+    data = JointData(first.s, np.column_stack([first.Y, second.Y]), (first.X, first.X), (np.zeros((n, 0)),) * 2)
+    assert bl.diagnose(bl.sample(bivariate, data, seed=1, draws=300, warmup=300)).r_hat > 1.1
+
+
+def test_chains_of_a_bare_program_start_apart_and_disagree(small_data):
+    posterior = bl.sample(two_hills, small_data, seed=1, draws=300, warmup=300)
+    assert bl.diagnose(posterior).r_hat > 1.1
+    means = posterior["posterior"]["x"].to_numpy().mean(axis=1)
+    assert_allclose(np.abs(means), 1.5, atol=0.1)
+    assert len(set(np.sign(means))) == 2
+
+
+def test_chains_of_a_program_with_one_start_are_scattered_three_sds_wide(small_data, monkeypatch):
+    """In coordinates in which the Laplace approximation is a standard normal."""
+    seen = []
+
+    def run(sampler, home, position, *others):
+        seen.append(np.asarray(position["_dense"]))
+        raise KeyError
+
+    program = types.SimpleNamespace(DIMS={}, model=univariate.model, start=univariate.start)
+    monkeypatch.setattr("bayeslmm.nuts._run", run)
+    with pytest.raises(KeyError):
+        bl.sample(program, small_data, seed=1, chains=400)
+    assert seen[0].shape == (400, 5)
+    assert_allclose(seen[0].std(), 3, atol=4 * 3 / np.sqrt(2 * 2000))
+
+
+def test_a_start_without_a_density_is_moved_towards_the_one_that_has_it(small_data):
+    """A wall at 1 and a start at 0: the scatter about a flat density is 9 wide."""
+
+    def model(data):
+        x = numpyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+        numpyro.factor("wall", jnp.where(jnp.abs(x) < 1, 0.0, -jnp.inf))
+        numpyro.sample("y", dist.Normal(0.0, 1.0).expand(data.Y.shape).to_event(2), obs=data.Y)
+
+    program = types.SimpleNamespace(DIMS={}, model=model, start=lambda data: {"x": 0.0})
+    assert (np.abs(bl.sample(program, small_data, seed=1, **SHORT)["posterior"]["x"]) < 1).all()
+    program.start = lambda data: {"x": 2.0}
+    with pytest.raises(InputError, match="the density of the model is not finite"):
+        bl.sample(program, small_data, seed=1, **SHORT)
+
+
+@in_float64
+@pytest.mark.parametrize("program", [bivariate, multivariate])
+def test_starts_of_several_traits_are_apart_and_inside_every_prior(rng, program):
+    n = 60
+    s, X = np.linspace(0.1, 1.9, n), np.ones((n, 1))
+    data = JointData(s, rng.standard_normal((n, 2)), (X, X), (np.eye(n)[:, :3], np.zeros((n, 0))))
+    prior = program.Prior(h2=dist.Uniform(0.0, 0.3), sigma2_p=dist.Uniform(0.0, 0.1))
+    starts = program.starts(data, prior, 4, 1)
+    assert {key: np.shape(value) for key, value in starts[0].items()} == {
+        key: np.shape(value) for key, value in program.start(data).items()
+    }
+    h2 = np.array([one["h2"] for one in starts])
+    assert (np.sort(h2, axis=0) < np.array([[0.3 / 4], [0.6 / 4], [0.9 / 4], [0.3]]) + 0.02).all()  # 1,000 draws
+    assert h2.max() > 0.2
+    # The REML estimate is not in this prior, and the starts are.
+    posterior = bl.sample(program, data, prior=prior, seed=1, **SHORT)["posterior"]
+    assert float(posterior["h2"].max()) < 0.3
+    assert float((posterior["sigma2_p"] / np.var(data.Y, axis=0)).max()) < 0.12
+
+
+def test_a_prior_that_the_model_does_not_take_is_refused(small_data):
+    with pytest.raises(InputError, match=r"two_hills\(data\) takes none: leave it out"):
+        bl.sample(two_hills, small_data, seed=1, prior=univariate.Prior(), **SHORT)
+    with pytest.raises(InputError, match="the prior of model is a VariancePrior, but a BivariatePrior was given"):
+        bl.sample(univariate, small_data, seed=1, prior=bivariate.Prior(), **SHORT)
+
+
+def test_draws_do_not_depend_on_the_number_of_threads(small_data, monkeypatch):
+    drawn = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        drawn.append(bl.sample(univariate, small_data, seed=7, **SHORT | {"chains": 3})["posterior"]["h2"])
+    assert_array_equal(*drawn)
+
+
+@pytest.mark.parametrize("end", ["interrupt", "error"])
+def test_an_interrupt_or_an_error_ends_all_chains(small_data, monkeypatch, end):
+    """At the next 50 steps, not after all of them."""
+    steps = []
+
+    class Bar:
+        def update(self, by):
+            steps.append(by)
+            if len(steps) == 5 and end == "interrupt":
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            if len(steps) == 5 and end == "error":
+                raise OSError("broken")
+
+    @contextmanager
+    def bar(*args, **kwargs):
+        yield Bar()
+
+    monkeypatch.setattr("bayeslmm.nuts.progress_bar", bar)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with pytest.raises(KeyboardInterrupt if end == "interrupt" else OSError):
+        bl.sample(univariate, small_data, seed=1, chains=4, draws=100_000, warmup=50)
+    assert len(steps) < 2000  # of 8,004
