@@ -92,7 +92,7 @@ def sample(
     """Draw from the posterior of a program with NUTS.
 
     The chains start apart, so that they disagree where one of them is caught in a part of the posterior: from
-    ``program.starts``, which for ours are draws of the quadrature (one trait) or spread over the priors (more). A
+    ``program.starts``, which for ours are draws of the quadrature, or spread over the priors where there is none. A
     program without it has them scattered three standard deviations wide about the Laplace approximation at
     ``program.start``, and a bare function at random. A start at which the density is not finite is moved half the way
     to that place until it is.

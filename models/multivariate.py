@@ -32,12 +32,12 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
-from bayeslmm import likelihood, parameters
+from bayeslmm import exact, likelihood, parameters
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml, joint_whitened
 from bayeslmm.precision import in_float64
-from bayeslmm.priors import BivariatePrior, draws_of, in_units, spread_over
+from bayeslmm.priors import BivariatePrior, VariancePrior, draws_of, in_units, spread_over
 from bayeslmm.priors import MultivariatePrior as Prior
-from bayeslmm.spectrum import JointData
+from bayeslmm.spectrum import JointData, RotatedData
 
 DIMS = {
     "h2": ["trait"],
@@ -223,15 +223,23 @@ def starts_of_traits(
 ) -> list[dict[str, ArrayLike]]:
     """Return values of the sites of `sample_traits` for each chain, apart from each other.
 
-    Each h2 is spread over its prior. The logarithm of a total has a standard deviation of a half about that of the
-    variance given the covariates, or as near as the prior has values. What a standard normal scales is drawn from it.
+    What a standard normal scales is drawn from it. h2 and the total of a trait that nobody lacks are draws of its own
+    quadrature; of the others each h2 is spread over its prior, and the logarithm of a total has a standard deviation of
+    a half about that of the variance given the covariates, or as near as the prior has values.
     """
     rng, t = np.random.default_rng(seed), data.Y.shape[1]
-    share = np.column_stack([spread_over(prior.h2, chains, rng) for _ in range(t)])
-    total = np.asarray(draws_of(prior.sigma2_p, rng))
-    near = -np.square(np.log(total) / 0.5) / 2
-    # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
-    total = total[np.argmax(near + rng.gumbel(size=(chains, t, len(total))), axis=-1)]
+    share, total = np.empty((2, chains, t))
+    for j, (X, E) in enumerate(zip(data.X, data.E, strict=True)):
+        if E.shape[1]:
+            share[:, j] = spread_over(prior.h2, chains, rng)
+            possible = draws_of(prior.sigma2_p, rng)
+            # The largest of log weights with Gumbel noise is a draw in proportion to the weights.
+            noisy = rng.gumbel(size=(chains, len(possible))) - np.square(np.log(possible) / 0.5) / 2
+            total[:, j] = possible[np.argmax(noisy, axis=1)]
+        else:
+            alone = RotatedData(data.s, data.Y[:, [j]], X, data.k_scale)
+            of_one = VariancePrior(h2=prior.h2, sigma2_p=prior.sigma2_p)
+            share[:, j], total[:, j] = exact.posterior(alone, of_one).draws(chains, rng)
     C, m = sum(X.shape[1] for X in data.X), sum(E.shape[1] for E in data.E)
     return [
         {"_share": share[c], "_total": total[c], "_b_base": rng.standard_normal(C)}

@@ -191,8 +191,8 @@ def gryphon_correlations(gryphon_pair) -> Correlations:
 def two_modes(groups: tuple[int, int, int], leading: float, *, seed: int = 1) -> RotatedData:
     """Return a trait whose posterior of h2 has two modes.
 
-    The variance of three groups of eigenvalues (0, 1, and a few leading ones) is 1, 3 and 1: the middle one says that h2
-    is high, and the last that it is low.
+    Of three groups of eigenvalues, 0, 1 and a few leading ones, the variances are 1, 3 and 1: the second says that h2
+    is high, and the third that it is low.
     """
     rng = np.random.default_rng(seed)
     s = np.repeat([0.0, 1.0, leading], groups)

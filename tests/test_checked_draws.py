@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from bayeslmm.checked_draws import checked_draws
+from bayeslmm.models import univariate
 from bayeslmm.summary import _diagnostics
 
 
@@ -25,17 +26,17 @@ def drawn(monkeypatch, rng):
     return sampler
 
 
-def test_draws_without_divergence_are_the_first(drawn):
+def test_draws_without_divergence_are_the_first(drawn, small_data):
     calls = drawn([0])
-    tree, checks = checked_draws(None, None, warmup=500, target_accept=0.9, seed=3)
+    tree, checks = checked_draws(univariate, small_data, warmup=500, target_accept=0.9, seed=3)
     assert calls == [{"warmup": 500, "target_accept": 0.9, "seed": 3}]
     assert (checks.failures, checks.drawn_again) == ((), "")
     assert "drawn_again" not in tree.attrs
 
 
-def test_one_divergence_is_drawn_again_with_shorter_steps_and_told(drawn):
+def test_one_divergence_is_drawn_again_with_shorter_steps_and_told(drawn, small_data):
     calls = drawn([1, 0])
-    tree, checks = checked_draws(None, None, warmup=500, target_accept=0.9, seed=3)
+    tree, checks = checked_draws(univariate, small_data, warmup=500, target_accept=0.9, seed=3)
     assert [call["target_accept"] for call in calls] == pytest.approx([0.9, 0.98])
     assert [call["warmup"] for call in calls] == [500, 1000]
     assert checks.failures == ()
@@ -46,17 +47,17 @@ def test_one_divergence_is_drawn_again_with_shorter_steps_and_told(drawn):
     assert _diagnostics(checks)[1] == words
 
 
-def test_what_remains_after_two_more_runs_fails(drawn):
+def test_what_remains_after_two_more_runs_fails(drawn, small_data):
     calls = drawn([9, 5, 2])
-    _, checks = checked_draws(None, None, warmup=100, target_accept=0.99, seed=3)
+    _, checks = checked_draws(univariate, small_data, warmup=100, target_accept=0.99, seed=3)
     assert [call["target_accept"] for call in calls] == pytest.approx([0.99, 0.998, 0.9996])
     assert checks.failures[0].startswith("2 divergent transitions")
     assert "0.99, then 5 of 4000 transitions diverged at an acceptance rate of 0.998: drawn again" in checks.drawn_again
 
 
-def test_chains_that_disagree_are_not_drawn_again(drawn):
+def test_chains_that_disagree_are_not_drawn_again(drawn, small_data):
     """By luck the next ones might agree, in one of two modes."""
     calls = drawn([0], apart=3.0)
-    _, checks = checked_draws(None, None, warmup=100, target_accept=0.9, seed=3)
+    _, checks = checked_draws(univariate, small_data, warmup=100, target_accept=0.9, seed=3)
     assert len(calls) == 1
     assert checks.failures[0].startswith("R-hat is")
