@@ -19,7 +19,6 @@ from bayeslmm.dosages import chromosomes, dosages, read_bim
 from bayeslmm.epistasis import pair_tests
 from bayeslmm.genotypes import Genotypes, open_genotypes
 from bayeslmm.marker_gains import sets_by_rank
-from bayeslmm.priors import residual_variance
 from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
 from bayeslmm.scan_table import effect_row, marker_rows
 from bayeslmm.spectrum import RotatedData, Spectrum
@@ -95,8 +94,6 @@ def block_tables(
     data = spectrum.rotate(cohort.Y, cohort.X)
     scan = settings.prepare(data)
     plain = fixed_scan(data, 0.0) if settings.ols else None
-    units = np.sqrt(residual_variance(cohort.Y, cohort.X))
-    prior_sd = dict(zip(cohort.traits, settings.prior_effect * units, strict=True))
     factors = {name: _factor(cohort, name) for name in settings.interaction}
     rows = markers.genotypes.rows(cohort.ids)
     read = dosages(markers.genotypes, rows, blocks.values(), maf=settings.maf, geno=settings.geno)
@@ -115,7 +112,8 @@ def block_tables(
             markers.bim,
             block,
             dict(zip(cohort.traits, tests, strict=True)),
-            prior_sd,
+            settings.prior_effect,
+            scan.X.shape[0] - scan.X.shape[1] - 1,
             ols=dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
             interactions=interactions,
             covariate_effects=alpha,
