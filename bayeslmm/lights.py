@@ -120,6 +120,11 @@ def lights_of_agreement(verdicts: list[str], *, agree: bool) -> list[Light]:
     return [Light("amber", "a method is further off than theory allows", meaning, verdict) for verdict in verdicts]
 
 
+def light_of_caution(found: str, advice: str) -> Light:
+    """Return that small p-values of a trait are too small."""
+    return Light("amber", found, "tests take residuals for normal, and the sample for large", advice)
+
+
 def light_of_inflation(lambda_gc: float, tested: int) -> Light:
     """Return whether tests of markers are larger or smaller than chance makes them.
 
@@ -136,6 +141,6 @@ def light_of_inflation(lambda_gc: float, tested: int) -> Light:
         )
         return Light("amber", found, meaning, advice)
     if lambda_gc < 1 / most:
-        advice = "markers that are in K explain themselves twice, which costs power: --loco leaves their chromosome out"
+        advice = "tested markers also contribute to K, which reduces power: --loco leaves their chromosome out"
         return Light("amber", found, meaning, advice)
     return Light("green", found, meaning)

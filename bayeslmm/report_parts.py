@@ -12,6 +12,7 @@ from bayeslmm.correlations import Correlations
 from bayeslmm.heritability import Heritability
 from bayeslmm.joint_cohort import JointCohort
 from bayeslmm.lights import (
+    light_of_caution,
     light_of_inflation,
     light_of_overlap,
     light_of_scale,
@@ -20,7 +21,7 @@ from bayeslmm.lights import (
     lights_of_estimates,
 )
 from bayeslmm.report import Part, Report, Shown
-from bayeslmm.scan_summary import scan_answers
+from bayeslmm.scan_summary import scan_answers, scan_cautions
 from bayeslmm.spectrum import Spectrum
 from bayeslmm.summary import (
     COMPARED,
@@ -248,7 +249,10 @@ def scan_part(
         "independent markers without effects)",
         tables=shown,
         notes=[],
-        lights=[light_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else [],
+        lights=[
+            *([light_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else []),
+            *(light_of_caution(found, advice) for found, advice in scan_cautions(trait, numbers)),
+        ],
         methods=["reml", f"scan {test}", "scan"],
     )
 
