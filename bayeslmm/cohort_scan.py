@@ -25,7 +25,6 @@ from bayeslmm.scan import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, n
 from bayeslmm.scan_table import effect_row, marker_rows
 from bayeslmm.spectrum import RotatedData, Spectrum
 
-
 _P, _NORMAL = 1e-4, 1e-3
 
 

@@ -10,7 +10,7 @@ from xarray import DataTree
 from bayeslmm import exact
 from bayeslmm.checks import InputError
 from bayeslmm.cohort import Cohort
-from bayeslmm.diagnostics import Diagnostics, diagnose
+from bayeslmm.diagnostics import Diagnostics, diagnose, overlap_with, prior_overlap
 from bayeslmm.estimators.em import em, px_em
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.ml import ml
@@ -54,6 +54,9 @@ class Heritability:
         reml: always there, the other methods stand on it.
         fits: what each method asked for returned.
         diagnostics: of the draws, if NUTS was asked for.
+        own: whether NUTS sampled a program that is not ours: then it is of another model than all other methods.
+        prior_overlap: the area that posterior and prior of h2 share, by the oracle, or by draws of our program; None
+            without either.
     """
 
     trait: str
@@ -61,6 +64,8 @@ class Heritability:
     reml: Estimate
     fits: Mapping[Method, Fit]
     diagnostics: Diagnostics | None
+    own: bool = False
+    prior_overlap: float | None = None
 
     @property
     def exact(self) -> exact.ExactPosterior | None:
@@ -186,4 +191,14 @@ def heritability(
     ]
     drawn = fits.get("nuts")
     diagnostics = diagnose(drawn) if isinstance(drawn, DataTree) else None
-    return Heritability(trait, to_table(rows), best, fits, diagnostics)
+    own = program is not univariate
+    return Heritability(trait, to_table(rows), best, fits, diagnostics, own, _overlap(fits, prior, own=own))
+
+
+def _overlap(fits: Mapping[Method, Fit], prior: VariancePrior, *, own: bool) -> float | None:
+    exactly, drawn = fits.get("exact"), fits.get("nuts")
+    if isinstance(exactly, exact.ExactPosterior):
+        return overlap_with(exactly.h2, prior.h2)
+    if isinstance(drawn, DataTree) and not own:
+        return prior_overlap(drawn["posterior"]["h2"].to_numpy(), prior.h2, 0.0, 1.0)
+    return None

@@ -28,8 +28,8 @@ def scan_cautions(trait: str, of: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(
             (
                 f"{n:,} individuals and {c} covariates leave {n - c:,} degrees of freedom",
-                f"read p_wald: p_lrt, which takes the sample for large, is {too_small:.2g} times too small at {_P:g}, and "
-                "p_score too large",
+                f"read p_wald: p_lrt, which takes the sample for large, is {too_small:.2g} times too small at {_P:g}, "
+                "and p_score too large",
             )
         )
     if of["below_least"]:
@@ -37,8 +37,8 @@ def scan_cautions(trait: str, of: Mapping[str, Any]) -> list[tuple[str, str]]:
             (
                 f"{of['below_least']:,} of {of['tested']:,} markers have fewer than {of['least_allele_count']:,.0f} "
                 f"copies of the rarer allele, and {trait} is skewed or heavy-tailed",
-                f"their small p-values can be too small by far ({_P:g} more than doubles): read p_wald, which is the least "
-                "wrong, and repeat them with the trait transformed to normal quantiles",
+                f"their small p-values can be too small by far ({_P:g} more than doubles): read p_wald, which is the "
+                "least wrong, and repeat them with the trait transformed to normal quantiles",
             )
         )
     return found

@@ -26,7 +26,9 @@ class Estimate:
         se_beta: their standard errors at these variances, shape (c,).
         n, c: individuals and covariates.
         boundary: which end of the parameter space the estimate sits on, None inside. "h2 = 1" stands for the end
-            of the search, delta = 1e-5: with a singular K the likelihood may grow without bound beyond it.
+            of the search, delta = 1e-5 in units in which K has a mean diagonal of 1: with a singular K the likelihood
+            may grow without bound beyond it.
+        other_modes: h2 and log-likelihood of each lower maximum of the likelihood.
     """
 
     method: Literal["reml", "ml", "em", "pxem"]
@@ -41,6 +43,7 @@ class Estimate:
     n: int
     c: int
     boundary: Boundary | None
+    other_modes: tuple[tuple[float, float], ...] = ()
 
     @property
     def likelihood(self) -> Literal["reml", "ml"]:
