@@ -57,7 +57,7 @@ class ScanSettings:
 
     Attributes:
         test: variance ratio estimated with each marker, or that of the model without markers.
-        maf: least minor allele frequency among the people of the cohort.
+        maf: least minor allele frequency among the individuals of the cohort.
         geno: largest missing rate among them.
         ols: add least squares without kinship.
         interaction: covariates to test the product of each marker with.
@@ -191,7 +191,9 @@ def effect_rows(
             varies = bool(block.lines.size)
             if not varies or next(sets_by_rank(Q, [z]), None) is None:
                 why = "is a combination of the covariates" if varies else "does not vary"
-                text = f"{markers.bim['snp'][line]} {why} among the people with {trait}: its effect has no posterior"
+                text = (
+                    f"{markers.bim['snp'][line]} {why} among the individuals with {trait}: its effect has no posterior"
+                )
                 warnings.warn(text, InputWarning, stacklevel=2)
                 continue
             with_marker = data._replace(Y=y, X=np.column_stack([data.X, z]))

@@ -67,7 +67,7 @@ def scan_answers(
         lines = [
             f"strongest association with {trait}: {first['snp']} (chromosome {first['chrom']}, {first['pos']:,}), "
             f"effect of {first['a1']} {first['beta']:.4g} (se {first['se']:.2g}, as if it had not been "
-            f"chosen); p = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
+            f"chosen); p_wald = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
             f"  lambda_GC {of['lambda_gc']:.3f}; {of['below_bonferroni']:,} markers below 0.05 / {of['tested']:,}",
             f"  {tested}",
             *(f"  CAUTION: {found}: {advice}" for found, advice in scan_cautions(trait, of)),

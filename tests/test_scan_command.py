@@ -353,7 +353,9 @@ def test_a_marker_that_the_covariates_determine_has_no_posterior(cohort, capsys)
     code, out = scan(cohort, "--covariates", "same", "--posterior", "sid4")
     assert code == 0
     said = capsys.readouterr()
-    assert "sid4 is a combination of the covariates among the people with a: its effect has no posterior" in said.err
+    assert (
+        "sid4 is a combination of the covariates among the individuals with a: its effect has no posterior" in said.err
+    )
     assert "1 that the covariates determine or that leave nothing of the trait" in said.out
     assert not (out / "effects.tsv").exists()
 
@@ -368,7 +370,7 @@ def test_a_block_without_markers_to_test(cohort, capsys, form):
     assert code == 0
     said = capsys.readouterr()
     assert "no scan to go on with is in" in said.out
-    assert "sid2 does not vary among the people with a: its effect has no posterior" in said.err
+    assert "sid2 does not vary among the individuals with a: its effect has no posterior" in said.err
     assert list(pd.read_csv(out / "effects.tsv", sep="\t")["snp"]) == ["sid20"]
     table = pd.read_parquet(out / "scan.parquet") if form == "parquet" else pd.read_csv(out / "scan.tsv", sep="\t")
     assert list(table["snp"]) == [f"sid{k}" for k in range(17, 61)]
