@@ -65,7 +65,8 @@ _OF_METHOD: dict[str, tuple[Source, ...]] = {
     "scan exact": (Source("Zhou and Stephens (2012)", "10.1038/ng.2310", "exact tests of markers"),),
     "scan null": (Source("Kang et al. (2010)", "10.1038/ng.548", "tests at the variance ratio of the null"),),
     "scan": (
-        Source("Wakefield (2009)", "10.1002/gepi.20359", "approximate Bayes factors"),
+        Source("Servin and Stephens (2007)", "10.1371/journal.pgen.0030114", "Bayes factors of effects"),
+        Source("Wakefield (2009)", "10.1002/gepi.20359", "what they tend to in large samples"),
         Source("Devlin and Roeder (1999)", "10.1111/j.0006-341X.1999.00997.x", "lambda_GC"),
         Source("Aldor-Noiman et al. (2013)", "10.1080/00031305.2013.847865", "the band of the QQ plot"),
     ),

@@ -9,7 +9,7 @@ Each method is held against the one it should be near, and their difference in h
 - REML is about the mode of the posterior under the default prior, which is flat in h2: mode and mean of a density with
   one mode are within sqrt(3) sd (Johnson and Rogers 1951, doi:10.1214/aoms/1177729592). Another prior is not held
   against it.
-- NUTS has 4 Monte Carlo standard errors.
+- NUTS has 4 Monte Carlo standard errors; nothing is said of draws that fail their checks, unless they are further off.
 - Moments and REML are two estimates of one thing, and REML is efficient: the variance of their difference is that of
   moments less that of REML (Hausman 1978, doi:10.2307/1913827); 3 standard errors. More means that the model is wrong.
 - Randomised moments have 3 Monte Carlo standard errors from the exact ones.
@@ -71,6 +71,14 @@ class Comparison:
     boundary: pd.DataFrame
     conventions: pd.DataFrame
 
+    @property
+    def not_converged(self) -> list[str]:
+        """Methods that did not arrive: their numbers are no estimates yet."""
+        fits: dict[str, Fit] = {**self.result.fits, **self.em}
+        stopped = [name for name, fit in fits.items() if isinstance(fit, EmFit | ScaledLasso) and not fit.converged]
+        drawn = self.result.diagnostics
+        return stopped + ["nuts"] * bool(drawn and drawn.failures)
+
 
 def compare(
     data: RotatedData,
@@ -85,9 +93,9 @@ def compare(
 
     Args:
         data: one trait in the eigenbasis.
-        cohort: the people before rotation.
+        cohort: the individuals before rotation.
         trait: its name in the cohort.
-        seed: of all random numbers.
+        seed: for all random numbers.
         markers: the genotypes of K; without them there are no "rhe", "lasso" and marker space.
         settings: se_kind, moments_se, prior, chains, draws, warmup and target_accept, as in `heritability`.
 
@@ -134,6 +142,9 @@ def _table(result: Heritability, fits: Mapping[str, Fit], flat: Marginal, data: 
         expected = _expectation(fit, fits, flat, data)
         difference, allowed = (row["h2"] - expected.of) / unit, expected.allowed / unit
         agrees = "-" if np.isnan(allowed) else "yes" if abs(difference) <= allowed else "no"
+        failures = result.diagnostics.failures if isinstance(fit, DataTree) and result.diagnostics else ()
+        if failures and agrees == "yes":
+            agrees, expected = "-", expected._replace(why=f"draws that fail their checks: {'; '.join(failures)}")
         row |= {"against": expected.against, "difference": difference, "allowed": allowed}
         rows.append(row | {"agrees": agrees, "why": expected.why})
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -181,7 +192,7 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: Rotate
                 return _Expectation("ml", ml.h2, nothing, end)
             if not fit.converged:
                 end += (
-                    f" and still not there (score {fit.score:.2g}): EM slows down with their number and near a boundary"
+                    f" and not converged (score {fit.score:.2g}): EM slows down with their number and near a boundary"
                 )
             return _Expectation("ml", ml.h2, 1e-4 * oracle.sd if fit.converged else 0.0, end)
         case Moments(method="mom"):
@@ -215,7 +226,7 @@ def _why_ml_ends_elsewhere(ml: Estimate, data: RotatedData) -> str:
     silent = Q[data.s <= 1e-10 * data.s.max()]
     if ml.boundary == "h2 = 1" and silent.size and np.linalg.norm(silent, 2) > 1 - 1e-6:
         return "the likelihood of ML has no maximum: K is 0 along a direction of X (the intercept, if K is centred)"
-    return "one of ML and REML is on the boundary, and the other is not: both hardly tell the data apart there"
+    return "one of ML and REML is on the boundary, and the other is not: there the likelihood is nearly flat"
 
 
 def _hausman(reml: Estimate, data: RotatedData) -> float:

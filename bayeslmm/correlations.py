@@ -53,6 +53,7 @@ class Correlations:
         diagnostics: of the draws, if NUTS was asked for.
         rho_prior: of each genetic and of each residual correlation.
         seconds: what each method took, compilation included; REML with its tests and standard errors.
+        own: whether NUTS sampled a program that is not ours: then it is of another model than all other methods.
     """
 
     traits: tuple[str, ...]
@@ -66,6 +67,7 @@ class Correlations:
     diagnostics: Diagnostics | None
     rho_prior: tuple[dist.Distribution, dist.Distribution]
     seconds: Mapping[JointMethod, float]
+    own: bool = False
 
     @property
     def posterior(self) -> DataTree | None:
@@ -202,8 +204,9 @@ def correlations(
             if (row["method"], row["parameter"]) == ("nuts", "rho_u"):
                 row["note"] = joined(verdicts[row["trait"]], row["note"])
     n = len(data.s)
+    own = program is not None
     return Correlations(
-        traits, to_table(table), pd.DataFrame(about), best, both, n, fits, failed, diagnostics, rho_prior, seconds
+        traits, to_table(table), pd.DataFrame(about), best, both, n, fits, failed, diagnostics, rho_prior, seconds, own
     )
 
 

@@ -13,6 +13,7 @@ from xarray import DataTree
 
 from bayeslmm.checks import examples
 from bayeslmm.exact import Marginal
+from bayeslmm.precision import in_float64
 from bayeslmm.priors import density_on
 
 MAX_R_HAT = 1.01
@@ -144,6 +145,20 @@ def _worst(tree: DataTree, worst: Callable[[Any], Any]) -> float:
     values = np.concatenate([site.to_numpy().ravel() for site in dataset.data_vars.values()])
     known = values[~np.isnan(values)]
     return float(worst(known)) if known.size else np.nan
+
+
+@in_float64
+def overlap_with(posterior: Marginal, prior: dist.Distribution) -> float:
+    """Return the area that a posterior known by quadrature shares with its prior: 1 if the data moved nothing.
+
+    Args:
+        posterior: of the parameter.
+        prior: of the parameter, a density on the same scale.
+
+    Source: as for `prior_overlap`.
+    """
+    value, density = posterior.curve()  # beyond it the posterior, and so what both share, is next to nothing
+    return float(np.trapezoid(np.minimum(density, density_on(prior, value)), value))
 
 
 def prior_overlap(draws: Float[ndarray, "..."], prior: dist.Distribution, lower: float, upper: float) -> float:

@@ -76,8 +76,9 @@ class Marginal:
         return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
 
     def curve(self) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
-        """Return values and their density per unit of the value, for a plot."""
-        return self.to_value(self.z), self.density / self.slope(self.z)
+        """Return values and their density per unit of the value, for a plot; but for those that round to a bound."""
+        slope = self.slope(self.z)
+        return self.to_value(self.z)[slope > 0], self.density[slope > 0] / slope[slope > 0]
 
     @cached_property
     def _cdf(self) -> BSpline:

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, get_args
 
+import numpy as np
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm import exact
+from bayeslmm import exact, parameters
 from bayeslmm.checked_draws import checked_draws
 from bayeslmm.checks import InputError
 from bayeslmm.cohort import Cohort
-from bayeslmm.diagnostics import Diagnostics, disagreements
+from bayeslmm.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap
 from bayeslmm.estimators.em import em, px_em
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.ml import ml
@@ -55,6 +56,9 @@ class Heritability:
         reml: always there, the other methods stand on it.
         fits: what each method asked for returned.
         diagnostics: of the draws, if NUTS was asked for.
+        own: whether NUTS sampled a program that is not ours: then it is of another model than all other methods.
+        prior_overlap: the area that posterior and prior of h2 share, by the oracle, or by draws of our program; None
+            without either.
     """
 
     trait: str
@@ -62,6 +66,8 @@ class Heritability:
     reml: Estimate
     fits: Mapping[Method, Fit]
     diagnostics: Diagnostics | None
+    own: bool = False
+    prior_overlap: float | None = None
 
     @property
     def exact(self) -> exact.ExactPosterior | None:
@@ -194,10 +200,22 @@ def heritability(
         )
     ]
     diagnostics = checks[-1] if checks else None
-    drawn, oracle = fits.get("nuts"), fits.get("exact")
-    # Of the same model: the quadrature takes the prior of the fixed effects as flat, which the default is in effect.
-    same = program is univariate and describe(prior.beta) == describe(VariancePrior().beta)
+    drawn, oracle, own = fits.get("nuts"), fits.get("exact"), program is not univariate
+    # Of the same model: the quadrature takes the prior of the fixed effects as flat.
+    same = not own and describe(prior.beta) == describe(VariancePrior().beta)
     if diagnostics and same and isinstance(drawn, DataTree) and isinstance(oracle, exact.ExactPosterior):
         apart = disagreements("h2", drawn["posterior"]["h2"].to_numpy()[..., 0], oracle.h2)
         diagnostics = replace(diagnostics, failures=(*diagnostics.failures, *apart))
-    return Heritability(trait, to_table(rows), best, fits, diagnostics)
+    overlap = _overlap(fits, prior, data, own=own)
+    return Heritability(trait, to_table(rows), best, fits, diagnostics, own, overlap)
+
+
+def _overlap(fits: Mapping[Method, Fit], prior: VariancePrior, data: RotatedData, *, own: bool) -> float | None:
+    exactly, drawn = fits.get("exact"), fits.get("nuts")
+    if isinstance(exactly, exact.ExactPosterior):
+        return overlap_with(exactly.share, prior.h2)
+    if isinstance(drawn, DataTree) and not own:
+        h2 = drawn["posterior"]["h2"].to_numpy()
+        # The prior is about a K with a mean diagonal of 1.
+        return prior_overlap(parameters.pve(h2, 1 - h2, float(np.mean(data.s))), prior.h2, 0.0, 1.0)
+    return None

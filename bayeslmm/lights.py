@@ -7,12 +7,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from bayeslmm.cohort import about_scale
-from bayeslmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnostics
+from bayeslmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, MOST_OVERLAP, Diagnostics
+from bayeslmm.results import MORE_MODES
 
 Colour = Literal["green", "amber", "red"]
 _LEAST_INFLATION = 0.05
 _WARNINGS = (
-    "boundary: ", "parameter space", "NOT ", "MEANINGLESS",
+    "boundary: ", "parameter space", "NOT ", "MEANINGLESS", MORE_MODES,
     "not identified: the", "another maximum", "failed: ", "no standard error: ",
 )  # fmt: skip
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so that it has no curvature there"
@@ -68,8 +69,8 @@ def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
         _of_draws(
             d,
             "divergent",
-            f"{d.divergences:,} divergences",
-            "steps at which the sampler lost its way, so that a part of the distribution may be missing; at most 0",
+            f"{d.divergences:,} divergent transitions",
+            "steps at which the sampler lost its way: parts of the posterior may be unexplored; at most 0",
             near=False,
         ),
     ]
@@ -93,7 +94,7 @@ def _of_draws(d: Diagnostics, key: str, found: str, meaning: str, *, near: bool)
 def light_of_scale(mean_diagonal: float) -> Light:
     """Return whether h2 is a share of variance on the scale of this K."""
     advice = about_scale(mean_diagonal)
-    meaning = "on the scale where h2 is the share of variance that goes with kinship, it is 1"
+    meaning = "on the scale where h2 is the share of variance that kinship explains, it is 1"
     return Light("amber" if advice else "green", f"mean diagonal of K {mean_diagonal:.3f}", meaning, advice)
 
 
@@ -122,12 +123,31 @@ def light_of_overlap(pair: dict[Any, Any], told: str) -> Light:
     )
 
 
-def lights_of_agreement(verdicts: list[str], *, agree: bool) -> list[Light]:
-    """Return a green light with what is said if all methods agree, or an amber one for each that does not."""
+def light_of_prior(what: str, overlap: float, told: str) -> Light:
+    """Return whether the data say something about a number that its prior does not; with words unless they do."""
+    return Light(
+        "amber" if told else "green",
+        f"{what} shares {overlap:.0%} with its prior",
+        f"the area that prior and posterior have in common, 100% if the data moved nothing; at most {MOST_OVERLAP:.0%}",
+        told,
+    )
+
+
+def lights_of_agreement(verdicts: list[tuple[bool, str]]) -> list[Light]:
+    """Return a light for how many methods agree, and one for each that does not, or that could not be judged."""
     meaning = "each method is held against the one that it should be near, by what theory allows"
-    if agree:
-        return [Light("green", verdict, meaning) for verdict in verdicts]
-    return [Light("amber", "a method is further off than theory allows", meaning, verdict) for verdict in verdicts]
+    (good, said), *more = verdicts
+    lights = [Light("green" if good else "amber", said, meaning, "" if good else "see which below")]
+    return lights + [
+        Light("amber", told.partition(": ")[0].capitalize(), meaning, told.partition(": ")[2])
+        for good, told in more
+        if not good
+    ]
+
+
+def light_of_caution(found: str, advice: str) -> Light:
+    """Return that small p-values of a trait are too small."""
+    return Light("amber", found, "tests take residuals for normal, and the sample for large", advice)
 
 
 def light_of_inflation(lambda_gc: float, tested: int) -> Light:
@@ -146,6 +166,6 @@ def light_of_inflation(lambda_gc: float, tested: int) -> Light:
         )
         return Light("amber", found, meaning, advice)
     if lambda_gc < 1 / most:
-        advice = "markers that are in K explain themselves twice, which costs power: --loco leaves their chromosome out"
+        advice = "tested markers also contribute to K, which reduces power: --loco leaves their chromosome out"
         return Light("amber", found, meaning, advice)
     return Light("green", found, meaning)

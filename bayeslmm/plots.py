@@ -1,22 +1,26 @@
 """Pictures of a result, without a display."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import arviz_plots
 import numpy as np
 import xarray as xr
+from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy import ndarray
 from scipy.stats import chi2
 from xarray import DataTree
 
 from bayeslmm.compare import Comparison
+from bayeslmm.design import orthonormal
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.exact import ExactPosterior
 from bayeslmm.files import replacing
 from bayeslmm.heritability import Heritability
-from bayeslmm.priors import VariancePrior
+from bayeslmm.priors import VariancePrior, density_of_h2
 from bayeslmm.spectrum import RotatedData
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # told apart by colour-blind readers
@@ -48,7 +52,7 @@ def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePr
     figure = Figure(figsize=(12, 8) if drawn else (12, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 if drawn else 1, 2, squeeze=False).ravel()
-    _posterior_of_h2(axes[0], result, prior)
+    _posterior_of_h2(axes[0], result, prior, float(np.mean(data.s)))
     _residual_variance(axes[1], result.reml, data)
     if result.posterior is not None:
         plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
@@ -108,7 +112,7 @@ def _forest(ax: Axes, found: Comparison) -> None:
     for agrees, meaning in (
         ("yes", "agrees"),
         ("no", "differs more than theory allows"),
-        ("-", "reference, or nothing to expect"),
+        ("-", "reference, or not judged"),
     ):
         ax.plot([], [], "o-", color=_COLOURS[agrees], label=meaning)
     ax.set(xlabel="heritability h2", title="Every method, with its 95% interval")
@@ -122,11 +126,11 @@ def _climbs(ax: Axes, found: Comparison) -> None:
         # As many points as can be seen on a logarithmic axis.
         shown = np.unique(np.geomspace(1, fit.iterations, 400).astype(int)) - 1
         colour = ORANGE if name.startswith("em") else BLUE
-        label = f"{_LABELS[name]}: {fit.iterations:,} iterations{'' if fit.converged else ', not there'}"
+        label = f"{_LABELS[name]}: {fit.iterations:,} iterations{'' if fit.converged else ', not converged'}"
         style = "-" if name.endswith("_markers") else "--"
         ax.loglog(shown + 1, np.maximum(top - fit.loglik[shown], 1e-9), style, color=colour, label=label)
     ax.set(xlabel="iteration", ylabel="log-likelihood below its maximum", title="The climb of EM and PX-EM")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="lower left")
 
 
 def _null_tail(ax: Axes, found: Comparison) -> None:
@@ -143,7 +147,7 @@ def _null_tail(ax: Axes, found: Comparison) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior) -> None:
+def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
     if result.posterior is not None:
         draws = result.posterior["posterior"]["h2"].to_numpy().ravel()
         ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
@@ -152,7 +156,7 @@ def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior) -> No
     low, high = ax.get_xlim() if ax.has_data() else (0.0, 1.0)
     low, high = max(low, 0.0), min(high, 1.0)
     grid = np.linspace(low, high, 402)[1:-1]
-    ax.plot(grid, np.exp(np.asarray(prior.h2.log_prob(grid))), color=GREY, linestyle="--", label="prior")
+    ax.plot(grid, density_of_h2(prior, mean_diagonal, grid), color=GREY, linestyle="--", label="prior")
     ax.set_xlim(low, high)
     ax.set_ylim(bottom=0)
     row = result.estimates.query("method == 'reml' and parameter == 'h2'")
@@ -180,25 +184,75 @@ def _exact_density(ax: Axes, exact: ExactPosterior) -> None:
     ax.plot(value[shown], density[shown], color=BLUE, label="exact posterior")
 
 
+class ResidualBins(NamedTuple):
+    """Mean squares of whitened residuals in bins of eigenvalues, over what is left of them once X is estimated.
+
+    Attributes:
+        s: mean eigenvalue of each bin, by what X leaves of its rows, shape (b,).
+        ratio: mean square over its expectation at the estimates, shape (b,).
+        df: degrees of freedom of the chi-square that the mean square is about, twice mean^2 / variance, shape (b,).
+    """
+
+    s: Float64[ndarray, " b"]
+    ratio: Float64[ndarray, " b"]
+    df: Float64[ndarray, " b"]
+
+
+def residual_bins(fit: Estimate, data: RotatedData, *, most: int = _BINS) -> ResidualBins:
+    r"""Return how residual variance goes with the eigenvalues of K, to be held against the fit.
+
+    Residuals :math:`r = y - X \hat\beta`, divided by the square root of :math:`d = \sigma_u^2 s + \sigma_e^2`, have the
+    covariance :math:`I - QQ'`, Q an orthonormal basis of :math:`d^{-1/2} X`: rows that X spans, such as those of
+    principal components that are covariates, have none left. So a bin expects the sum of its :math:`1 - q_i'q_i`; bins
+    hold about the same of it.
+
+    Args:
+        fit: of the trait.
+        data: the trait in the eigenbasis.
+        most: number of bins; fewer where less than 10 degrees of freedom would be in each.
+
+    Source: Satterthwaite (1946), doi:10.2307/3002019, for the degrees of freedom.
+    """
+    d = fit.sigma2_u * data.s + fit.sigma2_e
+    white = (data.Y[:, 0] - data.X @ fit.beta) / np.sqrt(d)
+    Q, _ = orthonormal(data.X / np.sqrt(d)[:, None])
+    left = np.maximum(1 - np.square(Q).sum(axis=1), 0.0)  # below 0 by rounding only
+    total = left.sum()
+    bins = int(min(most, max(total // 10, 1)))
+    which = np.minimum((left.cumsum() - left / 2) * bins / total, bins - 1).astype(int)
+    found: list[tuple[float, float, float]] = []
+    for k in range(bins):
+        own = which == k
+        expected = left[own].sum()
+        # The variance of the sum of squares is twice the sum of squares of the covariance.
+        spread = own.sum() - 2 * np.square(Q[own]).sum() + np.square(Q[own].T @ Q[own]).sum()
+        s = left[own] @ data.s[own] / expected
+        found.append((s, np.square(white[own]).sum() / expected, expected**2 / spread))
+    return ResidualBins(*np.array(found).T)
+
+
 def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
-    """Mean squared rotated residuals in bins of eigenvalues, against sigma2_u s + sigma2_e."""
-    residual = data.Y[:, 0] - data.X @ fit.beta
-    bins = np.array_split(np.arange(len(data.s)), min(_BINS, max(len(data.s) // 10, 1)))
-    expected = fit.sigma2_u * data.s + fit.sigma2_e
-    s = np.array([data.s[b].mean() for b in bins])
-    # In units of expectation, a mean of m squares is chi2_m / m.
-    observed = np.array([np.mean(residual[b] ** 2 / expected[b]) for b in bins])
-    m = np.array([len(b) for b in bins])
-    line = fit.sigma2_u * s + fit.sigma2_e
-    ax.plot(s, line, color=BLUE, label="expected: sigma2_u s + sigma2_e (REML)")
-    ax.fill_between(
-        s, line * chi2.ppf(0.025, m) / m, line * chi2.ppf(0.975, m) / m, color=BLUE, alpha=0.15, label="95% of bins"
-    )
-    ax.plot(s, observed * line, "o", color=GREEN, label=f"observed, {len(bins)} bins of eigenvalues")
-    ax.set_xscale("log")
+    """Residual variance in bins of eigenvalues, against sigma2_u s + sigma2_e."""
+    bins = residual_bins(fit, data)
+    line = fit.sigma2_u * bins.s + fit.sigma2_e
+    ax.plot(bins.s, line, color=BLUE, label="expected: sigma2_u s + sigma2_e (REML)")
+    lower, upper = (line * chi2.ppf(p, bins.df) / bins.df for p in (0.025, 0.975))
+    ax.fill_between(bins.s, lower, upper, color=BLUE, alpha=0.15, label="95% of bins")
+    ax.plot(bins.s, bins.ratio * line, "o", color=GREEN, label=f"observed, {len(line)} bins of eigenvalues")
+    ax.set_xscale("symlog", linthresh=_linear_below(bins.s))
     ax.set_yscale("log")
-    ax.set(xlabel="eigenvalue s of K", ylabel="variance of rotated residuals", title="Fit in the eigenbasis of K")
+    ax.set(
+        xlabel="eigenvalue s of K",
+        ylabel="residual variance, given covariates",
+        title="Fit in the eigenbasis of K",
+    )
     ax.legend(frameon=False)
+
+
+def _linear_below(s: Float64[ndarray, " b"]) -> float:
+    """Return where a logarithmic axis is to begin, so that bins of eigenvalues of 0 are seen too."""
+    positive = s[s > 1e-6 * s.max()]
+    return float(positive.min()) if positive.size else 1.0
 
 
 def plot_draws(trace: Axes, rank: Axes, posterior: DataTree, figure: Figure, name: str) -> None:

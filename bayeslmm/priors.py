@@ -11,6 +11,7 @@ from numpy import ndarray
 from numpyro.distributions.transforms import AffineTransform, biject_to
 from scipy.special import betaln, expit, log_expit, logit
 
+from bayeslmm import parameters
 from bayeslmm.checks import InputError
 from bayeslmm.design import orthonormal
 from bayeslmm.precision import in_float64
@@ -223,6 +224,18 @@ def density_on(prior: dist.Distribution, points: Float[ndarray, " m"]) -> Float[
     inside = np.asarray(prior.support(points))  # pyright: ignore[reportOptionalCall]
     density[inside] = np.exp(np.asarray(prior.log_prob(points[inside])))
     return density
+
+
+def density_of_h2(prior: VariancePrior, mean_diagonal: float, h2: Float[ndarray, " m"]) -> Float[ndarray, " m"]:
+    """Return the prior density of h2 on the user's scale of K.
+
+    Args:
+        prior: about a K with a mean diagonal of 1.
+        mean_diagonal: of the user's K.
+        h2: where, between 0 and 1.
+    """
+    slope = mean_diagonal / (mean_diagonal * h2 + 1 - h2) ** 2
+    return density_on(prior.h2, parameters.pve(h2, 1 - h2, mean_diagonal)) * slope
 
 
 def describe(distribution: dist.Distribution | float) -> str:

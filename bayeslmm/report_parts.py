@@ -12,19 +12,23 @@ from bayeslmm.correlations import Correlations
 from bayeslmm.heritability import Heritability
 from bayeslmm.joint_cohort import JointCohort
 from bayeslmm.lights import (
+    Light,
+    light_of_caution,
     light_of_inflation,
     light_of_overlap,
+    light_of_prior,
     light_of_scale,
     lights_of_agreement,
     lights_of_draws,
     lights_of_estimates,
 )
 from bayeslmm.report import Part, Report, Shown
-from bayeslmm.scan_summary import scan_answers
+from bayeslmm.scan_summary import scan_answers, scan_cautions
 from bayeslmm.spectrum import Spectrum
 from bayeslmm.summary import (
     COMPARED,
     CONVENTIONS,
+    about_prior,
     cohort_lines,
     comparison_answers,
     comparison_table,
@@ -33,7 +37,7 @@ from bayeslmm.summary import (
     correlation_notes,
     correlation_table,
     effects_table,
-    heritability_answer,
+    heritability_answers,
     heritability_notes,
     heritability_table,
     joint_cohort_lines,
@@ -42,7 +46,7 @@ from bayeslmm.summary import (
 
 _ROWS = 20
 _H2 = (
-    "h2 = sigma2_u / (sigma2_u + sigma2_e) is the share of the variance left by the covariates that goes with kinship, "
+    "h2 = sigma2_u / (sigma2_u + sigma2_e) is the share of the variance left by the covariates that kinship explains, "
     "if the mean diagonal of K is 1; pve is that share whatever the scale of K. Neither has a unit; sigma2_u (genetic) "
     "and sigma2_e (residual variance) are in squared units of the trait."
 )
@@ -50,11 +54,12 @@ _INTERVALS = (
     "An interval of the posterior (exact, NUTS) holds the value with 95% probability, given the data, the model and "
     "the prior. Its tails are equal, so that its lower end is above 0 even where h2 is 0: that is no evidence. One of "
     "REML, ML or moments would hold it in 95% of repeated studies, as far as the estimate is normal; on the boundary "
-    "it is one of likelihood. (se) is a standard error, (sd) the standard deviation of the posterior."
+    "it is one of likelihood, in the place of the standard error. (se) is a standard error, (sd) the standard "
+    "deviation of the posterior."
 )
 _WHOM = (
-    "A heritability is about these people in their environment: it does not say how much of a trait of one person is "
-    "inherited, nor why groups of people differ."
+    "A heritability is about these individuals in their environment: it does not say how much of a trait of one of "
+    "them is inherited, nor why groups differ."
 )
 _OF_PAIR = "correlations by each method, with their priors; heritabilities; what the draws look like"
 _OWN_SITES = "the first numbers of the program: their draws, with the intervals of other methods; traces and ranks"
@@ -94,19 +99,20 @@ def heritability_part(
     return Part(
         name=result.trait,
         people=cohort_lines(cohort),
-        sentences=[heritability_answer(result)],
+        sentences=heritability_answers(result),
         picture=picture,
         caption=_OWN_SITES
         if own and drawn
         else f"heritability by each method, with the prior; {'draws; ' if drawn else ''}the fit in the eigenbasis of K",
         tables=[
             Shown("by each method; all digits in estimates.tsv", heritability_table(result).rename_axis("parameter")),
-            *_effects(result.estimates),
+            *_effects(result),
         ],
         notes=heritability_notes(result),
         lights=[
             *lights_of_draws(result.diagnostics, chains),
             *lights_of_estimates(result.estimates),
+            *_prior_light(result),
             light_of_scale(spectrum.mean_diagonal),
         ],
         methods=list(result.fits),
@@ -118,7 +124,7 @@ def heritability_report(parts: Sequence[Part]) -> Report:
     traits = _together([part.name for part in parts])
     return Report(
         title=f"Heritability of {traits}",
-        question=f"How much of the variation of {traits} goes with kinship, and how sure is that?",
+        question=f"How much of the variation of {traits} does kinship explain, and how sure is that?",
         parts=parts,
         reading=[_H2, _INTERVALS, _WHOM],
     )
@@ -127,7 +133,6 @@ def heritability_report(parts: Sequence[Part]) -> Report:
 def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path) -> Part:
     """Return what `compare` says about one trait."""
     answer, *more = comparison_answers(found)
-    agree = not (found.table["agrees"] == "no").any()
     return Part(
         name=found.result.trait,
         people=cohort_lines(cohort),
@@ -137,13 +142,14 @@ def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, ch
         tables=[
             Shown(f"{COMPARED}; all digits in comparison.tsv", comparison_table(found)),
             Shown(f"{CONVENTIONS}; all digits in conventions.tsv", conventions_table(found)),
-            *_effects(found.result.estimates),
+            *_effects(found.result),
         ],
         notes=heritability_notes(found.result),
         lights=[
-            *lights_of_agreement(verdicts(found), agree=agree),
+            *lights_of_agreement(verdicts(found)),
             *lights_of_draws(found.result.diagnostics, chains),
             *lights_of_estimates(found.result.estimates),
+            *_prior_light(found.result),
             light_of_scale(spectrum.mean_diagonal),
         ],
         methods=[*found.result.fits, "boundary", "disagreement"],
@@ -188,7 +194,7 @@ def correlation_report(
         else "genetic and residual correlations with their intervals",
         tables=[
             Shown("by each method; all digits in estimates.tsv", correlation_table(result)),
-            *_effects(result.estimates),
+            *_effects(result),
         ],
         notes=correlation_notes(result),
         lights=[
@@ -248,7 +254,10 @@ def scan_part(
         "independent markers without effects)",
         tables=shown,
         notes=[],
-        lights=[light_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else [],
+        lights=[
+            *([light_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else []),
+            *(light_of_caution(found, advice) for found, advice in scan_cautions(trait, numbers)),
+        ],
         methods=["reml", f"scan {test}", "scan"],
     )
 
@@ -274,16 +283,25 @@ def scan_report(parts: Sequence[Part]) -> Report:
             "from 0 on average.",
             "A p-value below 0.05 divided by the number of tests is surprising even among so many (Bonferroni). "
             "Markers that are near each other are inherited together: the strongest is seldom the cause.",
-            "log10 BF is by how many powers of ten the data favour an effect over none, under the prior of effects.",
+            "log10 BF is by how many powers of ten the data favour an effect over none, under the prior of effects, "
+            "with the residual variance integrated out and the variance ratio as estimated.",
+            "Tests take residuals for normal. p_wald allows for the number of individuals and covariates; p_lrt is too "
+            "small where they are few.",
         ],
     )
 
 
-def _effects(estimates: pd.DataFrame) -> list[Shown]:
-    table = effects_table(estimates)
+def _prior_light(result: Heritability) -> list[Light]:
+    if result.prior_overlap is None or result.own:
+        return []
+    return [light_of_prior(f"h2 of {result.trait}", result.prior_overlap, " ".join(about_prior(result)))]
+
+
+def _effects(result: Heritability | Correlations) -> list[Shown]:
+    table = effects_table(result)
     if table.empty:
         return []
-    if estimates["trait"].nunique() == 1:
+    if result.estimates["trait"].nunique() == 1:
         table = table.droplevel("trait")
     return [Shown("fixed effects, in units of the trait for each unit of the covariate", table)]
 

@@ -25,6 +25,9 @@ from bayeslmm.spectrum import RotatedData
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 VARIANCES: tuple[Parameter, ...] = ("sigma2_u", "sigma2_e", "h2", "pve")
+_ON: dict[str, tuple[Parameter, ...]] = {"h2 = 0": ("h2", "pve", "sigma2_u"), "h2 = 1": ("h2", "pve", "sigma2_e")}
+"""Which parameters are at an end of their range on each boundary."""
+MORE_MODES = "the likelihood has more than one maximum: another"
 OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
 _WALD = float(norm.ppf(0.975))
 Row = dict[str, Any]
@@ -68,7 +71,7 @@ def rows_of(fit: Fit, data: RotatedData, *, trait: str, covariates: Sequence[str
 def _estimate_rows(
     estimate: Estimate, data: RotatedData, trait: str, covariates: Sequence[str], se_kind: Kind
 ) -> list[Row]:
-    """Wald intervals inside the parameter space, profile intervals on its boundary."""
+    """Wald intervals inside the parameter space, profile intervals on its boundary; other maxima are told."""
     common = {"trait": trait, "method": estimate.method, "note": ""}
     rows: list[Row] = []
     se = {} if estimate.boundary else standard_errors(estimate, data, kind=se_kind)
@@ -76,9 +79,10 @@ def _estimate_rows(
         value = float(getattr(estimate, name))
         if estimate.boundary:
             lower, upper = profile_interval(estimate, data, name)
-            row = {"lower": lower, "upper": upper, "interval": "profile95", "note": _boundary_note(estimate)}
+            row = {"lower": lower, "upper": upper, "interval": "profile95", "note": _boundary_note(estimate, name)}
         else:
             row = wald(value, se[name]) | {"se_kind": se_kind, "note": _wald_note(name, value, se[name])}
+        row["note"] = joined(row["note"], _modes_note(estimate))
         rows.append(common | {"parameter": name, "estimate": value} | row)
     rows.append(common | {"parameter": "loglik", "estimate": estimate.loglik})
     return rows + beta_rows(common, covariates, estimate.beta, estimate.se_beta)
@@ -98,9 +102,11 @@ def _points(estimate: Estimate, trait: str, covariates: Sequence[str]) -> list[R
     """Estimates alone: away from a maximum neither curvature nor a drop from it means anything."""
     values = {name: getattr(estimate, name) for name in (*VARIANCES, "loglik")}
     values |= {f"beta[{name}]": beta for name, beta in zip(covariates, estimate.beta, strict=True)}
-    note = _boundary_note(estimate) if estimate.boundary else ""
-    common = {"trait": trait, "method": estimate.method, "note": note}
-    return [common | {"parameter": name, "estimate": value} for name, value in values.items()]
+    common = {"trait": trait, "method": estimate.method}
+    return [
+        common | {"parameter": name, "estimate": value, "note": _boundary_note(estimate, name)}
+        for name, value in values.items()
+    ]
 
 
 def _moments_rows(fit: Moments, trait: str) -> list[Row]:
@@ -112,7 +118,7 @@ def _moments_rows(fit: Moments, trait: str) -> list[Row]:
         value = getattr(fit, name)
         noise = f"Monte Carlo error {monte_carlo[name]:.2g}" if fit.method == "rhe" else ""
         jackknife = (
-            "standard error too small unless people of different blocks are unrelated"
+            "standard error too small unless individuals of different blocks are unrelated"
             if fit.cov_kind == "jackknife"
             else ""
         )
@@ -125,7 +131,7 @@ def _moments_rows(fit: Moments, trait: str) -> list[Row]:
 def _lasso_rows(fit: ScaledLasso, trait: str) -> list[Row]:
     note = joined(
         f"what {fit.selected:,} selected of {fit.p:,} markers explain, not the heritability of all",
-        f"{fit.dropped:,} markers do not vary among these people" if fit.dropped else "",
+        f"{fit.dropped:,} markers do not vary among these individuals" if fit.dropped else "",
         "" if fit.converged else f"NOT converged in {fit.rounds} rounds",
         "MEANINGLESS: it interpolates the data, lambda0 is too small" if fit.interpolates else "",
     )
@@ -189,7 +195,7 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
         errors = standard_errors(estimate, data, kind="average")
         se_total = float(np.sqrt(np.linalg.inv(fisher(estimate, data, kind="average")).sum()))
         numbers = {"V(G)": errors["sigma2_u"], "V(e)": errors["sigma2_e"], "Vp": se_total, "V(G)/Vp": errors["h2"]}
-        se = {name: f"{value:.6f}" for name, value in numbers.items()}
+        se = {name: _plain(value) for name, value in numbers.items()}
     estimates = {
         "V(G)": estimate.sigma2_u,
         "V(e)": estimate.sigma2_e,
@@ -197,7 +203,7 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
         "V(G)/Vp": estimate.h2,
     }
     lines = ["Source\tVariance\tSE"]
-    lines += [f"{name}\t{value:.6f}\t{se.get(name, 'NA')}" for name, value in estimates.items()]
+    lines += [f"{name}\t{_plain(value)}\t{se.get(name, 'NA')}" for name, value in estimates.items()]
     lines += [
         f"logL\t{without_constants(estimate, data, estimate.loglik):.3f}",
         f"logL0\t{without_constants(estimate, data, estimate.loglik_null):.3f}",
@@ -208,6 +214,11 @@ def write_hsq(path: str | Path, estimate: Estimate, data: RotatedData) -> None:
     ]
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
+
+
+def _plain(value: float) -> str:
+    """Write a number without an exponent: GCTA's six decimals, and more where six digits need more."""
+    return f"{value:.{6 if value == 0 else max(6, 5 - int(np.floor(np.log10(abs(value)))))}f}"
 
 
 def wald(estimate: float, se: float) -> Row:
@@ -230,6 +241,20 @@ def joined(*notes: str) -> str:
     return "; ".join(filter(None, notes))
 
 
-def _boundary_note(estimate: Estimate) -> str:
+def _boundary_note(estimate: Estimate, name: str) -> str:
+    """Say that a parameter is on the boundary, or that another one is; nothing inside the parameter space."""
+    if estimate.boundary is None or name not in VARIANCES:
+        return ""
     end = " (where the search ends, sigma2_e = 1e-5 sigma2_u)" if estimate.boundary == "h2 = 1" else ""
-    return f"boundary: {estimate.boundary}{end}, no standard error exists"
+    on_it = name in _ON[estimate.boundary]
+    where = f"boundary: {estimate.boundary}{end}" if on_it else f"{estimate.boundary} is on the boundary{end}"
+    return f"{where}, no standard error exists"
+
+
+def _modes_note(estimate: Estimate) -> str:
+    """Name other local maxima of the likelihood: which one is the highest may be chance."""
+    modes = [
+        f"h2 = {h2:.3g}, {max(estimate.loglik - loglik, 0.0):.2g} lower in log-likelihood"
+        for h2, loglik in estimate.other_modes
+    ]
+    return f"{MORE_MODES} at {' and at '.join(modes)}" if modes else ""

@@ -56,6 +56,8 @@ class Tests(NamedTuple):
         p_wald: F test of each effect, at the ratio of the restricted likelihood, shape (b, k).
         p_lrt: likelihood-ratio test of the whole set by maximum likelihood, chi-square, shape (b,).
         p_score: score test of the whole set at the ratio of the fit without it by maximum likelihood, F, shape (b,).
+            Its scale is that of n - c degrees of freedom, where GEMMA takes n.
+        sd: standard deviation of the trait given the covariates and the set, at the ratio of beta and se, shape (b,).
         delta: sigma2_e / sigma2_u of beta and se, shape (b,).
         loglik: the log-likelihood with the set, behind p_lrt, shape (b,); that without it where it adds nothing.
         df: rank of the set given the covariates, shape (b,).
@@ -66,6 +68,7 @@ class Tests(NamedTuple):
     p_wald: Float64[ndarray, "b k"]
     p_lrt: Float64[ndarray, " b"]
     p_score: Float64[ndarray, " b"]
+    sd: Float64[ndarray, " b"]
     delta: Float64[ndarray, " b"]
     loglik: Float64[ndarray, " b"]
     df: Int64[ndarray, " b"]
@@ -89,6 +92,7 @@ class Units(NamedTuple):
         return tests._replace(
             beta=tests.beta * self.sd,
             se=tests.se * self.sd,
+            sd=tests.sd * self.sd,
             delta=tests.delta * self.k,
             loglik=tests.loglik - self.log_units,
         )
@@ -106,6 +110,7 @@ class ExactScan:
         nulls: of each trait, the weights of the points at its ratio by maximum likelihood without markers, shape (m,).
         logliks: of each trait, the log-likelihood without markers, in units of its own.
         units: of each trait.
+        k_clear: mean variance that K gives once X is projected out, see `_mean_clear`, in the same units.
     """
 
     X: Float64[ndarray, "n c"]
@@ -115,6 +120,7 @@ class ExactScan:
     nulls: list[Float64[ndarray, " m"]]
     logliks: list[float]
     units: list[Units]
+    k_clear: float
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait.
@@ -123,7 +129,7 @@ class ExactScan:
             Z: rotated markers, one array for each place in the sets: ``[U'G]`` for single markers.
 
         Raises:
-            InputError: if people are too few for so many effects.
+            InputError: if individuals are too few for so many effects.
         """
         return _by_rank(self.X, Z, self.logliks, self.units, self._test)
 
@@ -148,7 +154,8 @@ class ExactScan:
             with np.errstate(divide="ignore"):  # delta is infinite where h2 is 0
                 delta = e2 / h2
             se = np.sqrt(sigma2_p[:, None] * variance)
-            tests.append(_to_tests(beta, se, delta, loglik, loglik - alone, share, usable, sets, n, c))
+            sd = np.sqrt(sigma2_p * (h2 * self.k_clear + e2))
+            tests.append(_to_tests(beta, se, sd, delta, loglik, loglik - alone, share, usable, sets, n, c))
         return tests
 
 
@@ -166,6 +173,7 @@ class FixedScan:
         model: the traits at their ratios.
         delta: of each trait, for effects, in units of its own.
         units: of each trait.
+        variance: of each trait given X, at total variance 1 and the ratio for effects, in units of its own.
     """
 
     X: Float64[ndarray, "n c"]
@@ -175,6 +183,7 @@ class FixedScan:
     model: Model
     delta: list[float]
     units: list[Units]
+    variance: list[float]
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait; arguments as for `ExactScan.test`."""
@@ -196,9 +205,10 @@ class FixedScan:
             beta = np.column_stack([values[:, effects] for values in gains.beta])
             variance = np.column_stack([values[:, effects] for values in gains.variance])
             se = np.sqrt(sigma2_p[:, [effects]] * variance)
+            sd = np.sqrt(sigma2_p[:, effects] * self.variance[j])
             delta = np.full(len(beta), self.delta[j])
             at_null = loglik[:, others], gain[:, others], share[:, others]
-            tests.append(_to_tests(beta, se, delta, *at_null, usable, sets, n, c))
+            tests.append(_to_tests(beta, se, sd, delta, *at_null, usable, sets, n, c))
         return tests
 
     def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
@@ -237,7 +247,7 @@ def exact_scan(data: RotatedData) -> ExactScan:
     """Prepare tests of markers that estimate the variance ratio anew with each marker.
 
     Args:
-        data: one or more traits of the same people; X may be of deficient rank.
+        data: one or more traits of the same individuals; X may be of deficient rank.
 
     Raises:
         InputError: if h2 is not identified.
@@ -251,7 +261,8 @@ def exact_scan(data: RotatedData) -> ExactScan:
     nulls = grid.basis(grid.argmax(profiles))
     units = [Units(of.sd, of.k, of.log_unit * len(data.s)) for of in traits]
     Q = np.asarray(traits[0].data.X)
-    return ExactScan(Q, grid, weights, models, list(nulls), _rows(nulls, profiles).tolist(), units)
+    k_clear = _mean_clear(np.asarray(traits[0].data.s), Q)
+    return ExactScan(Q, grid, weights, models, list(nulls), _rows(nulls, profiles).tolist(), units, k_clear)
 
 
 def null_scan(data: RotatedData) -> FixedScan:
@@ -261,7 +272,7 @@ def null_scan(data: RotatedData) -> FixedScan:
     other two.
 
     Args:
-        data: one or more traits of the same people; X may be of deficient rank.
+        data: one or more traits of the same individuals; X may be of deficient rank.
 
     Raises:
         InputError: if h2 is not identified.
@@ -270,10 +281,10 @@ def null_scan(data: RotatedData) -> FixedScan:
 
 
 def fixed_scan(data: RotatedData, h2: float) -> FixedScan:
-    """Prepare tests of markers at a given h2; at 0 they are ordinary least squares, as if people were unrelated.
+    """Prepare tests of markers at a given h2; at 0 they are ordinary least squares, as if individuals were unrelated.
 
     Args:
-        data: one or more traits of the same people; X may be of deficient rank.
+        data: one or more traits of the same individuals; X may be of deficient rank.
         h2: at least 0 and below 1.
 
     Raises:
@@ -298,15 +309,24 @@ def _fixed(data: RotatedData, h2_of: Callable[[RotatedData], tuple[float, float]
         UnitScale(*(np.concatenate(parts) for parts in zip(*units, strict=True)))
         for units in ([model.ml for model in models], [model.reml for model in models])
     )
+    Q = np.asarray(clear[0].data.X)
+    k_clear = _mean_clear(np.asarray(clear[0].data.s), Q)
     return FixedScan(
-        np.asarray(clear[0].data.X),
+        Q,
         back @ np.linalg.inv(clear[0].R),
         np.column_stack([of.b for of in clear]),
         weights,
         Model(np.concatenate([model.Py for model in models], axis=1), ml, reml),
         [float((1 - share) / share) if share else np.inf for share, _ in ratios],
         [Units(of.sd, of.k, of.log_unit * len(data.s)) for of in clear],
+        [float(share * k_clear + 1 - share) for share, _ in ratios],
     )
+
+
+def _mean_clear(s: Float[ndarray, " n"], Q: Float[ndarray, "n c"]) -> float:
+    """Return tr(MK) / (n - c), of which h2 makes h2 tr(MK) / (n - c) + 1 - h2: the variance of a trait given X."""
+    n, c = Q.shape
+    return float(s @ (1 - (Q**2).sum(axis=1)) / (n - c))
 
 
 def _by_rank(
@@ -328,13 +348,14 @@ def _by_rank(
     (n, c), k, b = X.shape, len(Z), Z[0].shape[1]
     if n <= c + k:
         raise InputError(
-            f"{n} people are too few to test {k} effects at once beside {c} covariates: at least {c + k + 1} are needed"
+            f"{n} individuals are too few to test {k} effects at once beside {c} covariates: at least {c + k + 1} are "
+            "needed"
         )
 
     def untested(loglik: float) -> Tests:
         beta, se, p_wald = (np.full((b, k), np.nan) for _ in range(3))
-        p_lrt, p_score, delta = (np.full(b, np.nan) for _ in range(3))
-        return Tests(beta, se, p_wald, p_lrt, p_score, delta, np.full(b, loglik), np.zeros(b, dtype=np.int64))
+        p_lrt, p_score, sd, delta = (np.full(b, np.nan) for _ in range(4))
+        return Tests(beta, se, p_wald, p_lrt, p_score, sd, delta, np.full(b, loglik), np.zeros(b, dtype=np.int64))
 
     results = [untested(loglik) for loglik in logliks]
     for sets in sets_by_rank(X, Z):
@@ -353,6 +374,7 @@ def _usable(model: Model, gains: Gains) -> tuple[Gains, Bool[ndarray, " b"]]:
 def _to_tests(
     beta: ndarray,
     se: ndarray,
+    sd: ndarray,
     delta: ndarray,
     loglik: ndarray,
     gain: ndarray,
@@ -365,13 +387,15 @@ def _to_tests(
     r = len(sets.columns)
     se = np.where(sets.determined, se, np.nan)
     unless = np.where(usable, 1.0, np.nan)
-    beta, se, delta, loglik, gain, share = ((v.T * unless).T for v in (beta, se, delta, loglik, gain, share))
+    values = (beta, se, sd, delta, loglik, gain, share)
+    beta, se, sd, delta, loglik, gain, share = ((v.T * unless).T for v in values)
     return Tests(
         beta=beta,
         se=se,
         p_wald=fdtrc(1, n - c - r, (beta / se) ** 2),
         p_lrt=chdtrc(r, np.maximum(2 * gain, 0.0)),  # below 0 by rounding only
-        p_score=fdtrc(r, n - c - r, n * share / r),
+        p_score=fdtrc(r, n - c - r, (n - c) * share / r),
+        sd=sd,
         delta=delta,
         loglik=loglik,
         df=np.full(len(beta), r),

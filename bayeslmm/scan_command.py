@@ -16,7 +16,15 @@ from numpy import ndarray
 
 from bayeslmm.checks import InputError, InputWarning, examples
 from bayeslmm.cohort import Cohort, kinship_of
-from bayeslmm.cohort_scan import Markers, ScanSettings, block_tables, effect_rows, pair_tables, read_markers
+from bayeslmm.cohort_scan import (
+    Markers,
+    ScanSettings,
+    block_tables,
+    effect_rows,
+    least_allele_counts,
+    pair_tables,
+    read_markers,
+)
 from bayeslmm.epistasis import read_pairs
 from bayeslmm.job import Clock, Inputs, checksums, cohort_record, decomposed, read_inputs, write_record
 from bayeslmm.kinship import without
@@ -283,9 +291,10 @@ def _summarise(job: _Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, 
         counts += MarkerCounts(**table.attrs["markers"])
         for trait in cohort.traits:
             own = table[table["trait"] == trait]
-            along[trait].append(own[["chrom", "pos", "p_wald"]])
+            along[trait].append(own[["chrom", "pos", "p_wald", "af", "n_miss"]])
             top[trait] = pd.concat([top[trait], own.dropna(subset="p_wald")]).nsmallest(most, "p_wald")
     numbers: dict[str, dict[str, Any]] = {}
+    least = least_allele_counts(cohort)
     for trait, tables in along.items():
         everything = pd.concat(tables)
         tested = everything.dropna()
@@ -300,6 +309,9 @@ def _summarise(job: _Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, 
             continue
         p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
         plot_scan(p, trait=trait, test=_HOW[job.settings.test], path=job.out / f"{trait}.png")
+        called = len(cohort.ids) - tested["n_miss"]
+        copies = 2 * called * np.minimum(tested["af"], 1 - tested["af"])
+        numbers[trait] |= {"least_allele_count": least[trait], "below_least": int((copies < least[trait]).sum())}
         numbers[trait] |= {"lambda_gc": p.lambda_gc, "below_bonferroni": int((p.p < 0.05 / len(tested)).sum())}
     return pd.concat(top.values()), numbers
 

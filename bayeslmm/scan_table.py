@@ -15,27 +15,43 @@ from bayeslmm.scan import Tests, added
 COLUMNS = "trait chrom snp pos a1 a0 af n_miss beta se p_wald p_lrt p_score log10_bf delta".split()
 
 
-def log10_bayes_factor(beta: Float[ndarray, " b"], se: Float[ndarray, " b"], prior_sd: float) -> Float64[ndarray, " b"]:
-    r"""Return the approximate Bayes factor of an effect against none, :math:`\beta \sim N(0, \tau^2)`, as log10.
+def log10_bayes_factor(
+    beta: Float[ndarray, " b"], se: Float[ndarray, " b"], prior_sd: Float[ndarray, " b"], df: int
+) -> Float64[ndarray, " b"]:
+    r"""Return the Bayes factor of an effect against none at a given variance ratio, as log10.
 
-    :math:`\frac{1}{2} \log \frac{v}{v + \tau^2} + \frac{z^2}{2} \frac{\tau^2}{v + \tau^2}`, v = se^2, z = beta / se.
+    The variance is integrated out: :math:`p(\sigma^2) \propto 1 / \sigma^2` in both models, and
+    :math:`\beta \mid \sigma^2 \sim N(0, \phi^2 \sigma^2)`, a prior in units of the trait's standard deviation. With
+    t = beta / se on :math:`\nu` degrees of freedom and :math:`k = \tau^2 / (se^2 + \tau^2)`, which does not depend on
+    :math:`\sigma^2`,
+
+    .. math:: \log BF = \tfrac12 \log(1 - k)
+        + \tfrac{\nu + 1}{2} \log \frac{1 + t^2 / \nu}{1 + (1 - k) t^2 / \nu},
+
+    which tends to Wakefield's :math:`\frac12 \log(1 - k) + \frac12 k t^2` as :math:`\nu` grows, and never exceeds the
+    F test: :math:`\log BF \le \frac{\nu + 1}{2} \log(1 + t^2 / \nu)`.
 
     Args:
         beta: estimates.
         se: their standard errors.
-        prior_sd: the standard deviation of the prior of the effect, in the units of beta.
+        prior_sd: tau, the standard deviation of the prior at the variance behind se, in the units of beta.
+        df: nu, degrees of freedom of se: n - c - 1.
 
-    Source: Wakefield (2009), doi:10.1002/gepi.20359, with the factor the other way up.
+    Source: Servin and Stephens (2007), doi:10.1371/journal.pgen.0030114, for the prior (their D2) and the integral;
+        Wakefield (2009), doi:10.1002/gepi.20359, for the limit, with the factor the other way up.
     """
     shrinkage = prior_sd**2 / (se**2 + prior_sd**2)
-    return (np.log1p(-shrinkage) + (beta / se) ** 2 * shrinkage) / (2 * np.log(10))
+    t2 = (beta / se) ** 2 / df
+    fit = np.log1p(shrinkage * t2 / (1 + (1 - shrinkage) * t2))
+    return (np.log1p(-shrinkage) + (df + 1) * fit) / (2 * np.log(10))
 
 
 def marker_rows(
     bim: pd.DataFrame,
     block: DosageBlock,
     tests: Mapping[str, Tests],
-    prior_sd: Mapping[str, float],
+    prior_effect: float,
+    df: int,
     *,
     ols: Mapping[str, Tests] | None = None,
     interactions: Mapping[str, Mapping[str, Tests]] | None = None,
@@ -48,7 +64,8 @@ def marker_rows(
         bim: all markers.
         block: those tested.
         tests: by trait.
-        prior_sd: of the Bayes factor, by trait.
+        prior_effect: standard deviation of the prior of an effect for the Bayes factor, in those of the trait.
+        df: degrees of freedom of the standard errors, n - c - 1.
         ols: ordinary least squares of the same markers, for the columns beta_ols, se_ols and p_ols.
         interactions: by covariate and trait, sets of each marker and its product with the covariate; for columns
             ``beta_x_NAME``, ``se_x_NAME``, ``p_wald_x_NAME`` and ``p_lrt_x_NAME`` of the product beside the marker,
@@ -67,7 +84,7 @@ def marker_rows(
             p_wald=test.p_wald[:, 0],
             p_lrt=test.p_lrt,
             p_score=test.p_score,
-            log10_bf=log10_bayes_factor(beta, se, prior_sd[trait]),
+            log10_bf=log10_bayes_factor(beta, se, prior_effect * test.sd, df),
             delta=test.delta,
         )[COLUMNS]
         if ols:

@@ -45,7 +45,10 @@ def plot_sites(posterior: DataTree, estimates: pd.DataFrame, title: str, path: s
 
 def _marginal(ax: Axes, name: str, draws: Float[ndarray, "chain draw"], estimates: pd.DataFrame) -> None:
     ax.hist(draws.ravel(), bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
-    for method, label, colour, height in (("reml", "REML", ORANGE, 0.06), ("exact", "usual model, exact", GREEN, 0.12)):
+    for method, label, colour, height in (
+        ("reml", "usual model, REML", ORANGE, 0.06),
+        ("exact", "usual model, exact", GREEN, 0.12),
+    ):
         for row in estimates[(estimates["method"] == method) & (estimates["parameter"] == name)].to_dict("records"):
             if pd.notna(row["lower"]):
                 arms = [[row["estimate"] - row["lower"]], [row["upper"] - row["estimate"]]]

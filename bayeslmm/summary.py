@@ -1,15 +1,16 @@
 """What the command line says to a person."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import arviz_stats
 import numpy as np
 import pandas as pd
 
 from bayeslmm.cohort import Cohort
 from bayeslmm.compare import Comparison
 from bayeslmm.correlations import Correlations
-from bayeslmm.diagnostics import Diagnostics
+from bayeslmm.diagnostics import MOST_OVERLAP, Diagnostics
 from bayeslmm.heritability import Heritability
 from bayeslmm.joint_cohort import JointCohort
 
@@ -27,14 +28,19 @@ _METHODS: dict[str, str] = {
 COMPARED = "every method (differences of h2 in posterior standard deviations)"
 _PARAMETERS = ("h2", "pve", "sigma2_u", "sigma2_e", "loglik")
 _MOST_LINES = 30
+_MOST_DECIMALS, _LARGEST = 9, 1e9
+"""Beyond these, numbers are written with an exponent."""
 CONVENTIONS = "the same fit as other programs print it"
-_BEST_FIRST = ("nuts", "exact", "reml", "ml", "pxem", "em", "mom", "rhe", "lasso")
+_BEST_FIRST = ("exact", "nuts", "reml", "ml", "pxem", "em", "mom", "rhe", "lasso")
+"""Quadrature before draws, which are its check; with a program of the user's own, its draws before all others."""
+_LITTLE = 2 * MOST_OVERLAP
+"""An area that posterior and prior share above which the prior is most of what is seen."""
 
 
 def cohort_lines(cohort: Cohort) -> str:
     """Say who is analysed, and who is not."""
     lines = [
-        f"{len(cohort.ids):,} people with {', '.join(cohort.traits)}, one decomposition of their kinship; "
+        f"{len(cohort.ids):,} individuals with {', '.join(cohort.traits)} (kinship decomposed once); "
         f"covariates: {', '.join(cohort.covariates) or 'none'}"
     ]
     lines += [f"  dropped: {drop}" for drop in cohort.dropped]
@@ -46,8 +52,8 @@ def joint_cohort_lines(cohort: JointCohort) -> str:
     counts = zip(cohort.traits, (~cohort.missing).sum(axis=0), strict=True)
     everything = int((~cohort.missing).all(axis=1).sum())
     lines = [
-        f"{len(cohort.ids):,} people: {', '.join(f'{count:,} with {trait}' for trait, count in counts)}, "
-        f"{everything:,} with {'both' if len(cohort.traits) == 2 else 'all'}; one decomposition of their kinship"
+        f"{len(cohort.ids):,} individuals: {', '.join(f'{count:,} with {trait}' for trait, count in counts)}, "
+        f"{everything:,} with {'both' if len(cohort.traits) == 2 else 'all'} (kinship decomposed once)"
     ]
     lines += [
         f"  covariates of {trait}: {', '.join(names) or 'none'}"
@@ -59,7 +65,7 @@ def joint_cohort_lines(cohort: JointCohort) -> str:
         lines.append(
             f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect of its own "
             f"({len(cohort.ids) * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them beside "
-            f"the parameters; --complete-only would drop {len(cohort.ids) - everything:,} people instead"
+            f"the parameters; --complete-only would drop {len(cohort.ids) - everything:,} individuals instead"
         )
     return "\n".join(lines)
 
@@ -68,7 +74,7 @@ def result_lines(result: Heritability) -> str:
     """Return a short table of one trait: a column for each method, and the answer of the best one in a sentence."""
     table = heritability_table(result)
     more = [f"... and {len(table) - _MOST_LINES} more, in estimates.tsv"] if len(table) > _MOST_LINES else []
-    lines = [table[:_MOST_LINES].to_string(), *more, *heritability_notes(result), heritability_answer(result)]
+    lines = [table[:_MOST_LINES].to_string(), *more, *heritability_notes(result), *heritability_answers(result)]
     return "\n".join([*lines, *_diagnostics(result.diagnostics)])
 
 
@@ -77,23 +83,32 @@ def heritability_table(result: Heritability) -> pd.DataFrame:
     rows = _without_effects(result.estimates)
     # A program of the user's own has what sites it likes.
     order = [(result.trait, parameter) for parameter in dict.fromkeys([*_PARAMETERS, *rows["parameter"]])]
-    return _side_by_side(rows, order).droplevel("trait").rename_axis(None)
+    return _side_by_side(rows, order, own=result.own).droplevel("trait").rename_axis(None)
 
 
-def effects_table(estimates: pd.DataFrame) -> pd.DataFrame:
+def effects_table(result: Heritability | Correlations) -> pd.DataFrame:
     """Return the fixed effects as text, a column for each method that gives them, and the interval of the best one."""
-    rows = estimates[estimates["parameter"].str.startswith("beta")]
-    return _side_by_side(rows, _keys(_best(rows))) if len(rows) else pd.DataFrame()
+    rows = result.estimates[result.estimates["parameter"].str.startswith("beta")]
+    return _side_by_side(rows, _keys(_best(rows, own=result.own)), own=result.own) if len(rows) else pd.DataFrame()
 
 
-def _side_by_side(estimates: pd.DataFrame, order: list[tuple[str, str]]) -> pd.DataFrame:
-    """Return a column for each method, and the interval of the best; rows are the traits and parameters in order."""
+def _side_by_side(estimates: pd.DataFrame, order: list[tuple[str, str]], *, own: bool) -> pd.DataFrame:
+    """Return a column for each method, and the interval of the best; rows are the traits and parameters in order.
+
+    Args:
+        estimates: rows of the table of estimates.
+        order: traits and parameters.
+        own: whether NUTS sampled another model than all other methods are of, whose columns then say so.
+    """
     columns: dict[str, dict[tuple[str, str], str | float]] = {
-        _METHODS[str(method)]: dict(zip(_keys(rows), map(_cell, rows.itertuples()), strict=True))
+        _METHODS[str(method)] + ", usual model" * (own and method != "nuts"): dict(
+            zip(_keys(rows), map(_cell, rows.itertuples()), strict=True)
+        )
         for method, rows in estimates.groupby("method", sort=False)
     }
-    best = _best(estimates)
-    columns["95% interval"] = dict(zip(_keys(best), map(_interval, best.itertuples()), strict=True))
+    best = _best(estimates, own=own)
+    of = _name(str(best["method"].iloc[0]))
+    columns[f"95% interval, {of}"] = dict(zip(_keys(best), map(_interval, best.itertuples()), strict=True))
     index = pd.MultiIndex.from_tuples(order, names=["trait", "parameter"])
     return pd.DataFrame(columns).reindex(index).dropna(how="all").astype(object).fillna("")
 
@@ -102,10 +117,11 @@ def _without_effects(estimates: pd.DataFrame) -> pd.DataFrame:
     return estimates[~estimates["parameter"].str.startswith("beta")]
 
 
-def _best(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the best method among them."""
+def _best(estimates: pd.DataFrame, *, own: bool) -> pd.DataFrame:
+    """Return the rows of the best method among them: of draws, if they are of a program of the user's own."""
     there = set(estimates["method"])
-    return estimates[estimates["method"] == next(method for method in _BEST_FIRST if method in there)]
+    first = ("nuts",) * own + _BEST_FIRST
+    return estimates[estimates["method"] == next(method for method in first if method in there)]
 
 
 def _keys(estimates: pd.DataFrame) -> list[tuple[str, str]]:
@@ -123,7 +139,8 @@ def correlation_lines(result: Correlations) -> str:
 def correlation_table(result: Correlations) -> pd.DataFrame:
     """Return the estimates of traits and pairs as text: a column for each method, and the interval of the best one."""
     rows = _without_effects(result.estimates)
-    return _side_by_side(rows, list(dict.fromkeys(_keys(_best(rows)) + _keys(rows))))
+    order = list(dict.fromkeys(_keys(_best(rows, own=result.own)) + _keys(rows)))
+    return _side_by_side(rows, order, own=result.own)
 
 
 def correlation_answers(result: Correlations) -> list[str]:
@@ -134,11 +151,10 @@ def correlation_answers(result: Correlations) -> list[str]:
         rows = of_pair[of_pair["parameter"] == "rho_u"]
         if rows.empty:
             lines.append(
-                f"the genetic correlation of {_of_pair(pair)} is not among the sites of the program: name one rho_u to "
-                "see it here"
+                f'the program has no site called "rho_u"; add one to report a genetic correlation of {_of_pair(pair)}'
             )
         else:
-            rho_u = _best(rows).iloc[0]
+            rho_u = _best(rows, own=result.own).iloc[0]
             lacking = result.posterior is not None and rho_u["method"] != "nuts"
             lines += _about_pair(pair, rho_u, f" by {_name(rho_u['method'])}" if lacking else "")
     return lines
@@ -177,7 +193,7 @@ def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series, by: str) -> list[str]
     elif "ratio_zero" in pair:
         lines.append(
             f"  likelihood ratio of rho_u = 0: {pair['ratio_zero']:.3f} (p = {pair['p_zero']:.2g}, chi2); of |rho_u| = "
-            f"1: {pair['ratio_one']:.3f} (p = {pair['p_one']:.2g}, half chi2); {pair['both']:,} people have both traits"
+            f"1: {pair['ratio_one']:.3f} (p = {pair['p_one']:.2g}, half chi2); {pair['both']:,} individuals have both"
         )
     return lines
 
@@ -187,7 +203,7 @@ def _diagnostics(d: Diagnostics | None) -> list[str]:
         return []
     sizes = f"bulk ESS {d.ess_bulk:,.0f}, tail ESS {d.ess_tail:,.0f}"
     return [
-        f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergences",
+        f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergent transitions",
         *([d.drawn_again] if d.drawn_again else []),
         *(f"DIAGNOSTICS FAILED: {failure}" for failure in d.failures),
     ]
@@ -233,15 +249,35 @@ def conventions_table(found: Comparison) -> pd.DataFrame:
 
 def comparison_answers(found: Comparison) -> list[str]:
     """Return the heritability by the best method, what disagrees, and what is known of the boundary, in sentences."""
-    return [heritability_answer(found.result), *verdicts(found), *_boundary(found)]
+    answer, *more = heritability_answers(found.result)
+    return [answer, *(line.strip() for line in more), *(said for _, said in verdicts(found)), *_boundary(found)]
 
 
-def verdicts(found: Comparison) -> list[str]:
-    """Return a sentence for each method that disagrees, or one if none does."""
-    rows = found.table[found.table["agrees"] == "no"].to_dict("records")
-    return [f"DISAGREES: {row['method']} and {row['against']}: {row['why']}" for row in rows] or [
-        "all methods agree as far as theory says that they should"
+def verdicts(found: Comparison) -> list[tuple[bool, str]]:
+    """Return how many comparisons could be judged and how many agree; what disagrees, and what could not be judged.
+
+    Returns:
+        Sentences, each with whether it is good news.
+    """
+    table = found.table[found.table["against"] != ""]
+    counts = table["agrees"].value_counts().reindex(["yes", "no", "-"], fill_value=0)
+    judged, failed = counts["yes"] + counts["no"], found.not_converged
+    agree = "all of them agree" if counts["no"] == 0 else f"{counts['yes']} agree"
+    lines = [
+        (
+            bool(counts["no"] == 0 and not failed),
+            f"{judged} of {len(table)} comparisons could be judged: {agree} as far as theory says that they should",
+        )
     ]
+    for row in table.to_dict("records"):
+        about = f"{row['method']} and {row['against']}: {row['why']}"
+        if row["agrees"] == "no":
+            lines.append((False, f"DISAGREES: {about}"))
+        elif row["method"] in failed:
+            lines.append((False, f"NOT CONVERGED, so that nothing is said of it: {about}"))
+        elif row["agrees"] == "-":
+            lines.append((True, f"not judged: {about}"))
+    return lines
 
 
 def _boundary(found: Comparison) -> list[str]:
@@ -268,41 +304,85 @@ def _plain(table: pd.DataFrame, number: str, **formatters: Any) -> str:
 
 
 def _cell(row: Any) -> str:
+    """Write an estimate with its standard error, or with its interval where there is none; and if it is on a bound."""
     if pd.isna(row.estimate):
         return "-"
-    digits = _decimals(row)
-    spread = (
-        f" ({row.se:.{digits}f})"
-        if pd.notna(row.se)
-        else " (boundary)"
-        if "boundary: " in row.note and row.parameter != "loglik"
-        else ""
-    )
-    return f"{row.estimate:.{digits}f}{spread}"
+    written = _writer(row)
+    said = ["boundary"] * row.note.startswith("boundary: ")
+    if pd.notna(row.se):
+        said.append(written(row.se))
+    elif pd.notna(row.lower):
+        said.append(f"{written(row.lower)} to {written(row.upper)}")
+    return f"{written(row.estimate)}{f' ({", ".join(said)})' if said else ''}"
 
 
 def _interval(row: Any) -> str | float:
-    return _range(row.lower, row.upper, _decimals(row)) if pd.notna(row.lower) else float("nan")
+    if pd.isna(row.lower):
+        return float("nan")
+    written = _writer(row)
+    return f"{written(row.lower)} to {written(row.upper)}"
 
 
-def _decimals(row: Any) -> int:
-    """Four, unless the trait has units in which that is too many or too few for three digits of the spread."""
-    return int(np.clip(2 - np.floor(np.log10(row.se)), 0, 12)) if pd.notna(row.se) and row.se > 0 else 4
+def _writer(row: Any) -> Callable[[float], str]:
+    """Return how the numbers of a row are written: three digits of the spread, whatever the unit of the trait."""
+    spread = row.se if pd.notna(row.se) else (row.upper - row.lower) / 4
+    if np.isfinite(spread) and spread > 0:
+        decimals = int(2 - np.floor(np.log10(spread)))
+    else:  # four digits of the number
+        decimals = max(4, int(3 - np.floor(np.log10(abs(row.estimate))))) if row.estimate else 4
+    largest = np.nanmax(np.abs([row.estimate, row.se, row.lower, row.upper]))
+
+    def write(value: float) -> str:
+        if not (decimals > _MOST_DECIMALS or largest >= _LARGEST) or not np.isfinite(value):
+            return f"{value:.{max(decimals, 0)}f}"
+        digits = int(np.clip(np.floor(np.log10(abs(value))) + decimals, 0, _MOST_DECIMALS)) if value else 0
+        return f"{value:.{digits}e}" if value else "0"
+
+    return write
 
 
 def _range(lower: float, upper: float, digits: int = 4) -> str:
     return f"{lower:.{digits}f} to {upper:.{digits}f}" if pd.notna(lower) else ""
 
 
-def heritability_answer(result: Heritability) -> str:
-    """Return the heritability by the best method, with its interval, in a sentence."""
-    best = _best(result.estimates)
+def heritability_answers(result: Heritability) -> list[str]:
+    """Return the heritability by the best method, with its interval, in a sentence; then what to know about it."""
+    best = _best(result.estimates, own=result.own)
     rows = best[best["parameter"] == "h2"]
     if rows.empty:
-        return f"the heritability of {result.trait} is not among the sites of the program: name one h2 to see it here"
+        return [f'the program has no site called "h2"; add one to report a heritability of {result.trait}']
     row = rows.iloc[0]
+    name = _name(row["method"])
     if pd.isna(row["lower"]):
-        return f"no interval for the heritability of {result.trait} ({row['note']}): ask for another method"
-    kind = "with 95% probability" if row["interval"] == "eti95" else "with 95% confidence"
+        return [f"no interval for the heritability of {result.trait} ({row['note']}): ask for another method"]
+    of_posterior = row["interval"] == "eti95"
+    what = f"posterior mean, {name}{' of your own model' * result.own}" if of_posterior else f"{name} estimate"
+    kind = "with 95% probability" if of_posterior else "with 95% confidence"
     interval = f"between {row['lower']:.3f} and {row['upper']:.3f}"
-    return f"heritability of {result.trait}: {row['estimate']:.3f}, {kind} {interval}"
+    return [
+        f"heritability of {result.trait}: {row['estimate']:.3f} ({what}), {kind} {interval}",
+        *_checked_by_draws(result),
+        *(f"  {about}" for about in about_prior(result)),
+    ]
+
+
+def _checked_by_draws(result: Heritability) -> list[str]:
+    """Return what NUTS, which is the check of the quadrature, has for the same posterior."""
+    if result.exact is None or result.posterior is None or result.own:
+        return []
+    draws = result.posterior["posterior"]["h2"].to_numpy()[..., 0]
+    error = float(arviz_stats.mcse(draws))
+    return [f"  NUTS, its check: posterior mean {draws.mean():.3f} (Monte Carlo error {error:.2g})"]
+
+
+def about_prior(result: Heritability) -> list[str]:
+    """Return, where much of the posterior of h2 is its prior, how much: the usual model's."""
+    overlap = result.prior_overlap
+    if overlap is None or overlap <= MOST_OVERLAP or result.own:
+        return []
+    verdict = (
+        "the data say LITTLE about h2, most of what is seen is the prior"
+        if overlap > _LITTLE
+        else "the prior influences this estimate"
+    )
+    return [f"posterior and prior of h2 share {overlap:.0%}: {verdict}"]

@@ -171,8 +171,8 @@ def test_each_set_of_people_has_its_decomposition(toy, capsys):
     base, folder = toy
     assert main([*base, "--trait", "x", "y", *FAST, "--out", str(folder / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "30 people with x, one decomposition" in printed
-    assert "27 people with y, one decomposition" in printed
+    assert "30 individuals with x (kinship decomposed once)" in printed
+    assert "27 individuals with y (kinship decomposed once)" in printed
     assert "dropped: 3 without a value of y (p0, p1, p2)" in printed
     assert table(folder / "out")["trait"].unique().tolist() == ["x", "y"]
 

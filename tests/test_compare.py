@@ -86,9 +86,12 @@ def test_at_the_boundary(mice):
     assert table.loc["reml", "h2"] == 0
     assert "on the boundary (h2 = 0)" in table.loc["reml", "why"]
     assert table.loc["em", "agrees"] == "no"
-    assert "still not there" in table.loc["em", "why"]
+    assert "not converged" in table.loc["em", "why"]
     assert "EM needs more than" in table.loc["pxem", "why"]
-    assert table.drop(index=["em", "exact"])["agrees"].eq("yes").all()
+    assert table.drop(index=["em", "exact", "nuts"])["agrees"].eq("yes").all()
+    # So few draws may fail their checks: then nothing is said of them.
+    assert table.loc["nuts", "agrees"] == ("-" if found.result.diagnostics.failures else "yes")
+    assert found.not_converged[:1] == ["em"]
     row = found.boundary.iloc[0]
     assert row["rlrt"] == 0
     assert row["p_exact"] == row["p_mixture"] == 1

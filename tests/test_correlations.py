@@ -63,7 +63,7 @@ def test_pairs_say_what_is_known_of_rho_u(gryphon):
     assert note.startswith(f"P(rho_u > 0) = {row['probability_positive']:.4g}; posterior and prior share 3")
     lines = correlation_lines(gryphon)
     assert "genetic correlation of BWT and TARSUS: 0.3" in lines
-    assert "683 people have both traits" in lines
+    assert "683 individuals have both" in lines
     assert "WEAKLY IDENTIFIED" not in lines
 
 

@@ -131,7 +131,7 @@ def test_any_sites_become_rows_and_a_sentence(small_data, rng):
     found = heritability(small_data, trait="x", covariates=["b", "c", "d"], seed=1, methods=["reml"])
     table = pd.concat([found.estimates, to_table(rows.values())])
     lines = result_lines(replace(found, estimates=table, fits={**found.fits, "nuts": draws}))
-    assert "the heritability of x is not among the sites of the program" in lines
+    assert 'the program has no site called "h2"; add one to report a heritability of x' in lines
     assert "v[age/10]" in lines
 
 

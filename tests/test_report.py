@@ -88,9 +88,10 @@ def test_names_are_text(run):
 
 def test_the_page_says_what_the_terminal_says(run):
     (answer,) = [line for line in run.printed.splitlines() if line.startswith("heritability of")]
-    assert re.fullmatch(r"heritability of .*: 0\.\d+, with 95% probability between 0\.\d+ and [01]\.\d+", answer)
+    interval = r"with 95% probability between 0\.\d+ and [01]\.\d+"
+    assert re.fullmatch(rf"heritability of .*: 0\.\d+ \(posterior mean, exact\), {interval}", answer)
     assert f'<p class="answer">{html.escape(answer)}</p>' in run.text
-    told = ("people with", "dropped: 2 without", "h2 ")
+    told = ("individuals with", "dropped: 2 without", "h2 ")
     lines = [
         line for line in run.printed.splitlines() if any(words in line for words in told[:2]) or line[:3] == told[2]
     ]
@@ -173,7 +174,8 @@ def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
     page = Page((tmp_path / "report.html").read_text())
     assert len(page.loaded) == MOST_PICTURES
     assert "The pictures of 5 more traits" in page.text
-    assert page.text.count("people") == 2  # once for all traits, and 12,345 of the kinship
+    assert page.text.count("people") == 1  # once for all traits
+    assert "12,345 individuals" in page.text
     assert "0.1235 12,345 54,321" in page.text
     assert "bayeslmm h2 --pheno 'my file.tsv'" in page.text
     assert "divided by its mean diagonal" in page.text

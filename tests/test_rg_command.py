@@ -40,11 +40,11 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     arguments, out = gryphon_run
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "854 people: 854 with BWT, 683 with TARSUS, 683 with both" in printed
+    assert "854 individuals: 854 with BWT, 683 with TARSUS, 683 with both" in printed
     assert "covariates of BWT: intercept, sex[2]" in printed
     assert "covariates of TARSUS: intercept\n" in printed
     assert "171 missing values are integrated over exactly" in printed
-    assert "--complete-only would drop 171 people instead" in printed
+    assert "--complete-only would drop 171 individuals instead" in printed
     assert "took: REML" in printed
     estimates = table(out)
     assert list(estimates.columns) == COLUMNS

@@ -10,17 +10,21 @@ import pandas as pd
 import pytest
 from bed_reader import open_bed, to_bed
 from numpy.testing import assert_allclose
-from scipy.stats import chi2, f
+from scipy.stats import chi2, f, gamma, norm
+from scipy.stats import t as student
 
 import bayeslmm as bl
 from bayeslmm import exact, scan_command
 from bayeslmm.cli import main
+from bayeslmm.cohort import Cohort
+from bayeslmm.cohort_scan import least_allele_counts
 from bayeslmm.dosages import dosages
 from bayeslmm.genotypes import open_genotypes
 from bayeslmm.kinship import without
 from bayeslmm.likelihood import at_unit_scale, gls, log_ml, rescale
 from bayeslmm.precision import in_float64
 from bayeslmm.scan_parts import open_parts
+from bayeslmm.scan_summary import scan_cautions
 from bayeslmm.scan_table import COLUMNS
 
 MARKERS = 60
@@ -349,7 +353,9 @@ def test_a_marker_that_the_covariates_determine_has_no_posterior(cohort, capsys)
     code, out = scan(cohort, "--covariates", "same", "--posterior", "sid4")
     assert code == 0
     said = capsys.readouterr()
-    assert "sid4 is a combination of the covariates among the people with a: its effect has no posterior" in said.err
+    assert (
+        "sid4 is a combination of the covariates among the individuals with a: its effect has no posterior" in said.err
+    )
     assert "1 that the covariates determine or that leave nothing of the trait" in said.out
     assert not (out / "effects.tsv").exists()
 
@@ -364,7 +370,7 @@ def test_a_block_without_markers_to_test(cohort, capsys, form):
     assert code == 0
     said = capsys.readouterr()
     assert "no scan to go on with is in" in said.out
-    assert "sid2 does not vary among the people with a: its effect has no posterior" in said.err
+    assert "sid2 does not vary among the individuals with a: its effect has no posterior" in said.err
     assert list(pd.read_csv(out / "effects.tsv", sep="\t")["snp"]) == ["sid20"]
     table = pd.read_parquet(out / "scan.parquet") if form == "parquet" else pd.read_csv(out / "scan.tsv", sep="\t")
     assert list(table["snp"]) == [f"sid{k}" for k in range(17, 61)]
@@ -444,3 +450,41 @@ def test_one_chromosome_leaves_nothing_to_loco(cohort, capsys):
     bim.write_text("".join(f"7\t{line.split(chr(9), 1)[1]}\n" for line in bim.read_text().splitlines()))
     code, _ = scan(cohort, "--loco")
     assert "all markers used are on one chromosome" in refused(capsys, code)
+
+
+def test_so_many_copies_double_a_p_value_of_a_skewed_trait():
+    """Sums of m exponential residuals are gamma: beyond 3.89 sd more often than normal ones, by 2 at the m returned."""
+    n = 2_000
+    skewed, normal = (law.ppf((np.arange(n) + 0.5) / n) for law in (gamma(1), norm))
+    ids, names = tuple(map(str, range(n))), ("intercept",)
+    cohort = Cohort(ids, ("skewed", "normal"), names, np.eye(n), np.column_stack([skewed, normal]), np.ones((n, 1)))
+    found = least_allele_counts(cohort)
+    assert found["normal"] == 0
+    m = found["skewed"]
+    assert 100 < m < 135  # a sample of 2,000 has a lighter tail than the 131 of the law
+    law, z = gamma(m), norm.isf(0.5e-4)
+    assert_allclose(law.sf(m + z * np.sqrt(m)) + law.cdf(m - z * np.sqrt(m)), 2e-4, rtol=0.35)
+
+
+@pytest.mark.parametrize(("n", "c", "said"), [(40, 13, True), (50, 1, True), (1000, 200, True), (1410, 1, False)])
+def test_small_samples_are_told_to_read_the_wald_test(n, c, said):
+    """Where p_wald is 1e-4 the likelihood ratio of the same marker is n log(1 + F / df), referred to chi-square."""
+    of = {"tested": 9, "n": n, "covariates": ["x"] * c, "below_least": 0}
+    cautions = scan_cautions("y", of)
+    assert len(cautions) == said
+    if said:
+        F = student.isf(0.5e-4, n - c - 1) ** 2
+        (found, advice), p_lrt = cautions[0], chi2.sf(n * np.log1p(F / (n - c - 1)), 1)
+        assert f"leave {n - c:,} degrees of freedom" in found
+        assert f"read p_wald: p_lrt, which takes the sample for large, is {1e-4 / p_lrt:.2g} times too small" in advice
+
+
+def test_rare_alleles_of_a_skewed_trait_are_told_in_terminal_and_report(cohort, capsys):
+    table = pd.read_csv(cohort / "pheno.tsv", sep="\t")
+    table["a"] = np.exp(3 * table["a"])
+    table.to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    code, out = scan(cohort, traits=("a", "b"))
+    assert code == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "CAUTION" in line]
+    assert re.search(r"60 of 60 markers have fewer than [\d,]+ copies of the rarer allele, and a is skewed", line)
+    assert "copies of the rarer allele, and a is skewed" in (out / "report.html").read_text()
