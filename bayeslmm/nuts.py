@@ -7,6 +7,7 @@ the arrays of the data are arguments of the compiled functions, so that these se
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -190,10 +191,14 @@ def _run(
     sampler.advance(states[0], *arguments)  # for what it compiles: threads would do so at the same time
     skipped, first = divmod(warmup, _STEPS)  # blocks without a draw; steps of warm-up in the one after them
 
+    stopped = threading.Event()
+
     @in_float64  # which is a matter of each thread
     def chain(state: Any) -> Trace:
         blocks: list[Trace] = []
         for number in range(-(-(warmup + draws) // _STEPS)):
+            if stopped.is_set():
+                raise KeyboardInterrupt  # in the main thread it was raised already
             state, block = sampler.advance(state, *arguments)
             if number >= skipped:
                 blocks.append(jax.device_get(block))
@@ -204,7 +209,11 @@ def _run(
         progress_bar("NUTS", total=len(states) * (warmup + draws), unit="step") as bar,
         ThreadPoolExecutor(_threads()) as pool,
     ):
-        return jax.tree.map(lambda *chains: np.stack(chains), *pool.map(chain, states))
+        try:
+            return jax.tree.map(lambda *chains: np.stack(chains), *pool.map(chain, states))
+        except BaseException:
+            stopped.set()  # the pool waits for its threads
+            raise
 
 
 def _threads() -> int:
