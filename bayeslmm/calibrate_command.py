@@ -1,6 +1,7 @@
 """``bayeslmm calibrate``: what intervals of h2 are worth with these people, before the trait is looked at."""
 
 import argparse
+from typing import Any
 
 import pandas as pd
 
@@ -9,14 +10,17 @@ from bayeslmm.calibration_plots import plot_calibration
 from bayeslmm.checks import InputError
 from bayeslmm.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
 from bayeslmm.engine import check_engine, run_tasks
-from bayeslmm.job import Clock, analysed, cohort_record, read_inputs, write_record
+from bayeslmm.failures import Failures
+from bayeslmm.job import Clock, analysed, cohort_record, finish, read_inputs, results_of
 from bayeslmm.option_checks import check_options, check_trait_names
 from bayeslmm.priors import VariancePrior, beta_prior
 from bayeslmm.results import write_table
 
+_FILES = ("calibration.tsv", "ranks.tsv", "calibration.png")
 
-def run(options: argparse.Namespace) -> None:
-    """Simulate traits of these people, and hold every interval of h2 and the draws of NUTS against the truth.
+
+def run(options: argparse.Namespace) -> int:
+    """Simulate traits of these people, and hold intervals of h2 and draws against the truth; return the exit code.
 
     Raises:
         InputError: for anything in the files or options that a user can mend.
@@ -26,28 +30,39 @@ def run(options: argparse.Namespace) -> None:
     check_trait_names(options)
     if wrong := [h2 for h2 in options.h2 if not 0 <= h2 <= 1]:
         raise InputError(f"--h2 must lie between 0 and 1, but {wrong[0]:g} was given")
-    prior, out = VariancePrior(h2=beta_prior(*options.prior_h2)), check_options(options)
-    inputs = read_inputs(options, clock)
-    (one,) = analysed(options, clock, inputs)
-    people = design(one.data)
-    given = {"seed": options.seed, "prior_h2": tuple(options.prior_h2)}
-    on = {"checkpoints": out / "checkpoints", "cluster": options.cluster, "workers": options.workers}
-    with clock.step("intervals"):
-        tasks = coverage_tasks([*dict.fromkeys(options.h2), OVER_PRIOR], options.datasets, **given)
-        intervals = coverage_table(tasks, run_tasks(simulated_intervals, tasks, people, label="intervals", **on))
-    with clock.step("ranks"):
-        tasks = calibration_tasks(options.datasets, **given)
-        results = run_tasks(univariate_ranks, tasks, people.data, label="ranks", **on)
-        ranks = calibration_table(results)
-    print(f"\n{_lines(intervals, ranks)}")
-    n, c = one.data.X.shape
-    title = f"{n:,} people with {one.trait}, {c} covariate{'s' * (c != 1)}: {options.datasets:,} simulated data sets"
-    with clock.step("writing"):
-        write_table(intervals, out / "calibration.tsv")
-        write_table(ranks, out / "ranks.tsv")
-        plot_calibration(intervals, results, title, out / "calibration.png")
-    write_record(options, clock, inputs.kinship, prior, {one.trait: cohort_record(one.cohort, one.spectrum)}, out)
-    print(f"\nresults are in {out}")
+    prior = VariancePrior(h2=beta_prior(*options.prior_h2))
+    check_options(options)
+    failures = Failures(options.trait)
+    with results_of(options, _FILES) as results:
+        inputs = read_inputs(options, clock)
+        results.begin()
+        out = results.path
+        traits: dict[str, Any] = {}
+        for one in analysed(options, clock, inputs, failures):
+            people = design(one.data)
+            given = {"seed": options.seed, "prior_h2": tuple(options.prior_h2)}
+            on = {"checkpoints": out / "checkpoints", "cluster": options.cluster, "workers": options.workers}
+            with clock.step("intervals"):
+                tasks = coverage_tasks([*dict.fromkeys(options.h2), OVER_PRIOR], options.datasets, **given)
+                intervals = coverage_table(
+                    tasks, run_tasks(simulated_intervals, tasks, people, label="intervals", **on)
+                )
+            with clock.step("ranks"):
+                tasks = calibration_tasks(options.datasets, **given)
+                ranked = run_tasks(univariate_ranks, tasks, people.data, label="ranks", **on)
+                ranks = calibration_table(ranked)
+            n, c = one.data.X.shape
+            who = f"{n:,} people with {one.trait}, {c} covariate{'s' * (c != 1)}"
+            title = f"{who}: {options.datasets:,} simulated data sets"
+            with clock.step("writing"):
+                write_table(intervals, out / "calibration.tsv")
+                write_table(ranks, out / "ranks.tsv")
+                plot_calibration(intervals, ranked, title, out / "calibration.png")
+            print(f"\n{_lines(intervals, ranks)}")
+            traits[one.trait] = cohort_record(one.cohort, one.spectrum)
+        finish(options, clock, inputs, prior, traits, results, failures)
+    print(f"\nresults are in {options.out}")
+    return failures.code
 
 
 def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bayeslmm.checks import AnalysisError, InputError, InputWarning, one_line
+from bayeslmm.checks import InputError, InputWarning, one_line
 from bayeslmm.cli_options import (
     Formatter,
     add_correlation_prior,
@@ -21,22 +21,25 @@ from bayeslmm.cli_options import (
     add_moments_option,
     add_nuts_options,
     add_out_option,
+    add_overwrite_option,
     add_scan_options,
     add_simulation_options,
     add_study_options,
     add_table_options,
     add_trait_option,
+    check_values,
 )
+from bayeslmm.failures import ANALYSIS_FAILED, INTERRUPTED, TERMINATED, told
+from bayeslmm.terminal import Terminated, careful_streams, termination
 
-ANALYSIS_FAILED = 1
-INPUT_ERROR = 2
-DIAGNOSTICS_FAILED = 3
+_DEMO_RESULTS = Path("demo-results")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or one of the codes below, after one line on stderr that says why.
+    """Run a command; return 0, or another code after one line on stderr that says why.
 
-    1 if an analysis failed, 2 for an input error, 3 for draws that failed their checks.
+    1 if an analysis failed or standard output could not be written, 2 for an input error, 3 for draws that failed their
+    checks, 70 for a fault of the program, 130 for Ctrl-C, 143 for SIGTERM.
     """
     return _run(_parser().parse_args(arguments))
 
@@ -58,7 +61,8 @@ def run_program(file: str, command: Literal["h2", "rg"]) -> int:
         formatter_class=Formatter,
     )
     one = command == "h2"
-    parser.set_defaults(run=_run_h2 if one else _run_rg, program=script, methods=["nuts"], se="average", mom_se="exact")
+    parser.set_defaults(run=_run_h2 if one else _run_rg, name=command, program=script)
+    parser.set_defaults(methods=["nuts"], se="average", mom_se="exact")
     parser.set_defaults(model=None if ours else f"{sys.argv[0]}:model", prior_h2=[1.0, 1.0], prior_eta=[1.0, 1.0])
     add_kinship_options(parser)
     tables = add_table_options(parser)
@@ -80,14 +84,33 @@ def run_program(file: str, command: Literal["h2", "rg"]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    with warnings.catch_warnings():
+    with careful_streams() as out, warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _show_warning
-        try:
+        code = _code(options)
+        if out is not None:
+            out.flush()
+            # Who closes a pipe has read enough.
+            if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
+                print(f"bayeslmm: error: standard output cannot be written ({out.failure})", file=sys.stderr)
+                code = code or ANALYSIS_FAILED
+    return code
+
+
+def _code(options: argparse.Namespace) -> int:
+    """Run a command and say in one line how it ended, unless it ended well; return its exit code."""
+    try:
+        with termination():
+            check_values(options)
             return options.run(options)
-        except (InputError, AnalysisError) as error:
-            print(f"bayeslmm: error: {one_line(str(error))}", file=sys.stderr)
-            return INPUT_ERROR if isinstance(error, InputError) else ANALYSIS_FAILED
+    except KeyboardInterrupt as stopped:
+        what, code = ("terminated", TERMINATED) if isinstance(stopped, Terminated) else ("interrupted", INTERRUPTED)
+        print(f"bayeslmm: {': '.join([what, *getattr(stopped, '__notes__', [])])}", file=sys.stderr)
+        return code
+    except Exception as error:
+        code, text = told(error)
+        print(f"bayeslmm: error: {one_line(text)}", file=sys.stderr)
+        return code
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
@@ -97,10 +120,15 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: objec
 
 def _run_grm(options: argparse.Namespace) -> int:
     from bayeslmm.kinship import genomic_kinship
-    from bayeslmm.kinship_files import write_grm
+    from bayeslmm.kinship_files import grm_paths, write_grm
+    from bayeslmm.results_folder import new_files
 
-    kinship = genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
-    paths = write_grm(kinship, options.out)
+    paths = grm_paths(options.out)
+    inputs = [Path(f"{options.bfile}.{suffix}") for suffix in ("bed", "bim", "fam")]
+    lock = paths[0].with_name(f".{paths[0].name}.lock")
+    with new_files(paths, inputs=inputs, lock=lock, overwrite=options.overwrite):
+        kinship = genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
+        write_grm(kinship, options.out)
     print(kinship.markers_line())
     print(f"wrote {', '.join(map(str, paths))}: {len(kinship.ids):,} people, mean diagonal {kinship.mean_diagonal:.4f}")
     return 0
@@ -109,26 +137,25 @@ def _run_grm(options: argparse.Namespace) -> int:
 def _run_h2(options: argparse.Namespace) -> int:
     from bayeslmm.h2_command import run
 
-    return DIAGNOSTICS_FAILED if run(options) else 0
+    return run(options)
 
 
 def _run_compare(options: argparse.Namespace) -> int:
     from bayeslmm.compare_command import run
 
-    return DIAGNOSTICS_FAILED if run(options) else 0
+    return run(options)
 
 
 def _run_rg(options: argparse.Namespace) -> int:
     from bayeslmm.rg_command import run
 
-    return DIAGNOSTICS_FAILED if run(options) else 0
+    return run(options)
 
 
 def _run_scan(options: argparse.Namespace) -> int:
     from bayeslmm.scan_command import run
 
-    run(options)
-    return 0
+    return run(options)
 
 
 def _run_simulate(options: argparse.Namespace) -> int:
@@ -141,14 +168,15 @@ def _run_simulate(options: argparse.Namespace) -> int:
 def _run_calibrate(options: argparse.Namespace) -> int:
     from bayeslmm.calibrate_command import run
 
-    run(options)
-    return 0
+    return run(options)
 
 
 def _run_demo(options: argparse.Namespace) -> int:
     data = _demo_data()
     command = ["h2", "--bfile", str(data / "mouse_hs1940"), "--pheno", str(data / "pheno.tsv"), "--trait", "CD8", "MCH"]
-    command += ["--out", str(options.out)]
+    # The default folder is the demo's own: it may be run twice.
+    own = options.out == _DEMO_RESULTS
+    command += ["--out", str(options.out), *(["--overwrite"] if options.overwrite or own else [])]
     print(f"bayeslmm {' '.join(command)}")
     return main(command)
 
@@ -175,7 +203,8 @@ def _parser() -> argparse.ArgumentParser:
     grm.add_argument("--bfile", required=True, metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
     add_marker_options(grm)
     grm.add_argument("--out", required=True, metavar="X", help="write X.grm.bin, X.grm.N.bin, X.grm.id (GCTA's format)")
-    grm.set_defaults(run=_run_grm)
+    add_overwrite_option(grm, "replace these files if they exist")
+    grm.set_defaults(run=_run_grm, name="grm")
 
     h2 = commands.add_parser("h2", help="heritability of traits", formatter_class=Formatter)
     add_kinship_options(h2)
@@ -184,14 +213,14 @@ def _parser() -> argparse.ArgumentParser:
     add_model_option(h2)
     add_moments_option(add_inference_options(h2))
     add_out_option(h2)
-    h2.set_defaults(run=_run_h2)
+    h2.set_defaults(run=_run_h2, name="h2")
 
     compare = commands.add_parser("compare", help="every method on each trait", formatter_class=Formatter)
     add_kinship_options(compare)
     add_trait_option(add_table_options(compare), "--trait", "columns of --pheno to analyse")
     add_moments_option(add_inference_options(compare))
     add_out_option(compare)
-    compare.set_defaults(run=_run_compare)
+    compare.set_defaults(run=_run_compare, name="compare")
 
     rg = commands.add_parser("rg", help="genetic correlations of traits", formatter_class=Formatter)
     add_kinship_options(rg)
@@ -206,19 +235,19 @@ def _parser() -> argparse.ArgumentParser:
     add_model_option(rg)
     add_correlation_prior(add_inference_options(rg))
     add_out_option(rg)
-    rg.set_defaults(run=_run_rg)
+    rg.set_defaults(run=_run_rg, name="rg")
 
     scan = commands.add_parser("scan", help="tests of markers", formatter_class=Formatter)
     add_kinship_options(scan, tested=True)
     add_trait_option(add_table_options(scan), "--trait", "columns of --pheno to scan")
     add_scan_options(scan)
     add_out_option(scan)
-    scan.set_defaults(run=_run_scan)
+    scan.set_defaults(run=_run_scan, name="scan")
 
     simulate = commands.add_parser("simulate", help="traits with known truth", formatter_class=Formatter)
     add_simulation_options(simulate)
     add_out_option(simulate)
-    simulate.set_defaults(run=_run_simulate)
+    simulate.set_defaults(run=_run_simulate, name="simulate")
 
     calibrate = commands.add_parser(
         "calibrate", help="what intervals of h2 are worth with your people, before a trait", formatter_class=Formatter
@@ -233,9 +262,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_study_options(calibrate)
     add_out_option(calibrate)
-    calibrate.set_defaults(run=_run_calibrate)
+    calibrate.set_defaults(run=_run_calibrate, name="calibrate")
 
     demo = commands.add_parser("demo", help="heritability of two traits of mice", formatter_class=Formatter)
-    demo.add_argument("--out", type=Path, default=Path("demo-results"), metavar="DIR", help="folder for the results")
-    demo.set_defaults(run=_run_demo)
+    demo.add_argument("--out", type=Path, default=_DEMO_RESULTS, metavar="DIR", help="folder for the results")
+    add_overwrite_option(demo, "remove the results of an earlier run from another folder than the default")
+    demo.set_defaults(run=_run_demo, name="demo")
     return parser

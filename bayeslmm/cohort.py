@@ -50,6 +50,10 @@ class Measurements:
     absent: Bool[ndarray, " rows"]
     intercept: bool = True
 
+    def take(self, traits: Sequence[str]) -> "Measurements":
+        """Return the measurements with some of the traits."""
+        return replace(self, traits=tuple(traits), Y=self.Y[:, [self.traits.index(trait) for trait in traits]])
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -190,13 +194,38 @@ def align(
         InputError: before the first, if no id matches, or for any set nobody is left or no model can be fitted.
     """
     in_k, rows, always = matched(kinship, measurements)
+    # All sets are looked at before the first is used: hours of work may come between them.
+    people = [_people(kinship, measurements, columns, in_k, rows, always) for columns in _sets(measurements, rows)]
+    for of_k, others in people:
+        yield Cohort(K=kinship_of(kinship, of_k, centred=centred, normalised=normalised), **others)
+
+
+def refusals(kinship: Kinship, measurements: Measurements) -> dict[str, InputError]:
+    """Return the traits that `align` refuses, each with the reason.
+
+    Raises:
+        InputError: if no id matches.
+    """
+    in_k, rows, always = matched(kinship, measurements)
+    refused: dict[str, InputError] = {}
+    for columns in _sets(measurements, rows):
+        try:
+            _people(kinship, measurements, columns, in_k, rows, always)
+        except InputError:  # of one of them, or of all
+            for j in columns:
+                try:
+                    _people(kinship, measurements, [j], in_k, rows, always)
+                except InputError as error:
+                    refused[measurements.traits[j]] = error
+    return refused
+
+
+def _sets(measurements: Measurements, rows: ndarray) -> list[list[int]]:
+    """Return which traits are measured on the same of some rows."""
     sets: dict[bytes, list[int]] = {}
     for j in range(len(measurements.traits)):
         sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
-    # All sets are looked at before the first is used: hours of work may come between them.
-    people = [_people(kinship, measurements, columns, in_k, rows, always) for columns in sets.values()]
-    for of_k, others in people:
-        yield Cohort(K=kinship_of(kinship, of_k, centred=centred, normalised=normalised), **others)
+    return list(sets.values())
 
 
 def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndarray, list[Drop]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bayeslmm.checks import InputError
-from bayeslmm.files import output_folder, replacing
+from bayeslmm.files import output_folder, read_sealed, remove_stale, write_sealed
 from bayeslmm.progress import progress_bar
 
 Task = dict[str, Any]
@@ -69,9 +69,13 @@ def run_tasks[S](
 
     name, folder = f"{function.__module__}.{function.__qualname__}", output_folder(checkpoints)
     study = tokenize(name, shared, _code_of(function), ensure_deterministic=True)
-    paths = [folder / f"{label}-{tokenize(study, task, ensure_deterministic=True)}.json" for task in tasks]
+    names = [f"{label}-{tokenize(study, task, ensure_deterministic=True)}.checkpoint" for task in tasks]
+    paths = [folder / name for name in names]
+    remove_stale(folder)
     left = [number for number, path in enumerate(paths) if not path.exists()]
-    with ExitStack() as stack:
+    for number in sorted({*range(len(tasks))} - {*left}):
+        _result(paths[number], tasks[number])  # hours of work may come before it is used
+    with ExitStack() as stack, _kept_when_stopped():
         bar = stack.enter_context(progress_bar(label, total=len(tasks), unit="task"))
         bar.update(len(tasks) - len(left))
         if left:
@@ -90,19 +94,30 @@ def run_tasks[S](
                         f"{label}: {_LOST_WORKERS + 1} workers died of task {number + 1} of {len(tasks)}: give each "
                         "more memory (fewer workers), then start again: finished tasks are kept"
                     ) from None
-                with replacing(paths[number]) as temporary:
-                    temporary.write_text(json.dumps(record))
+                write_sealed(paths[number], json.dumps(record).encode())
                 future.release()
                 bar.update()
     # Read back, so that a result is the same whether it is new or from a checkpoint.
-    return [json.loads(path.read_text())["result"] for path in paths]
+    return [_result(path, task) for path, task in zip(paths, tasks, strict=True)]
+
+
+def _result(path: Path, task: Task) -> Any:
+    """Return the result that a checkpoint holds.
+
+    Raises:
+        InputError: if it is damaged, or of another task.
+    """
+    record = json.loads(read_sealed(path))
+    if record["task"] != json.loads(json.dumps(task)):
+        raise InputError(f"{path} is of another task: delete it, and start again")
+    return record["result"]
 
 
 def check_engine(cluster: str, workers: int) -> None:
     """Refuse what `run_tasks` could not run on, before anything is computed.
 
     Raises:
-        InputError: no worker, no address, or no Dask.
+        InputError: no worker, no address, no Dask or nothing to encrypt with.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, but {workers} was given")
@@ -110,14 +125,26 @@ def check_engine(cluster: str, workers: int) -> None:
         raise InputError(f"cluster must be 'local' or the address tcp://HOST:PORT of a scheduler, but is {cluster!r}")
     try:
         import distributed  # noqa: F401
+
+        if cluster == "local":
+            import cryptography  # noqa: F401
     except ImportError:
-        raise InputError("parallel studies need Dask: pip install 'bayeslmm[studies]'") from None
+        raise InputError("parallel studies need Dask and cryptography: pip install 'bayeslmm[studies]'") from None
+
+
+@contextmanager
+def _kept_when_stopped() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note("finished tasks are kept: start again to go on")
+        raise
 
 
 @contextmanager
 def _client(cluster: str, workers: int) -> Iterator[Any]:
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
     with ExitStack() as stack:
         # One task at a time for each worker: none that only waits there shares the blame for its death.
@@ -127,6 +154,8 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
         if cluster == "local":
             where = stack.enter_context(
                 LocalCluster(
+                    # Else whoever has an account on this machine could run code as its user.
+                    security=Security.temporary(),
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,

@@ -1,12 +1,29 @@
 """Outputs that are whole or absent, and the fingerprints of inputs."""
 
+import fcntl
 import hashlib
+import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from bayeslmm.checks import InputError, check_readable
+
+_TEMPORARY = ".bayeslmm-"
+
+
+class WriteError(InputError):
+    """An output that cannot be written."""
+
+
+class Fingerprint(NamedTuple):
+    """What tells whether a file is still the same: its content, and what its folder says about it."""
+
+    sha256: str
+    stamp: tuple[int, ...] | None
 
 
 @contextmanager
@@ -16,20 +33,43 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A crash leaves either the old file or none, never half of one.
 
     Raises:
-        InputError: if the folder does not exist or cannot be written, or the disk is full.
+        WriteError: if the folder does not exist or cannot be written, or the disk is full.
     """
     path = Path(path)
     try:
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=_TEMPORARY)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose another folder") from None
-    with folder as name:
+        raise WriteError(f"{path} cannot be written ({error.strerror}): choose another folder") from None
+    with folder as name, _held(Path(name)):
         temporary = Path(name) / path.name
         try:
             yield temporary
             temporary.replace(path)
         except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror or error}): make room for it") from None
+            raise WriteError(f"{path} cannot be written ({error.strerror or error}): make room for it") from None
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a folder within a block, as a sign that it is in use; yield whether that could be done."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = True
+    except OSError:  # in use, or on a file system without locks
+        locked = False
+    try:
+        yield locked
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale(folder: str | Path) -> None:
+    """Remove the temporary folders that runs which were killed left in a folder; those in use stay."""
+    for left in Path(folder).glob(f"{_TEMPORARY}*"):
+        with suppress(OSError), _held(left) as unused:  # another run may remove it at the same time
+            if unused:
+                shutil.rmtree(left)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -51,13 +91,13 @@ def output_folder(path: str | Path) -> Path:
     """Make a folder for results, with its parents.
 
     Raises:
-        InputError: if the name is taken by a file or cannot be made.
+        WriteError: if the name is taken by a file or cannot be made.
     """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {path} cannot be made ({error.strerror}): choose another --out") from None
+        raise WriteError(f"the folder {path} cannot be made ({error.strerror}): choose another --out") from None
     return path
 
 
@@ -65,3 +105,59 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with check_readable(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprints(paths: Iterable[str | Path]) -> dict[str, Fingerprint]:
+    """Return what tells later whether each file is still the same.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    # The stamp first: a file that changes while it is hashed must differ from it.
+    return {str(path): Fingerprint(stamp=_stamp(path), sha256=sha256(path)) for path in paths}
+
+
+def changed(before: Mapping[str, Fingerprint]) -> list[str]:
+    """Return the files that were written anew, or removed, since their fingerprints were taken."""
+    return [path for path, fingerprint in before.items() if _stamp(path) != fingerprint.stamp]
+
+
+def _stamp(path: str | Path) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def write_sealed(path: str | Path, content: bytes) -> None:
+    """Write bytes below a line with their checksum, for `read_sealed`.
+
+    Raises:
+        WriteError: as `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(_seal(content) + b"\n" + content)
+
+
+def read_sealed(path: str | Path, *, advice: str = "delete it, and start again") -> bytes:
+    """Return the bytes of a file of `write_sealed`.
+
+    Args:
+        path: of the file.
+        advice: what to do if it is damaged.
+
+    Raises:
+        InputError: if a single bit of it has changed, or it cannot be read.
+    """
+    try:
+        seal, _, content = Path(path).read_bytes().partition(b"\n")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): {advice}") from None
+    if seal != _seal(content):
+        raise InputError(f"{path} is damaged, it does not match its checksum: {advice}")
+    return content
+
+
+def _seal(content: bytes) -> bytes:
+    return f"sha256 {hashlib.sha256(content).hexdigest()}".encode()

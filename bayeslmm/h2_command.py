@@ -7,69 +7,92 @@ from typing import Any
 
 import pandas as pd
 
-from bayeslmm.files import replacing
+from bayeslmm.failures import DIAGNOSTICS_FAILED, Failures
 from bayeslmm.heritability import Heritability, heritability
-from bayeslmm.job import Clock, analysed, attributes, cohort_record, own_program, read_inputs, settings, write_record
+from bayeslmm.job import (
+    Clock,
+    analysed,
+    attributes,
+    cohort_record,
+    finish,
+    own_program,
+    read_inputs,
+    results_of,
+    settings,
+    write_draws,
+)
 from bayeslmm.models import univariate
 from bayeslmm.option_checks import check_options, one_trait_prior
 from bayeslmm.own_program import OwnProgram, guarded
 from bayeslmm.plots import plot_heritability
 from bayeslmm.priors import VariancePrior
-from bayeslmm.report import Part, write_report
-from bayeslmm.report_parts import heritability_part, heritability_report
-from bayeslmm.results import write_hsq, write_table
+from bayeslmm.report import Part
+from bayeslmm.report_parts import failed_parts, heritability_part, heritability_report
+from bayeslmm.results import with_rows, write_hsq, write_table
 from bayeslmm.site_plots import plot_sites
 from bayeslmm.site_results import large_site_lines
 from bayeslmm.spectrum import RotatedData
 from bayeslmm.summary import result_lines
 
 
-def run(options: argparse.Namespace) -> bool:
-    """Estimate the heritability of each trait; return whether draws of any failed their checks.
+def run(options: argparse.Namespace) -> int:
+    """Estimate the heritability of each trait; return the exit code.
 
     Raises:
         InputError: for anything in the files or options that a user can mend.
     """
-    clock = Clock()
-    prior, out = one_trait_prior(options), check_options(options)
+    clock, failures = Clock(), Failures(options.trait)
+    prior = one_trait_prior(options)
+    check_options(options)
     own = own_program(options)
     estimates: list[pd.DataFrame] = []
     traits: dict[str, dict[str, Any]] = {}
     parts: list[Part] = []
-    inputs = read_inputs(options, clock)
-    for one in analysed(options, clock, inputs):
-        with clock.step("inference"), guarded(own, one.data):
-            result = heritability(
-                one.data,
-                trait=one.trait,
-                covariates=one.cohort.covariates,
-                seed=options.seed,
-                methods=options.methods,
-                program=own.program if own else univariate,
-                **settings(options, prior),
-                attrs=attributes(options, inputs.kinship, one.cohort.dropped),
-                cohort=one.cohort,
-                markers=inputs.markers,
-            )
-        print(f"\n{result_lines(result)}")
-        for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
-            print(line)
-        estimates.append(result.estimates)
-        diagnostics = asdict(result.diagnostics) if result.diagnostics else None
-        traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
-        with clock.step("writing"):
-            write_table(pd.concat(estimates), out / "estimates.tsv")
-            _write_trait(out, result, one.data, prior, own)
-        picture = out / f"{one.trait}.png"
-        parts.append(
-            heritability_part(
-                result, one.cohort, one.spectrum, chains=options.chains, picture=picture, own=own is not None
-            )
-        )
-    record = write_record(options, clock, inputs.kinship, prior, traits, out)
-    write_report(heritability_report(parts), record, out / "report.html")
-    print(f"\nresults are in {out}")
-    return any(trait["diagnostics"]["failures"] for trait in traits.values() if trait["diagnostics"])
+    with results_of(options, _files(options)) as results:
+        inputs = read_inputs(options, clock)
+        results.begin()
+        for one in analysed(options, clock, inputs, failures):
+            with failures.caught([one.trait]):
+                with clock.step("inference"), guarded(own, one.data):
+                    result = heritability(
+                        one.data,
+                        trait=one.trait,
+                        covariates=one.cohort.covariates,
+                        seed=options.seed,
+                        methods=options.methods,
+                        program=own.program if own else univariate,
+                        **settings(options, prior),
+                        attrs=attributes(options, inputs.kinship, one.cohort.dropped, own),
+                        cohort=one.cohort,
+                        markers=inputs.markers,
+                    )
+                with clock.step("writing"):
+                    _write_trait(results.path, result, one.data, prior, own)
+                picture = results.path / f"{one.trait}.png"
+                part = heritability_part(
+                    result, one.cohort, one.spectrum, chains=options.chains, picture=picture, own=own is not None
+                )
+                print(f"\n{result_lines(result)}")
+                for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
+                    print(line)
+                diagnostics = asdict(result.diagnostics) if result.diagnostics else None
+                traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
+                parts.append(part)
+                estimates.append(result.estimates)
+                with clock.step("writing"):
+                    write_table(pd.concat(estimates), results.path / "estimates.tsv")
+        failures.check_any_left()
+        write_table(with_rows(estimates, failures.rows(parameter="h2")), results.path / "estimates.tsv")
+        report = heritability_report([*parts, *failed_parts(failures)])
+        finish(options, clock, inputs, prior, traits, results, failures, report=report, own=own)
+    print(f"\nresults are in {options.out}")
+    suspect = any(trait["diagnostics"]["failures"] for trait in traits.values() if trait["diagnostics"])
+    return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
+
+
+def _files(options: argparse.Namespace) -> list[str]:
+    of_traits = [f"{trait}.{suffix}" for trait in options.trait for suffix in ("hsq", "png", "posterior.nc")]
+    return ["estimates.tsv", *of_traits, "report.html"]
 
 
 def _write_trait(
@@ -82,5 +105,4 @@ def _write_trait(
     else:
         plot_heritability(result, data, prior, out / f"{result.trait}.png")
     if result.posterior is not None:
-        with replacing(out / f"{result.trait}.posterior.nc") as temporary:
-            result.posterior.to_netcdf(temporary, engine="h5netcdf")
+        write_draws(result.posterior, out / f"{result.trait}.posterior.nc")

@@ -5,7 +5,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from numpy import ndarray
+from xarray import DataTree
 
-from bayeslmm.checks import InputError
-from bayeslmm.cohort import Cohort, Drop, Measurements, align, measure
-from bayeslmm.files import replacing, sha256
+from bayeslmm.checks import InputError, InputWarning, examples
+from bayeslmm.cohort import Cohort, Drop, Measurements, align, measure, refusals
+from bayeslmm.failures import Failures
+from bayeslmm.files import Fingerprint, changed, fingerprints, remove_stale, replacing
 from bayeslmm.genotypes import MarkerBlocks, open_genotypes
 from bayeslmm.heritability import Settings
 from bayeslmm.joint_cohort import JointCohort
@@ -27,6 +30,8 @@ from bayeslmm.option_checks import named_covariates
 from bayeslmm.own_program import OwnProgram, file_of, load_program
 from bayeslmm.pedigree import pedigree_kinship
 from bayeslmm.priors import EffectPrior, JointPrior, VariancePrior, describe
+from bayeslmm.report import Report, write_report
+from bayeslmm.results_folder import ResultsFolder, open_results
 from bayeslmm.sampling import CONVENTION, takes_prior
 from bayeslmm.spectrum import RotatedData, Spectrum, decompose, load_spectrum, save_spectra
 from bayeslmm.summary import cohort_lines
@@ -60,11 +65,17 @@ class Inputs:
         measurements: traits and covariates.
         kinship: of everybody.
         markers: the genotypes behind it, if it was computed from some.
+        files: all that was read, with what tells whether it is still the same.
     """
 
     measurements: Measurements
     kinship: Kinship
     markers: MarkerBlocks | None
+    files: Mapping[str, Fingerprint]
+
+    def changed_genotypes(self) -> list[str]:
+        """Return the files of genotypes, which are read more than once, that were written anew since."""
+        return changed({path: mark for path, mark in self.files.items() if path.endswith((".bed", ".bim", ".fam"))})
 
 
 @dataclass(frozen=True)
@@ -106,51 +117,95 @@ def given_priors(options: argparse.Namespace) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
-def read_inputs(options: argparse.Namespace, clock: Clock) -> Inputs:
+@contextmanager
+def results_of(options: argparse.Namespace, names: Sequence[str]) -> Iterator[ResultsFolder]:
+    """Open the folder of the results, which the command may write some names to; the rest as for `open_results`."""
+    read = [*read_files(options), *([options.eigen] if options.eigen else [])]
+    read += [file_of(options.model)] if getattr(options, "model", None) else []
+    with open_results(
+        options.out,
+        names,
+        command=options.name,
+        inputs=read,
+        overwrite=options.overwrite,
+        resume=getattr(options, "resume", False),
+    ) as results:
+        if options.eigen:
+            remove_stale(options.eigen.parent)
+        yield results
+
+
+def read_inputs(options: argparse.Namespace, clock: Clock, known: Mapping[str, Fingerprint] | None = None) -> Inputs:
     """Read the tables and make or read the kinship matrix.
 
+    Args:
+        options: of the command.
+        clock: of the run.
+        known: fingerprints of files that were taken already.
+
     Raises:
-        InputError: for anything in the files that a user can mend.
+        InputError: for anything in the files that a user can mend, or if one changes while it is read.
     """
+    files = dict(known or {})
+
+    def mark(paths: Sequence[Path]) -> None:
+        files.update(fingerprints(path for path in paths if str(path) not in files))
+
     # Tables before genotypes: a misspelt trait is told at once, not after the kinship matrix.
     with clock.step("tables"):
+        mark(_tables(options))
         measurements = _measurements(options)
     with clock.step("kinship"):
+        mark(_kinship_files(options))
         kinship = _kinship(options)
     if line := kinship.markers_line():
         print(line)
     markers = None
     if options.bfile:
         markers = MarkerBlocks(open_genotypes(options.bfile), options.scale, options.maf, options.geno)
-    return Inputs(measurements, kinship, markers)
+    if others := changed(files):
+        raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
+    return Inputs(measurements, kinship, markers, files)
 
 
-def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Iterator[Analysed]:
+def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs, failures: Failures) -> Iterator[Analysed]:
     """Yield each trait by itself; the rest as for `decomposed`."""
-    for cohort, spectrum in decomposed(options, clock, inputs):
+    for cohort, spectrum in decomposed(options, clock, inputs, failures):
         with clock.step("rotation"):
             data = spectrum.rotate(cohort.Y, cohort.X)
         for j, trait in enumerate(cohort.traits):
             yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
 
 
-def decomposed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> Iterator[tuple[Cohort, Spectrum]]:
+def decomposed(
+    options: argparse.Namespace, clock: Clock, inputs: Inputs, failures: Failures
+) -> Iterator[tuple[Cohort, Spectrum]]:
     """Yield the people with the same traits and the decomposition of their kinship; say who is analysed.
 
+    Traits that cannot be analysed are told, kept among the failures, and left out.
+
     Raises:
-        InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
+        InputError: if ids do not match, or no trait can be analysed.
     """
+    for trait, error in refusals(inputs.kinship, inputs.measurements).items():
+        failures.add([trait], error)
+    failures.check_any_left()
+    measurements = inputs.measurements.take([t for t in inputs.measurements.traits if t not in failures.why])
     spectra: list[tuple[tuple[str, ...], Spectrum]] = []
-    for cohort in align(inputs.kinship, inputs.measurements, centred=options.centre, normalised=options.normalise):
-        with clock.step("decomposition"):
-            spectrum = spectrum_of(options, cohort)
-        spectra += [(cohort.ids, spectrum)] if options.eigen else []
-        if options.pcs:
-            cohort = cohort.with_covariates(*components(options, spectrum))
-        print(f"\n{cohort_lines(cohort)}")
-        yield cohort, spectrum
+    for cohort in align(inputs.kinship, measurements, centred=options.centre, normalised=options.normalise):
+        ready: list[tuple[Cohort, Spectrum]] = []
+        with failures.caught(cohort.traits):
+            with clock.step("decomposition"):
+                spectrum = spectrum_of(options, cohort)
+            spectra += [(cohort.ids, spectrum)] if options.eigen else []
+            if options.pcs:
+                cohort = cohort.with_covariates(*components(options, spectrum))
+            ready.append((cohort, spectrum))
+            print(f"\n{cohort_lines(cohort)}")
+        yield from ready
+    failures.check_any_left()
     with clock.step("writing"):
-        if options.eigen and not options.eigen.exists():
+        if options.eigen and spectra and not options.eigen.exists():
             save_spectra(options.eigen, spectra)
 
 
@@ -167,10 +222,11 @@ def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
     }
 
 
-def attributes(options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop]) -> dict[str, Any]:
+def attributes(
+    options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop], own: OwnProgram | None
+) -> dict[str, Any]:
     """Return what is kept with draws, so that they can be understood and repeated."""
-    own = getattr(options, "model", None)
-    return ({"model": own, "model_sha256": sha256(file_of(own))} if own else {}) | {
+    return ({"model": options.model, "model_sha256": own.sha256} if own else {}) | {
         "dropped": json.dumps([asdict(drop) for drop in dropped]),
         "kinship": json.dumps({"source": kinship.source, **kinship.details}),
         "centred": int(options.centre),
@@ -189,38 +245,59 @@ def cohort_record(cohort: Cohort | JointCohort, spectrum: Spectrum) -> dict[str,
     }
 
 
-def write_record(
+def write_draws(draws: DataTree, path: Path) -> None:
+    """Write draws as NetCDF.
+
+    Raises:
+        WriteError: as `replacing`.
+    """
+    # In memory first: HDF5 ends the process with a segmentation fault where the disk is full.
+    content = draws.to_netcdf(None, engine="h5netcdf")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def finish(
     options: argparse.Namespace,
     clock: Clock,
-    kinship: Kinship,
+    inputs: Inputs,
     prior: VariancePrior | JointPrior | EffectPrior,
-    traits: dict[str, Any],
-    out: Path,
-) -> dict[str, Any]:
-    """Write ``run.json``, and return what it holds.
+    traits: Mapping[str, Any],
+    results: ResultsFolder,
+    failures: Failures,
+    *,
+    report: Report | None = None,
+    own: OwnProgram | None = None,
+) -> None:
+    """Write the report and, as the last file, ``run.json``.
 
-    Versions, options, seed, checksums of inputs, people and markers dropped, times, memory.
+    Versions, options, seed, checksums of inputs, people and markers dropped, times, memory, files.
     """
-    with clock.step("writing"):
-        inputs = checksums(options)
+    if others := inputs.changed_genotypes() if inputs.markers else []:
+        text = f"{examples(others)} changed after K was computed: what was read of it later may not fit"
+        warnings.warn(text, InputWarning, stacklevel=2)
+    kinship = inputs.kinship
     record = {
         "command": [*options.program.split(), *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
-        "options": {name: _plain(value) for name, value in vars(options).items() if name not in ("run", "program")},
+        "options": {
+            name: _plain(value) for name, value in vars(options).items() if name not in ("run", "program", "name")
+        },
         "prior": {name: describe(value) for name, value in prior._asdict().items()}
-        | ({"nuts": _prior_of_program(options)} if getattr(options, "model", None) else {}),
+        | ({"nuts": _prior_of_program(options)} if own else {}),
         "convention": CONVENTION,
         "loglik_convention": _LOGLIK,
         "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
         "started": clock.started,
-        "inputs_sha256": inputs,
-        "traits": traits,
+        "inputs_sha256": {path: mark.sha256 for path, mark in inputs.files.items()}
+        | ({str(own.path): own.sha256} if own else {}),
+        "traits": {**traits, **{name: {"failed": why} for name, why in failures.why.items()}},
         "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_IN_MB),
     }
-    with replacing(out / "run.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-    return record
+    if report:
+        write_report(report, record, results.path / "report.html")
+    results.finish(record)
 
 
 def _prior_of_program(options: argparse.Namespace) -> str:
@@ -261,15 +338,17 @@ def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Sp
     return decompose(cohort.K, where=cohort.source)
 
 
-def checksums(options: argparse.Namespace) -> dict[str, str]:
-    """Return the SHA-256 of each file that options name."""
-    return {str(path): sha256(path) for path in _inputs(options)}
+def read_files(options: argparse.Namespace) -> list[Path]:
+    """Return the files of data that options name."""
+    return [*_tables(options), *_kinship_files(options)]
 
 
-def _inputs(options: argparse.Namespace) -> list[Path]:
-    files = [options.pheno, options.covar, options.kinship, options.pedigree, options.fam]
-    files += [getattr(options, "epistasis", None)]
-    files += [file_of(options.model)] if getattr(options, "model", None) else []
+def _tables(options: argparse.Namespace) -> list[Path]:
+    return [Path(file) for file in (options.pheno, options.covar, getattr(options, "epistasis", None)) if file]
+
+
+def _kinship_files(options: argparse.Namespace) -> list[Path]:
+    files = [options.kinship, options.pedigree, options.fam]
     files += [f"{options.bfile}.{suffix}" for suffix in ("bed", "bim", "fam")] if options.bfile else []
     files += [f"{options.grm}.grm.{suffix}" for suffix in ("bin", "id")] if options.grm else []
     return [Path(file) for file in files if file]

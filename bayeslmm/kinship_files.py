@@ -13,6 +13,11 @@ from bayeslmm.kinship import Kinship
 from bayeslmm.tables import open_text, read_fam, separator_of, split_lines
 
 
+def grm_paths(out: str | Path) -> list[Path]:
+    """Return the files of a GCTA kinship matrix: ``out.grm.bin``, ``out.grm.N.bin`` and ``out.grm.id``."""
+    return [Path(f"{out}.grm.{suffix}") for suffix in ("bin", "N.bin", "id")]
+
+
 def write_grm(kinship: Kinship, out: str | Path) -> list[Path]:
     """Write ``out.grm.bin``, ``out.grm.N.bin`` and ``out.grm.id`` in GCTA's format; return their paths.
 
@@ -24,7 +29,7 @@ def write_grm(kinship: Kinship, out: str | Path) -> list[Path]:
     """
     n = len(kinship.ids)
     n_markers = kinship.details.get("markers", {}).get("kept", 0)
-    paths = [Path(f"{out}.grm.{suffix}") for suffix in ("bin", "N.bin", "id")]
+    paths = grm_paths(out)
     with replacing(paths[0]) as values, replacing(paths[1]) as counts, replacing(paths[2]) as ids:
         with values.open("wb") as value_stream, counts.open("wb") as count_stream:
             for i in range(n):

@@ -4,13 +4,12 @@ import argparse
 from pathlib import Path
 
 from bayeslmm.checks import InputError
-from bayeslmm.files import output_folder
 from bayeslmm.heritability import OF_GENOTYPES
 from bayeslmm.priors import VariancePrior, beta_prior
 
 
-def check_options(options: argparse.Namespace) -> Path:
-    """Refuse what cannot work, whatever the command, before anything is computed; return the folder of the results."""
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse what cannot work, whatever the command, before anything is computed."""
     if options.fam and not options.kinship:
         raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
     of_kinship = ("scale",) if options.bfile else ("scale", "maf", "geno")
@@ -23,18 +22,12 @@ def check_options(options: argparse.Namespace) -> Path:
         raise InputError(
             "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
         )
-    for name, least in {"chains": 1, "draws": 1, "warmup": 1, "seed": 0, "datasets": 2}.items():
-        if name in options and getattr(options, name) < least:
-            raise InputError(f"--{name} must be at least {least}, but {getattr(options, name)} was given")
     if not 0 < getattr(options, "target_accept", 0.5) < 1:
         raise InputError(f"--target-accept must be between 0 and 1, but {options.target_accept:g} was given")
     if getattr(options, "model", None):
         _check_model(options)
-    if options.pcs < 0:
-        raise InputError(f"--pcs must be at least 0, but {options.pcs} was given")
-    if options.eigen and not options.eigen.parent.is_dir():
+    if options.eigen and not options.eigen.parent.is_dir() and options.eigen.parent != options.out:
         raise InputError(f"--eigen {options.eigen}: the folder {options.eigen.parent} does not exist")
-    return output_folder(options.out)
 
 
 def _check_model(options: argparse.Namespace) -> None:
@@ -53,7 +46,7 @@ def one_trait_prior(options: argparse.Namespace) -> VariancePrior:
 def check_trait_names(options: argparse.Namespace) -> None:
     """Refuse traits that no file can be named after."""
     for trait in options.trait:
-        if Path(trait).name != trait:
+        if Path(trait).name != trait or trait == "..":
             raise InputError(f"{options.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
 
 

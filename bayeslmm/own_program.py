@@ -17,6 +17,7 @@ from numpyro.infer import init_to_uniform
 from numpyro.infer.util import unconstrain_fn
 
 from bayeslmm.checks import InputError, check_readable
+from bayeslmm.files import sha256
 from bayeslmm.precision import in_float64
 from bayeslmm.sampling import Program, default_prior
 from bayeslmm.spectrum import JointData, RotatedData
@@ -32,11 +33,13 @@ class OwnProgram:
         path: its file.
         name: of its function.
         program: the module, if the function is its ``model`` and it has ``DIMS`` and ``start`` too; else the function.
+        sha256: of the file, when it was loaded.
     """
 
     path: Path
     name: str
     program: Program | Callable[..., Any]
+    sha256: str
 
     def __str__(self) -> str:
         return f"{self.path}:{self.name}"
@@ -73,9 +76,9 @@ def load_program(reference: str) -> OwnProgram:
     spec = importlib.util.spec_from_file_location(f"own_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is no Python file: its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
+    module, checksum = importlib.util.module_from_spec(spec), sha256(path)
     sys.modules[spec.name] = module
-    with mistakes_told(path):
+    with all_told(str(path)), mistakes_told(path):
         spec.loader.exec_module(module)
     function = getattr(module, name, None)
     if not callable(function):
@@ -83,12 +86,17 @@ def load_program(reference: str) -> OwnProgram:
         raise InputError(f"{path} has no function {name!r}; it has {', '.join(functions) or 'none'}")
     try:
         inspect.signature(function).bind(None)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        try:
+            signature = f"its signature is {name}{inspect.signature(function)}"
+        except (TypeError, ValueError):
+            signature = "it has no signature"
         raise InputError(
-            f"{path}: {name} must be callable as {name}(data), a prior being a second argument with a default, but its "
-            f"signature is {name}{inspect.signature(function)} ({error})"
+            f"{path}: {name} must be callable as {name}(data), a prior being a second argument with a default, but "
+            f"{signature} ({error})"
         ) from None
-    return OwnProgram(path, name, module if name == "model" and isinstance(module, Program) else function)
+    program = module if name == "model" and isinstance(module, Program) else function
+    return OwnProgram(path, name, program, checksum)
 
 
 @in_float64
@@ -212,9 +220,25 @@ def guarded(own: OwnProgram | None, data: RotatedData | JointData) -> Iterator[N
     if own is None:
         yield
         return
-    try_program(own, data)
+    with all_told(str(own)):
+        try_program(own, data)
     with mistakes_told(own.path):
         yield
+
+
+@contextmanager
+def all_told(what: str) -> Iterator[None]:
+    """Turn any error of a block that runs nothing but a user's code into one line.
+
+    Raises:
+        InputError: with what went wrong.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} fails: {_said(error)}") from error
 
 
 @contextmanager
@@ -228,8 +252,8 @@ def mistakes_told(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
-        what = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+    except (Exception, SystemExit) as error:  # a file that ends the program would leave no word
+        what = _said(error)
         if isinstance(error, SyntaxError) and _same(error.filename, path):
             raise InputError(f"{path} line {error.lineno}: {what}") from error
         lines = _lines(error, path)
@@ -241,6 +265,11 @@ def mistakes_told(path: Path) -> Iterator[None]:
                 "the supports of its distributions, or give the file DIMS and start(data), as models/univariate.py has"
             ) from error
         raise
+
+
+def _said(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
 
 def _lines(error: BaseException, path: Path) -> list[int]:

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 def on_terminal() -> bool:
     """Return whether standard error is a terminal that a person may be watching."""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()  # there is none if it was closed
 
 
 def progress_bar(what: str, *, total: int, unit: str) -> tqdm:

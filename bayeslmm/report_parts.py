@@ -9,6 +9,7 @@ import pandas as pd
 from bayeslmm.cohort import Cohort
 from bayeslmm.compare import Comparison
 from bayeslmm.correlations import Correlations
+from bayeslmm.failures import Failures
 from bayeslmm.heritability import Heritability
 from bayeslmm.joint_cohort import JointCohort
 from bayeslmm.lights import (
@@ -117,6 +118,30 @@ def heritability_part(
         ],
         methods=list(result.fits),
     )
+
+
+def failed_parts(failures: Failures) -> list[Part]:
+    """Return what a report says about traits that could not be analysed."""
+    return [
+        Part(
+            name=trait,
+            people="",
+            sentences=[f"{trait} FAILED: {why}"],
+            picture=None,
+            caption="",
+            tables=[],
+            notes=[],
+            lights=[Light("red", "the analysis", "whether it came to an end", why)],
+            methods=[],
+        )
+        for trait, why in failures.why.items()
+    ]
+
+
+def failed_report(failures: Failures) -> Report:
+    """Return the report of a command whose only analysis failed."""
+    names = _together(list(failures.why))
+    return Report(f"The analysis of {names} failed", f"What is the matter with {names}?", failed_parts(failures), [])
 
 
 def heritability_report(parts: Sequence[Part]) -> Report:

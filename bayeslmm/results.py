@@ -38,6 +38,12 @@ def to_table(rows: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"note": str, "trait": str})
 
 
+def with_rows(tables: Sequence[pd.DataFrame], rows: Sequence[Row]) -> pd.DataFrame:
+    """Return tables of the same columns as one, with further rows that have some of them."""
+    columns = tables[0].columns if tables else pd.Index(COLUMNS)
+    return pd.DataFrame([row for table in tables for row in table.to_dict("records")] + [*rows], columns=columns)
+
+
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table as tab-separated text with 10 digits, NA for what is missing."""
     with replacing(path) as temporary:

@@ -2,35 +2,40 @@
 
 import argparse
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from bayeslmm.checks import AnalysisError, InputError
 from bayeslmm.cohort import Measurements
-from bayeslmm.correlations import correlations
-from bayeslmm.files import replacing
+from bayeslmm.correlations import Correlations, correlations
+from bayeslmm.failures import DIAGNOSTICS_FAILED, Failures
 from bayeslmm.job import (
     Clock,
     Inputs,
     attributes,
     cohort_record,
     components,
+    finish,
     given_priors,
     own_program,
     read_inputs,
+    results_of,
     spectrum_of,
-    write_record,
+    write_draws,
 )
 from bayeslmm.joint_cohort import JointCohort, align_jointly
 from bayeslmm.joint_plots import plot_correlations
 from bayeslmm.option_checks import check_options
-from bayeslmm.own_program import guarded
+from bayeslmm.own_program import OwnProgram, guarded
 from bayeslmm.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
-from bayeslmm.report import write_report
-from bayeslmm.report_parts import correlation_report
-from bayeslmm.results import write_table
+from bayeslmm.report_parts import correlation_report, failed_report
+from bayeslmm.results import with_rows, write_table
 from bayeslmm.site_plots import plot_sites
 from bayeslmm.site_results import large_site_lines
 from bayeslmm.spectrum import JointData, Spectrum, save_spectra
 from bayeslmm.summary import correlation_lines, joint_cohort_lines
+
+_FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", "correlations.png", "report.html")
 
 
 @dataclass(frozen=True)
@@ -48,68 +53,86 @@ class _Analysed:
     spectrum: Spectrum
 
 
-def run(options: argparse.Namespace) -> bool:
-    """Estimate the correlations of the traits; return whether the draws failed their checks.
+def run(options: argparse.Namespace) -> int:
+    """Estimate the correlations of the traits; return the exit code.
 
     Raises:
         InputError: for anything in the files or options that a user can mend.
         AnalysisError: if a method failed, after the results of the others are written.
     """
-    clock = Clock()
+    clock, name = Clock(), ":".join(options.trait)
+    failures = Failures([name])
     prior = _prior(options)
-    out = check_options(options)
+    check_options(options)
     own = own_program(options)
-    inputs = read_inputs(options, clock)
-    joint = _analysed(options, clock, inputs)
-    with clock.step("inference"), guarded(own, joint.data):
-        result = correlations(
-            joint.data,
-            traits=joint.cohort.traits,
-            covariates=joint.cohort.covariates,
-            seed=options.seed,
-            methods=options.methods,
-            se_kind=options.se,
-            prior=prior if given_priors(options) else None,
-            program=own.program if own else None,
-            chains=options.chains,
-            draws=options.draws,
-            warmup=options.warmup,
-            target_accept=options.target_accept,
-            coords=joint.cohort.coords,
-            attrs=attributes(options, inputs.kinship, joint.cohort.dropped),
-        )
-    print(f"\n{correlation_lines(result)}")
-    for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
-        print(line)
-    with clock.step("writing"):
-        if result.posterior is not None:
-            with replacing(out / "posterior.nc") as temporary:
-                result.posterior.to_netcdf(temporary, engine="h5netcdf")
-        write_table(result.estimates, out / "estimates.tsv")
-        write_table(result.pairs, out / "pairs.tsv")
-        picture = out / "correlations.png"
-        if own and result.posterior is not None:
-            title = f"{', '.join(result.traits)}: {result.n:,} people, {own.path.name}:{own.name}"
-            of_all = result.estimates[result.estimates["trait"] == ":".join(result.traits)]
-            plot_sites(result.posterior, of_all, title, picture)
-        else:
-            plot_correlations(result, picture)
-    of_traits = cohort_record(joint.cohort, joint.spectrum) | {
-        "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
-        "pairs": result.pairs.to_dict("records"),
-        "failed": dict(result.failed),
-        "loglik": result.reml.loglik if result.reml else None,
-        "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
-    }
-    record = write_record(options, clock, inputs.kinship, prior, {":".join(result.traits): of_traits}, out)
-    report = correlation_report(
-        result, joint.cohort, joint.spectrum, chains=options.chains, picture=picture, own=own is not None
-    )
-    write_report(report, record, out / "report.html")
-    print(f"\nresults are in {out}")
-    if result.failed:
-        raise AnalysisError("; ".join(f"{method} failed: {why}" for method, why in result.failed.items()))
-    return result.diagnostics is not None and bool(result.diagnostics.failures)
+    traits: dict[str, Any] = {}
+    suspect, lost = False, {}
+    with results_of(options, _FILES) as results:
+        inputs = read_inputs(options, clock)
+        results.begin()
+        report = None
+        with failures.caught([name]):
+            joint = _analysed(options, clock, inputs)
+            with clock.step("inference"), guarded(own, joint.data):
+                result = correlations(
+                    joint.data,
+                    traits=joint.cohort.traits,
+                    covariates=joint.cohort.covariates,
+                    seed=options.seed,
+                    methods=options.methods,
+                    se_kind=options.se,
+                    prior=prior if given_priors(options) else None,
+                    program=own.program if own else None,
+                    chains=options.chains,
+                    draws=options.draws,
+                    warmup=options.warmup,
+                    target_accept=options.target_accept,
+                    coords=joint.cohort.coords,
+                    attrs=attributes(options, inputs.kinship, joint.cohort.dropped, own),
+                )
+            with clock.step("writing"):
+                _write(results.path, result, own)
+            print(f"\n{correlation_lines(result)}")
+            for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
+                print(line)
+            traits[name] = cohort_record(joint.cohort, joint.spectrum) | {
+                "records": dict(zip(result.traits, (~joint.cohort.missing).sum(axis=0).tolist(), strict=True)),
+                "pairs": result.pairs.to_dict("records"),
+                "failed": dict(result.failed),
+                "loglik": result.reml.loglik if result.reml else None,
+                "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
+            }
+            report = correlation_report(
+                result,
+                joint.cohort,
+                joint.spectrum,
+                chains=options.chains,
+                picture=results.path / "correlations.png",
+                own=own is not None,
+            )
+            lost = result.failed
+            suspect = result.diagnostics is not None and bool(result.diagnostics.failures)
+        if failures.why:
+            report = failed_report(failures)
+            write_table(with_rows([], failures.rows(parameter="rho_u")), results.path / "estimates.tsv")
+        finish(options, clock, inputs, prior, traits, results, failures, report=report, own=own)
+    print(f"\nresults are in {options.out}")
+    if lost:
+        raise AnalysisError("; ".join(f"{method} failed: {why}" for method, why in lost.items()))
+    return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
+
+
+def _write(out: Path, result: Correlations, own: OwnProgram | None) -> None:
+    if result.posterior is not None:
+        write_draws(result.posterior, out / "posterior.nc")
+    write_table(result.estimates, out / "estimates.tsv")
+    write_table(result.pairs, out / "pairs.tsv")
+    if own and result.posterior is not None:
+        title = f"{', '.join(result.traits)}: {result.n:,} people, {own.path.name}:{own.name}"
+        of_all = result.estimates[result.estimates["trait"] == ":".join(result.traits)]
+        plot_sites(result.posterior, of_all, title, out / "correlations.png")
+    else:
+        plot_correlations(result, out / "correlations.png")
 
 
 def _prior(options: argparse.Namespace) -> JointPrior:

@@ -2,7 +2,7 @@
 
 import argparse
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,22 +26,25 @@ from bayeslmm.cohort_scan import (
     read_markers,
 )
 from bayeslmm.epistasis import read_pairs
-from bayeslmm.job import Clock, Inputs, checksums, cohort_record, decomposed, read_inputs, write_record
+from bayeslmm.failures import Failures
+from bayeslmm.files import Fingerprint, fingerprints
+from bayeslmm.job import Clock, Inputs, cohort_record, decomposed, finish, read_files, read_inputs, results_of
 from bayeslmm.kinship import without
 from bayeslmm.marker_filters import MarkerCounts
 from bayeslmm.option_checks import check_options, check_trait_names
 from bayeslmm.priors import EffectPrior
 from bayeslmm.progress import progress_bar
-from bayeslmm.report import write_report
-from bayeslmm.report_parts import scan_part, scan_report
-from bayeslmm.results import write_table
-from bayeslmm.scan_parts import Parts, open_parts
+from bayeslmm.report import Report
+from bayeslmm.report_parts import failed_parts, scan_part, scan_report
+from bayeslmm.results import with_rows, write_table
+from bayeslmm.scan_parts import Parts, check_parts, open_parts
 from bayeslmm.scan_plots import PValues, plot_scan
 from bayeslmm.scan_summary import scan_lines
 from bayeslmm.spectrum import Spectrum, decompose
 from bayeslmm.summary import cohort_lines
 
 BLOCK = 1024
+_PARTS = "scan.parts"
 _TOP = 100
 _HOW = {"exact": "variance ratio estimated with each marker", "null": "variance ratio of the model without markers"}
 
@@ -77,7 +80,7 @@ class _Found:
     """What came out, as it grows with each cohort.
 
     Attributes:
-        blocks: how many are written.
+        blocks: numbers of those that are written.
         tops: markers with the smallest p-values, of each cohort.
         effects: posteriors of effects, as rows.
         products: tests of pairs of markers, of each cohort.
@@ -85,7 +88,7 @@ class _Found:
         records: what ``run.json`` holds about each trait.
     """
 
-    blocks: int = 0
+    blocks: list[int] = field(default_factory=list)
     tops: list[pd.DataFrame] = field(default_factory=list)
     effects: list[dict[str, Any]] = field(default_factory=list)
     products: list[pd.DataFrame] = field(default_factory=list)
@@ -93,77 +96,101 @@ class _Found:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Scan the genome for each trait, for one set of people after the other.
+def run(options: argparse.Namespace) -> int:
+    """Scan the genome for each trait, for one set of people after the other; return the exit code.
 
     Raises:
         InputError: for anything in the files or options that a user can mend.
     """
-    clock = Clock()
+    clock, failures = Clock(), Failures(options.trait)
     _check(options)
-    out = check_options(options)
+    check_options(options)
     markers = read_markers(options.bfile)
     chosen = _chosen(options, markers.bim)
     pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
-    with open_parts(out / "scan.parts", _identity(options), resume=options.resume) as parts:
-        if options.resume and not parts.has(0):
-            print(f"no scan to go on with is in {out}: it begins with the first marker")
-        inputs = _genotyped(read_inputs(options, clock), markers)
-        job = _Job(options, clock, _settings(options), markers, inputs, parts, out)
-        _write(job, _scan(job, chosen, pairs))
-        parts.remove()
-    print(f"\nresults are in {out}")
+    with results_of(options, _files(options)) as results:
+        files, folder = fingerprints(read_files(options)), results.path / _PARTS
+        identity = _identity(options, files)
+        if options.resume:
+            check_parts(folder, identity, resume=True)
+        inputs = _genotyped(read_inputs(options, clock, files), markers)
+        results.begin()
+        with open_parts(folder, identity, resume=options.resume) as parts:
+            if options.resume and not parts.has(0):
+                print(f"no scan to go on with is in {options.out}: it begins with the first marker")
+            job = _Job(options, clock, _settings(options), markers, inputs, parts, results.path)
+            found = _scan(job, chosen, pairs, failures)
+            if others := inputs.changed_genotypes():
+                raise InputError(f"{examples(others)} changed during the scan: start anew with --overwrite")
+            report = _write(job, found, failures)
+            parts.remove()
+        records = {name: found.records[name] for name in options.trait if name in found.records}
+        finish(options, clock, inputs, _prior(options), records, results, failures, report=report)
+    print(f"\nresults are in {options.out}")
+    return failures.code
 
 
-def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> _Found:
+def _files(options: argparse.Namespace) -> list[str]:
+    tables = [f"{name}.tsv" for name in ("scan", "top", "effects", "epistasis")]
+    return [*tables, "scan.parquet", *(f"{trait}.png" for trait in options.trait), "report.html", f"{_PARTS}/"]
+
+
+def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None, failures: Failures) -> _Found:
     """Scan one set of people after the other; return what came out, but for the blocks of tests, which are in files."""
-    found = _Found()
-    for cohort, spectrum in decomposed(job.options, job.clock, job.inputs):
-        tasks = _tasks(job, found.blocks)
-        own = range(found.blocks, found.blocks + sum(len(task.blocks) for task in tasks))
-        _test(job, cohort, spectrum, tasks)
-        with job.clock.step("writing"):
-            top, numbers = _summarise(job, cohort, own)
-        with job.clock.step("posterior"):
-            lines = _lines_of_effects(cohort, top, chosen, job.options.posterior_top)
-            found.effects += _effects(job, cohort, spectrum, tasks, lines)
-        if pairs is not None:
-            with job.clock.step("epistasis"):
-                found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
-        found.blocks = own.stop
-        found.tops.append(top.groupby("trait", sort=False).head(_TOP))
-        found.people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
-        found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
-    if all(top.empty for top in found.tops):
+    found, first = _Found(), 0
+    for cohort, spectrum in decomposed(job.options, job.clock, job.inputs, failures):
+        tasks = _tasks(job, first)
+        own = range(first, first + sum(len(task.blocks) for task in tasks))
+        first = own.stop
+        with failures.caught(cohort.traits):
+            _test(job, cohort, spectrum, tasks)
+            with job.clock.step("writing"):
+                top, numbers = _summarise(job, cohort, own)
+            with job.clock.step("posterior"):
+                lines = _lines_of_effects(cohort, top, chosen, job.options.posterior_top)
+                effects = [*_effects(job, cohort, spectrum, tasks, lines)]
+            if pairs is not None:
+                with job.clock.step("epistasis"):
+                    found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
+            found.effects += effects
+            found.blocks += own
+            found.tops.append(top.groupby("trait", sort=False).head(_TOP))
+            found.people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
+            found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
+    failures.check_any_left()
+    if found.records and all(top.empty for top in found.tops):
         job.parts.remove()  # there is nothing to go on with
         why = _why(job, found.records)
         raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {why}")
     return found
 
 
-def _write(job: _Job, found: _Found) -> None:
-    """Join the blocks, write all other tables, the record and the report, and say what came out."""
+def _write(job: _Job, found: _Found, failures: Failures) -> Report:
+    """Join the blocks, write all other tables, and say what came out; return the report."""
     options, out = job.options, job.out
+    failed = [{"trait": trait, "snp": note} for trait, note in failures.notes().items()]
     tables = {
-        "top": pd.concat(found.tops).drop(columns="line"),
+        "top": pd.concat(found.tops).drop(columns="line") if found.tops else pd.DataFrame(),
         "effects": pd.DataFrame(found.effects),
         "epistasis": pd.concat(found.products) if found.products else pd.DataFrame(),
     }
     with job.clock.step("writing"):
-        job.parts.join(found.blocks, out / f"scan.{options.format}", options.format)
-        # What an earlier run left there would be taken for a part of this one.
-        (out / f"scan.{'tsv' if options.format == 'parquet' else 'parquet'}").unlink(missing_ok=True)
+        # A run that goes on may have left them before it was stopped.
+        for name in ("scan.tsv", "scan.parquet", *(f"{name}.tsv" for name in tables)):
+            (out / name).unlink(missing_ok=True)
+        if found.blocks:
+            job.parts.join(found.blocks, out / f"scan.{options.format}", options.format, failed)
         for name, table in tables.items():
-            path = out / f"{name}.tsv"
-            write_table(table, path) if len(table) else path.unlink(missing_ok=True)
-    records = {name: found.records[name] for name in options.trait}
+            if len(table):
+                whole = with_rows([table], failed) if failed and name == "top" else table
+                write_table(whole, out / f"{name}.tsv")
+    records = {name: found.records[name] for name in options.trait if name in found.records}
     print(f"\n{scan_lines(records, **tables)}")
-    record = write_record(options, job.clock, job.inputs.kinship, _prior(options), records, out)
     parts = [
         scan_part(name, of, found.people[name], test=options.test, tables=tables, picture=out / f"{name}.png")
         for name, of in records.items()
     ]
-    write_report(scan_report(parts), record, out / "report.html")
+    return scan_report([*parts, *failed_parts(failures)])
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -178,8 +205,6 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--covariate-effects needs --test null")
     if not 0 < options.prior_effect < np.inf:
         raise InputError(f"--prior-effect must be a number above 0, but {options.prior_effect:g} was given")
-    if options.posterior_top < 0:
-        raise InputError(f"--posterior-top must be at least 0, but {options.posterior_top} was given")
 
 
 def _settings(options: argparse.Namespace) -> ScanSettings:
@@ -212,11 +237,11 @@ def _chosen(options: argparse.Namespace, bim: pd.DataFrame) -> list[int]:
     return lines
 
 
-def _identity(options: argparse.Namespace) -> dict[str, Any]:
+def _identity(options: argparse.Namespace, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
     """Return what two runs must share for one to go on with the blocks of the other."""
-    apart = {"run", "out", "resume", "format", "posterior", "posterior_top", "epistasis"}
+    apart = {"run", "name", "out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis"}
     return {name: str(value) for name, value in vars(options).items() if name not in apart} | {
-        "files": checksums(options),
+        "files": {path: mark.sha256 for path, mark in files.items() if path != options.epistasis},
         "version": version("bayeslmm"),
         "block": BLOCK,
     }

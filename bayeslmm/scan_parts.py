@@ -1,9 +1,9 @@
 """A scan on disk while it runs: one file for each block of markers, so that a run that was stopped can go on."""
 
-import fcntl
+import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bayeslmm.checks import InputError, examples
-from bayeslmm.files import output_folder, replacing
+from bayeslmm.files import output_folder, read_sealed, remove_stale, replacing, write_sealed
+
+_RECORD = "run.json"
+_ADVICE = "delete it, and go on with --resume"
 
 Format = Literal["tsv", "parquet"]
 
@@ -39,8 +42,9 @@ class Parts:
 
     def write(self, number: int, table: pd.DataFrame) -> None:
         """Keep the table of a block, with its `attrs`."""
-        with replacing(self.path(number)) as temporary:
-            table.to_parquet(temporary, index=False)
+        block = io.BytesIO()
+        table.to_parquet(block, index=False)
+        write_sealed(self.path(number), block.getvalue())
 
     def tables(self, numbers: Iterable[int]) -> Iterator[pd.DataFrame]:
         """Yield the tables of some blocks, in order; some may be empty.
@@ -49,21 +53,27 @@ class Parts:
             InputError: if a file is damaged.
         """
         for number in numbers:
-            path = self.path(number)
-            try:
-                yield pd.read_parquet(path)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise InputError(f"{path} cannot be read ({error}): delete it, and go on with --resume") from None
+            yield pd.read_parquet(io.BytesIO(read_sealed(self.path(number), advice=_ADVICE)))
 
-    def join(self, blocks: int, path: Path, form: Format) -> None:
-        """Write so many blocks as one file, a block at a time, without the column line. At least one has a row."""
+    def join(self, numbers: Iterable[int], path: Path, form: Format, failed: Sequence[Mapping[str, str]] = ()) -> None:
+        """Write blocks as one file, a block at a time, without the column line. At least one has a row.
+
+        Args:
+            numbers: of the blocks.
+            path: of the file.
+            form: of the file.
+            failed: rows that have some of the columns, to follow all others.
+        """
         # Columns without rows have no type.
-        tables = (table.drop(columns="line") for table in self.tables(range(blocks)) if len(table))
+        tables = (table.drop(columns="line") for table in self.tables(numbers) if len(table))
         with replacing(path) as temporary:
             if form == "tsv":
-                with temporary.open("w", newline="") as stream:
+                with temporary.open("w", newline="", encoding="utf-8") as stream:
+                    table = pd.DataFrame()
                     for k, table in enumerate(tables):
                         table.to_csv(stream, sep="\t", index=False, header=k == 0, na_rep="NA", float_format="%.8g")
+                    last = pd.DataFrame(failed, columns=table.columns)
+                    last.to_csv(stream, sep="\t", index=False, header=False, na_rep="NA")
             else:
                 plain = (pa.Table.from_pandas(t, preserve_index=False).replace_schema_metadata() for t in tables)
                 first = next(plain)
@@ -71,6 +81,7 @@ class Parts:
                     writer.write_table(first)
                     for table in plain:
                         writer.write_table(table)
+                    writer.write_table(pa.Table.from_pylist([*failed], schema=first.schema))
 
     def remove(self) -> None:
         """Delete the folder, once its tables are joined."""
@@ -79,7 +90,7 @@ class Parts:
 
 @contextmanager
 def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Parts]:
-    """Open the folder of a scan, or make it, and keep other runs out of it.
+    """Open the folder of a scan, or make it; whoever does must keep other runs out of it.
 
     Args:
         folder: of the parts.
@@ -87,37 +98,61 @@ def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Iterato
         resume: go on with the blocks that are there.
 
     Raises:
-        InputError: if there are blocks and resume is false, if they are of another run, or if one is writing there.
+        InputError: if there are blocks and resume is false, or if they are of another run.
     """
-    described, record = json.loads(json.dumps(run)), folder / "run.json"
-    with (output_folder(folder) / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
-        except OSError:
-            raise InputError(f"another scan is writing to {folder}: let it end, or choose another --out") from None
-        if any(folder.glob("*.parquet")):
-            if not resume:
-                raise InputError(
-                    f"{folder} holds a scan that was not finished: go on with --resume, or delete the folder to start "
-                    "anew"
-                )
-            _check_same(record, described)
-        with replacing(record) as temporary:
-            temporary.write_text(json.dumps(described, indent=1) + "\n")
+    check_parts(folder, run, resume=resume)
+    remove_stale(output_folder(folder))
+    with replacing(folder / _RECORD) as temporary:
+        temporary.write_text(json.dumps(_described(run), indent=1) + "\n")
+    try:
         yield Parts(folder)
+    except KeyboardInterrupt as stopped:
+        if _blocks(folder):
+            stopped.add_note("go on with --resume")
+        raise
+    finally:
+        if folder.is_dir() and not _blocks(folder):
+            shutil.rmtree(folder)
+
+
+def check_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse to go on with another scan, or to lose one.
+
+    Raises:
+        InputError: as `open_parts`.
+    """
+    if not _blocks(folder):
+        return
+    if not resume:
+        raise InputError(
+            f"{folder} holds a scan that was not finished: go on with --resume, or start anew with --overwrite"
+        )
+    _check_same(folder / _RECORD, _described(run))
+    for path in _blocks(folder):
+        read_sealed(path, advice=_ADVICE)  # now, not when the others are tested
+
+
+def _blocks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.parquet"))
+
+
+def _described(run: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(run))
 
 
 def _check_same(record: Path, described: Mapping[str, Any]) -> None:
     """Refuse to go on with another scan."""
-    anew = "delete the folder to start anew"
+    anew = "start anew with --overwrite"
     try:
-        before = json.loads(record.read_text())
-    except (OSError, ValueError):
-        raise InputError(f"{record} does not say which scan was begun there: {anew}") from None
+        before = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        before = None
+    if not isinstance(before, dict) or not isinstance(before.get("files", {}), dict):
+        raise InputError(f"{record} does not say which scan was begun there: {anew}")
     for name, value in described.items():
         if (was := before.get(name)) == value:
             continue
-        if name == "files":
+        if name == "files" and was:
             raise InputError(
                 f"{record.parent} is of another scan: {examples(_changed(was, value))} changed since: {anew}"
             )

@@ -16,12 +16,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from bayeslmm import coalescent, parameters, simulate
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, examples
 from bayeslmm.dosages import read_bim
-from bayeslmm.files import output_folder, replacing, sha256
+from bayeslmm.files import Fingerprint, changed, fingerprints, replacing
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
 from bayeslmm.marker_filters import check_filters
 from bayeslmm.results import write_table
+from bayeslmm.results_folder import ResultsFolder, open_results
 
 COVARIATE_SHARE = 0.05  # of sigma2_p, explained by each covariate on average
 _PACKAGES = ("bayeslmm", "numpy", "bed-reader")
@@ -34,13 +35,35 @@ def run(options: argparse.Namespace) -> None:
         InputError: for anything in the files or options that a user can mend.
     """
     Gamma_u, Gamma_e = _covariances(options)
-    t, rng = len(options.h2), np.random.default_rng(options.seed)
-    missing = simulate.missing_rates(options.missing or 0.0, t)
-    out = output_folder(options.out)
-    # Last to be written: its presence tells that the other files are of this run, and whole.
-    (out / "truth.json").unlink(missing_ok=True)
-    (out / "covar.tsv").unlink(missing_ok=True)  # without covariates there is none
-    genotypes = _genotypes(options, out, rng)
+    rng = np.random.default_rng(options.seed)
+    missing = simulate.missing_rates(options.missing or 0.0, len(options.h2))
+    inputs = [Path(f"{options.bfile}.{suffix}") for suffix in ("bed", "bim", "fam")] if options.bfile else []
+    with open_results(
+        options.out, _files(options), command="simulate", inputs=inputs, overwrite=options.overwrite
+    ) as results:
+        _simulate(options, results, fingerprints(inputs), Gamma_u, Gamma_e, missing, rng)
+    print(f"results are in {options.out}")
+
+
+def _files(options: argparse.Namespace) -> list[str]:
+    genotypes = [f"cohort.{suffix}" for suffix in ("bed", "bim", "fam")] if options.coalescent else []
+    return [*genotypes, "pheno.tsv", "covar.tsv", "effects.tsv", "truth.json"]
+
+
+def _simulate(
+    options: argparse.Namespace,
+    results: ResultsFolder,
+    read: dict[str, Fingerprint],
+    Gamma_u: Float[ndarray, "t t"],
+    Gamma_e: Float[ndarray, "t t"],
+    missing: Float[ndarray, " t"],
+    rng: np.random.Generator,
+) -> None:
+    """Write all files of a run."""
+    out, t = results.path, len(options.h2)
+    given = open_genotypes(options.bfile) if options.bfile else None
+    results.begin()
+    genotypes = given or _coalescent(options, out, rng)
     markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     G, effects = simulate.genetic_values(markers, Gamma_u, causal=options.causal, rng=rng)
     print(markers.counts.line(maf=options.maf, geno=options.geno))
@@ -70,13 +93,15 @@ def run(options: argparse.Namespace) -> None:
         "command": ["bayeslmm", *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _packages(options)}},
         "seed": options.seed,
-        "genotypes": _described(options, genotypes, markers),
+        "genotypes": _described(options, genotypes, markers, read),
         "causal": len(effects.lines),
         "traits": true,
     }
+    if others := changed(read):
+        raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
     with replacing(out / "truth.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"results are in {out}")
+    results.finish({name: record[name] for name in ("command", "versions", "seed")})
 
 
 def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Float[ndarray, "t t"]]:
@@ -89,9 +114,6 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
         raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {options.causal}")
     if t == 1 and (options.rg or options.re):
         raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
-    for name in ("covariates", "seed"):
-        if getattr(options, name) < 0:
-            raise InputError(f"--{name} must be at least 0, but {getattr(options, name)} was given")
     if options.bfile and (options.siblings, options.chromosomes) != (1, 22):
         raise InputError(
             "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
@@ -101,9 +123,7 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
     return of_genes, simulate.equicorrelated((1 - h2) * options.sigma2_p, options.re, name="--re")
 
 
-def _genotypes(options: argparse.Namespace, out: Path, rng: np.random.Generator) -> Genotypes:
-    if options.bfile:
-        return open_genotypes(options.bfile)
+def _coalescent(options: argparse.Namespace, out: Path, rng: np.random.Generator) -> Genotypes:
     people, markers = options.coalescent
     return coalescent.write_coalescent(
         out / "cohort",
@@ -140,16 +160,18 @@ def _parameters(
     }
 
 
-def _described(options: argparse.Namespace, genotypes: Genotypes, markers: MarkerBlocks) -> dict[str, Any]:
+def _described(
+    options: argparse.Namespace, genotypes: Genotypes, markers: MarkerBlocks, read: dict[str, Fingerprint]
+) -> dict[str, Any]:
     """Return where the genotypes come from, and which of their markers are used."""
-    files = [genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam")]
+    files = read or fingerprints(genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam"))
     described = {
         "people": len(genotypes.ids),
         "markers": asdict(markers.counts),
         "scale": options.scale,
         "maf": options.maf,
         "geno": options.geno,
-        "sha256": {str(file): sha256(file) for file in files},
+        "sha256": {path: mark.sha256 for path, mark in files.items()},
     }
     if options.bfile:
         return described

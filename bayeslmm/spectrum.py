@@ -1,6 +1,5 @@
 """The eigenbasis of K, in which observations are independent: the only O(n^3) of the package."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,8 +171,8 @@ def save_spectra(path: str | Path, spectra: Sequence[tuple[Sequence[str], Spectr
 def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]) -> Spectrum:
     """Read the decomposition of these individuals from a file of `save_spectra`.
 
-    It is used only if it belongs to these individuals in this order and to this K: U diag(s) U'z must equal K z
-    for a random z.
+    It is used only if it is an eigenbasis, and that of these individuals in this order and of this K. For a random z
+    U'U z must be z, and U diag(s) U'z must be K z.
 
     Raises:
         InputError: not such a file, other individuals, or another K.
@@ -183,17 +182,29 @@ def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]
         with np.load(path, allow_pickle=False) as archive:
             sets = [archive[f"ids{k}"].tolist() for k in range(sum(name.startswith("ids") for name in archive))]
             k = sets.index(list(ids)) if list(ids) in sets else None
-            spectrum = None if k is None else Spectrum(archive[f"s{k}"], archive[f"U{k}"])
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            s, U = (None, None) if k is None else (archive[f"s{k}"], archive[f"U{k}"])
+    except Exception as error:  # whatever NumPy, zipfile and zlib make of bytes that are none of ours
         raise InputError(f"{path} is not a decomposition written by --eigen ({error}): name another file") from None
-    if spectrum is None:
+    if s is None or U is None:
         others = "; ".join(f"{len(stored)} people, first {examples(stored)}" for stored in sets)
         raise InputError(
             f"{path} does not belong to these {len(ids)} people (first {examples(ids)}): it holds {others}: "
             "name another file, or delete this one"
         )
-    z = np.random.default_rng(0).standard_normal(len(ids))
-    error = np.linalg.norm(spectrum.U @ (spectrum.s * (spectrum.U.T @ z)) - K @ z) / np.linalg.norm(K @ z)
+    n = len(ids)
+    damaged = f"{path} is damaged: name another file, or delete this one"
+    if (s.shape, U.shape, s.dtype, U.dtype) != ((n,), (n, n), np.dtype(float), np.dtype(float)):
+        raise InputError(f"{damaged} (eigenvalues {s.dtype} {s.shape} and eigenvectors {U.dtype} {U.shape} of {n} ids)")
+    if not (np.isfinite(s).all() and np.isfinite(U).all()):
+        raise InputError(f"{damaged} (not all of its numbers are finite)")
+    if s[0] < 0 or (np.diff(s) < 0).any():
+        raise InputError(f"{damaged} (its eigenvalues are not ascending from 0)")
+    z = np.random.default_rng(0).standard_normal(n)
+    turned = U.T @ z
+    if np.linalg.norm(U @ turned - z) > 1e-8 * np.linalg.norm(z):
+        raise InputError(f"{damaged} (its eigenvectors are not orthonormal)")
+    spectrum = Spectrum(s, U)
+    error = np.linalg.norm(U @ (s * turned) - K @ z) / np.linalg.norm(K @ z)
     if error > 1e-5:
         raise InputError(
             f"{path} belongs to these people but not to this kinship matrix (relative difference {error:.2g}): "

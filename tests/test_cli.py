@@ -206,7 +206,7 @@ def test_boundary_has_an_interval_and_no_standard_error(toy, rng):
     for seed in range(20):
         y = np.random.default_rng(seed).standard_normal(30)
         (folder / "pheno.txt").write_text("IID y\n" + "".join(f"p{i} {value:.5f}\n" for i, value in enumerate(y)))
-        assert main([*base, "--trait", "y", "--methods", "reml", "--out", str(folder / "out")]) == 0
+        assert main([*base, "--trait", "y", "--methods", "reml", "--overwrite", "--out", str(folder / "out")]) == 0
         h2 = row(table(folder / "out"), "y", "reml", "h2")
         if h2["estimate"] == 0:
             break
@@ -247,7 +247,7 @@ def test_the_prior_reaches_oracle_and_draws(toy):
         (["--trait", "x", "--pcs", "40"], "pcs must lie between 0 and 29"),
         (["--trait", "x", "--chains", "0"], "--chains must be at least 1"),
         (["--trait", "x", "--target-accept", "1"], "--target-accept must be between 0 and 1, but 1 was given"),
-        (["--trait", "x", "--prior-h2", "0", "1"], "Beta(a, b) with a and b above 0, but 0 and 1 were given"),
+        (["--trait", "x", "--prior-h2", "0", "1"], "--prior-h2 must be at least 0.01, but 0 was given"),
         (["--trait", "x", "--fam", "a.fam"], "--fam a.fam gives the ids of --kinship, which was not given"),
         (["--trait", "x", "--maf", "0.7"], "maf must be at least 0 and below 0.5"),
         (["--trait", "x", "--eigen", "nowhere/e.npz"], "the folder nowhere does not exist"),

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 import bayeslmm as bl
 from bayeslmm.engine import run_tasks
+from bayeslmm.files import read_sealed
 
 TASKS = [{"number": number} for number in range(6)]
 SQUARES = [number**2 for number in range(6)]
@@ -62,8 +63,16 @@ def test_an_interrupted_study_goes_on_with_the_tasks_that_are_left(tmp_path):
     assert first == SQUARES[:4]
     assert run_tasks(noting(tmp_path), TASKS, 2, checkpoints=work, label="squares", workers=2) == SQUARES
     assert runs(tmp_path) == list(range(6))
-    record = json.loads(sorted(work.glob("squares-*.json"))[0].read_text())
+    checkpoints = sorted(work.glob("squares-*.checkpoint"))
+    record = json.loads(read_sealed(checkpoints[0]))
     assert record["result"] == record["task"]["number"] ** 2
+    checkpoints[0].write_bytes(checkpoints[0].read_bytes().replace(b'"number"', b'"Number"'))
+    with pytest.raises(bl.InputError, match="is damaged, it does not match its checksum: delete it"):
+        run_tasks(noting(tmp_path), TASKS, 2, checkpoints=work, label="squares", workers=2)
+    checkpoints[1].write_bytes(checkpoints[2].read_bytes())
+    checkpoints[0].unlink()
+    with pytest.raises(bl.InputError, match="is of another task"):
+        run_tasks(noting(tmp_path), TASKS, 2, checkpoints=work, label="squares", workers=2)
 
 
 def test_other_shared_data_are_another_study(tmp_path):
@@ -87,6 +96,22 @@ def test_changed_code_is_another_study(tmp_path, monkeypatch):
             results.append(run_tasks(function, TASKS, 2, **at))
     assert results == [SQUARES, [number**3 for number in range(6)]]
     assert len(list((tmp_path / "work").iterdir())) == 2 * len(TASKS)
+
+
+def test_nobody_else_on_this_machine_can_use_our_workers(tmp_path):
+    """A task tells where the scheduler listens: who comes without the certificate of the run is turned away."""
+
+    def telling(task, _):
+        address = get_worker().scheduler.address
+        try:
+            Client(address.replace("tls://", "tcp://"), timeout=1).close()
+        except (OSError, TimeoutError):
+            return [address, "refused"]
+        return [address, "let in"]
+
+    ((address, told),) = run_tasks(telling, TASKS[:1], 2, checkpoints=tmp_path / "work", label="told", workers=1)
+    assert address.startswith("tls://")
+    assert told == "refused"
 
 
 def test_a_task_that_kills_all_its_workers_is_named(tmp_path, monkeypatch):

@@ -103,7 +103,8 @@ def test_our_program_as_a_script_and_a_copy_of_it_draw_the_same(toy, capsys):
     record = json.loads((folder / "out" / "run.json").read_text())
     assert record["command"][:4] == ["python", "-m", "bayeslmm.models.univariate", "--bfile"]
     shutil.copy(ROOT / "models" / "univariate.py", folder / "alike.py")
-    assert main(["h2", *arguments, "--model", f"{folder / 'alike.py'}:model", "--methods", "nuts"]) == 3
+    copy = ["--model", f"{folder / 'alike.py'}:model", "--methods", "nuts", "--overwrite"]
+    assert main(["h2", *arguments, *copy]) == 3
     printed = capsys.readouterr().out
     assert "alike.py:model, with its own dimensions and starting values" in printed
     assert "DIAGNOSTICS FAILED: " in printed
@@ -253,6 +254,7 @@ def test_wrong_programs_are_one_line(toy, write, capsys, monkeypatch, reference)
         write(reference.partition(":")[0], text)
     own = ["--model", reference, "--methods", "nuts"]
     assert main(["h2", *base, "--trait", "x", *own]) == 2
+    assert not (folder / "out").exists()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error

@@ -15,6 +15,7 @@ from scipy.stats import t as student
 
 import bayeslmm as bl
 from bayeslmm import exact, scan_command
+from bayeslmm.checks import AnalysisError
 from bayeslmm.cli import main
 from bayeslmm.cohort import Cohort
 from bayeslmm.cohort_scan import least_allele_counts
@@ -23,7 +24,7 @@ from bayeslmm.genotypes import open_genotypes
 from bayeslmm.kinship import without
 from bayeslmm.likelihood import at_unit_scale, gls, log_ml, rescale
 from bayeslmm.precision import in_float64
-from bayeslmm.scan_parts import open_parts
+from bayeslmm.results_folder import open_results
 from bayeslmm.scan_summary import scan_cautions
 from bayeslmm.scan_table import COLUMNS
 
@@ -255,13 +256,13 @@ def scan_killed_at_its_second_block(cohort, monkeypatch):
 def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, capsys):
     scan_killed_at_its_second_block(cohort, monkeypatch)
     code, _ = scan(cohort)
-    assert "holds a scan that was not finished: go on with --resume" in refused(capsys, code)
+    assert "scan.parts/: go on with --resume" in refused(capsys, code)
     code, _ = scan(cohort, "--resume", "--test", "null")
     assert "is of another scan, with test exact where it is null now" in refused(capsys, code)
     pheno = cohort / "pheno.tsv"
     pheno.write_text(pheno.read_text().replace("\t2", "\t3", 1))
     code, _ = scan(cohort, "--resume")
-    assert "pheno.tsv changed since: delete the folder to start anew" in refused(capsys, code)
+    assert "pheno.tsv changed since: start anew with --overwrite" in refused(capsys, code)
     (cohort / "out" / "scan.parts" / "run.json").unlink()
     code, _ = scan(cohort, "--resume")
     assert "does not say which scan was begun there" in refused(capsys, code)
@@ -272,21 +273,21 @@ def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
     part = cohort / "out" / "scan.parts" / "000000.parquet"
     part.write_bytes(b"")
     code, _ = scan(cohort, "--resume")
-    assert re.search(r"000000.parquet cannot be read .*: delete it, and go on with --resume", refused(capsys, code))
+    assert re.search(r"000000.parquet is damaged, .*: delete it, and go on with --resume", refused(capsys, code))
     part.unlink()
     code, _ = scan(cohort, "--resume")
     assert code == 0
 
 
 def test_two_scans_do_not_share_a_folder(cohort, capsys):
-    with open_parts(cohort / "out" / "scan.parts", {}, resume=False):
+    with open_results(cohort / "out", ["a"], command="h2", inputs=[]):
         code, _ = scan(cohort)
-    assert "another scan is writing to" in refused(capsys, code)
+    assert "another run is writing to" in refused(capsys, code)
 
 
 def test_nothing_of_an_earlier_scan_is_left(cohort):
     scan(cohort, "--posterior-top", "1")
-    _, out = scan(cohort, "--format", "parquet")
+    _, out = scan(cohort, "--format", "parquet", "--overwrite")
     assert sorted(path.name for path in out.iterdir()) == [
         "a.png",
         "report.html",
@@ -296,13 +297,43 @@ def test_nothing_of_an_earlier_scan_is_left(cohort):
     ]
 
 
-def test_all_traits_are_looked_at_before_the_first_is_scanned(cohort, capsys):
-    table = pd.read_csv(cohort / "pheno.tsv", sep="\t").assign(flat=1.0)
-    table.loc[:9, "flat"] = np.nan
-    table.to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
-    code, out = scan(cohort, traits=("a", "flat"))
-    assert "trait 'flat' is 1 for all 70 people" in refused(capsys, code)
-    assert not (out / "a.png").exists()
+@pytest.mark.parametrize("form", ["tsv", "parquet"])
+def test_a_trait_that_cannot_be_scanned_costs_the_others_nothing(cohort, capsys, form):
+    """One without variation, measured on the same people; and one whose tests fail."""
+    pheno = pd.read_csv(cohort / "pheno.tsv", sep="\t")
+    pheno.assign(flat=1.0).to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    _, alone = scan(cohort, "--format", form, out="alone")
+    capsys.readouterr()
+    code, out = scan(cohort, "--format", form, traits=("a", "flat"))
+    assert code == 2
+    why = "trait 'flat' is 1 for all 80 people: it has no variation"
+    assert re.fullmatch(f"bayeslmm: flat FAILED: .*{why}\n", capsys.readouterr().err)
+    read = pd.read_parquet if form == "parquet" else lambda path: pd.read_csv(path, sep="\t")
+    both, only = (read(folder / f"scan.{form}") for folder in (out, alone))
+    assert_allclose(both["p_wald"].iloc[:-1], only["p_wald"], rtol=1e-7)
+    for last in (both.iloc[-1], pd.read_csv(out / "top.tsv", sep="\t").iloc[-1]):
+        assert last["trait"] == "flat"
+        assert last["snp"].startswith("FAILED: ")
+        assert last.drop(["trait", "snp"]).isna().all()
+    assert why in json.loads((out / "run.json").read_text())["traits"]["flat"]["failed"]
+    assert "flat FAILED: " in (out / "report.html").read_text()
+
+
+def test_a_set_of_people_whose_tests_fail_is_left_out(cohort, monkeypatch, capsys):
+    write = scan_command.block_tables
+
+    def failing(markers, people, *rest):
+        if people.traits == ("a",):
+            raise AnalysisError("no such luck")
+        yield from write(markers, people, *rest)
+
+    monkeypatch.setattr(scan_command, "block_tables", failing)
+    code, out = scan(cohort, traits=("a", "b"))
+    assert code == 1
+    assert "bayeslmm: a FAILED: no such luck\n" in capsys.readouterr().err
+    table = pd.read_csv(out / "scan.tsv", sep="\t")
+    assert set(table["trait"]) == {"a", "b"}
+    assert list(table.loc[table["trait"] == "a", "snp"]) == ["FAILED: no such luck"]
 
 
 def test_a_trait_without_a_marker_to_test_costs_the_others_nothing(cohort, capsys):
@@ -320,7 +351,7 @@ def test_a_trait_without_a_marker_to_test_costs_the_others_nothing(cohort, capsy
     assert "no marker could be tested for b: markers: 0 of 60 used" in said.err
     assert "b: 0 of 60 markers tested" in said.out
     assert set(pd.read_csv(out / "scan.tsv", sep="\t")["trait"]) == {"a"}
-    code, _ = scan(cohort, "--grm", str(cohort / "k"), traits=("b",))
+    code, _ = scan(cohort, "--grm", str(cohort / "k"), traits=("b",), out="none")
     assert "no marker could be tested for any trait" in refused(capsys, code)
 
 
@@ -430,7 +461,7 @@ def test_a_kinship_from_elsewhere(cohort):
         (["--interaction", "age"], "--interaction age: .* but it is none of the covariates intercept"),
         (["--covariate-effects"], "--covariate-effects needs --test null"),
         (["--prior-effect", "0"], "--prior-effect must be a number above 0, but 0 was given"),
-        (["--prior-effect", "inf"], "--prior-effect must be a number above 0, but inf was given"),
+        (["--prior-effect", "inf"], "--prior-effect must be a finite number, but inf was given"),
         (["--posterior-top", "-1"], "--posterior-top must be at least 0"),
         (["--posterior", "rs1"], "--posterior rs1: .*has none of this name, but sid1, sid2, sid3 and 57 more"),
         (["--maf", "0.7"], "maf must be at least 0 and below 0.5"),

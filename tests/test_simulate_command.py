@@ -27,7 +27,8 @@ def cohort(tmp_path_factory):
 
 def test_simulate_writes_its_files(cohort):
     assert sorted(path.name for path in cohort.iterdir()) == [
-        "cohort.bed", "cohort.bim", "cohort.fam", "covar.tsv", "effects.tsv", "pheno.tsv", "truth.json",
+        "cohort.bed", "cohort.bim", "cohort.fam", "covar.tsv", "effects.tsv", "pheno.tsv", "run.json",
+        "truth.json",
     ]  # fmt: skip
     pheno, covar, effects = (table(cohort / f"{name}.tsv") for name in ("pheno", "covar", "effects"))
     assert list(pheno.columns) == ["FID", "IID", "T1", "T2"]
@@ -86,7 +87,9 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
     arguments = ["simulate", "--bfile", str(cohort / "cohort"), "--h2", "0.5", "0", "--causal", "5"]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert main([*arguments, "--seed", str(seed), "--out", str(tmp_path / name)]) == 0
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["effects.tsv", "pheno.tsv", "truth.json"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "effects.tsv", "pheno.tsv", "run.json", "truth.json",
+    ]  # fmt: skip
     a, b, c = ((tmp_path / name / "pheno.tsv").read_bytes() for name in "abc")
     assert a == b != c
     effects = table(tmp_path / "a" / "effects.tsv")
@@ -113,7 +116,7 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
         (["--h2", "0.5", "--seed", "-1"], "--seed must be at least 0"),
         (["--h2", "0.5", "--sigma2-p", "0"], "sigma2_p must be positive"),
         (["--h2", "0.5", "--maf", "0.9"], "maf must be"),
-        (["--h2", "0.5", "--causal", "0"], "--causal must be at least 1 and at most the number of markers, but is 0"),
+        (["--h2", "0.5", "--causal", "0"], "--causal must be at least 1, but 0 was given"),
         (["--h2", "0.5", "--siblings", "2"], "--siblings and --chromosomes are about --coalescent"),
     ],
 )

@@ -64,7 +64,7 @@ def test_calibrate_does_not_look_at_the_values_of_the_trait(forty, scheduler):
     before, files = (forty / "out" / "calibration.tsv").read_bytes(), set((forty / "out" / "checkpoints").iterdir())
     table = pd.read_csv(forty / "pheno.tsv", sep="\t")
     table.assign(BWT=table["BWT"] ** 2).to_csv(forty / "pheno.tsv", sep="\t", index=False)
-    calibrate(forty, "--cluster", scheduler)
+    calibrate(forty, "--cluster", scheduler, "--overwrite")
     assert (forty / "out" / "calibration.tsv").read_bytes() == before
     assert set((forty / "out" / "checkpoints").iterdir()) == files
 
@@ -76,7 +76,7 @@ def test_calibrate_does_not_look_at_the_values_of_the_trait(forty, scheduler):
         (["--datasets", "1"], "--datasets must be at least 2, but 1 was given"),
         (["--workers", "0"], "workers must be at least 1, but 0 was given"),
         (["--cluster", "here"], "cluster must be 'local' or the address"),
-        (["--prior-h2", "0", "1"], "the prior of h2 is Beta(a, b) with a and b above 0"),
+        (["--prior-h2", "0", "1"], "--prior-h2 must be at least 0.01, but 0 was given"),
     ],
 )
 def test_calibrate_refuses_what_cannot_be(forty, capsys, options, message):
