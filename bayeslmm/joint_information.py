@@ -378,6 +378,29 @@ def _told(bound: float) -> float:
     return float(np.round(bound, 4))
 
 
+def _outside(
+    white: JointData, starts: Sequence[tuple[ndarray, ndarray]], inside: Given, bound: float, least: float
+) -> tuple[float, float]:
+    """Return the bound and the profile there, or a value before it, below the threshold, where no search arrives at it.
+
+    Raises:
+        SearchError: if there is no such value.
+    """
+    failure = None
+    for share in (0.0, 0.01, 0.1, 0.3):
+        value = bound + share * (inside.value - bound)
+        try:
+            loglik = _highest(white, starts, inside._replace(value=value)).loglik
+        except SearchError as error:
+            # Where next to no variance is left to one trait, the likelihood is too steep for some searches.
+            failure = failure or error
+            continue
+        if failure is None or loglik < least:
+            return value, loglik
+        break
+    raise failure or SearchError(f"no search arrives between {inside.value:.3g} and {bound:.3g}")
+
+
 def _end(
     white: JointData,
     starts: Sequence[tuple[ndarray, ndarray]],
@@ -400,19 +423,22 @@ def _end(
     t = white.Y.shape[1]
     if abs(inside.value - bound) < 1e-9:
         return _told(bound)
-    at_bound = _highest(white, starts, inside._replace(value=bound)).loglik
-    if at_bound >= least:
+    outer, at_outer = _outside(white, starts, inside, bound, least)
+    if at_outer >= least:
         return _told(bound)
     found = {inside.value: _highest(white, starts, inside)}
 
     def beyond(value: float) -> float:
         """Return the signed root of the ratio, less that of the threshold: nearly straight. 0 where near enough."""
-        if value == bound:
-            loglik = at_bound
+        if value == outer:
+            loglik = at_outer
         else:
             nearest = found[min(found, key=lambda other: abs(other - value))]
             given = inside._replace(value=value)
-            found[value] = maximise(white, nearest.theta, given, curvature=nearest.curvature)
+            try:
+                found[value] = maximise(white, nearest.theta, given, curvature=nearest.curvature)
+            except SearchError:
+                found[value] = _highest(white, starts, given)
             loglik = found[value].loglik
         if loglik > highest + 1e-3:
             raise SearchError(_HIGHER)
@@ -420,7 +446,7 @@ def _end(
 
     value = inside.value
     for _ in range(_ROUNDS):
-        root = float(brentq(beyond, value, bound, xtol=1e-13))
+        root = float(brentq(beyond, value, outer, xtol=1e-13))
         there = max(found[root], _highest(white, starts, inside._replace(value=root)), key=lambda end: end.loglik)
         if abs(there.loglik - least) <= _NEAR:
             Gammas = (np.asarray(Gamma) for Gamma in covariances(there.theta, t, inside._replace(value=root)))

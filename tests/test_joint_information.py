@@ -7,6 +7,7 @@ from scipy.stats import chi2, kstest
 
 import bayeslmm as bl
 from bayeslmm.estimators.joint_moments import elements
+from bayeslmm.estimators.joint_reml import SearchError
 from bayeslmm.information import profile_interval, standard_errors
 from bayeslmm.joint_information import (
     correlation_tests,
@@ -101,6 +102,22 @@ def test_likelihood_interval_of_one_trait_is_its_profile_interval(small_data):
     data = bl.JointData(small_data.s, small_data.Y, (small_data.X,), (np.zeros((len(small_data.s), 0)),))
     found = likelihood_interval(bl.joint_reml(data), data, "h2", (0,))
     assert_allclose(found, profile_interval(bl.reml(small_data), small_data, "h2"), atol=2e-5)
+
+
+def test_an_end_is_found_where_no_search_arrives_at_the_bound(small_data, monkeypatch):
+    data = bl.JointData(small_data.s, small_data.Y, (small_data.X,), (np.zeros((len(small_data.s), 0)),))
+    fit = bl.joint_reml(data)
+    expected = likelihood_interval(fit, data, "h2", (0,))
+    maximise = bl.joint_information.maximise
+
+    def lost_at_one(white, start, given, **options):
+        if given.value > 0.999:
+            raise SearchError("lost")
+        return maximise(white, start, given, **options)
+
+    monkeypatch.setattr(bl.joint_information, "maximise", lost_at_one)
+    assert expected[1] < 1
+    assert_allclose(likelihood_interval(fit, data, "h2", (0,)), expected, atol=1e-5)
 
 
 def test_likelihood_ratio_of_no_correlation_equals_dense_search(gryphon_pair):
