@@ -107,11 +107,12 @@ def read_inputs(options: argparse.Namespace, clock: Clock) -> Inputs:
         measurements = _measurements(options)
     with clock.step("kinship"):
         kinship = _kinship(options)
-    if line := kinship.markers_line():
+    if line := kinship.origin_line():
         print(line)
     markers = None
     if options.bfile:
-        markers = MarkerBlocks(open_genotypes(options.bfile), options.scale, options.maf, options.geno)
+        genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
+        markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     return Inputs(measurements, kinship, markers)
 
 
@@ -234,17 +235,18 @@ def _kinship(options: argparse.Namespace) -> Kinship:
     if options.grm:
         return read_grm(options.grm)
     if options.pedigree:
-        return pedigree_kinship(options.pedigree)
+        return pedigree_kinship(options.pedigree, missing=options.missing)
     if options.kinship:
         return read_kinship(options.kinship, fam=options.fam)
-    return genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
+    genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
+    return genomic_kinship(genotypes, scale=options.scale, maf=options.maf, geno=options.geno)
 
 
 def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
     """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
     if options.eigen and options.eigen.exists():
         return load_spectrum(options.eigen, cohort.ids, cohort.K)
-    return decompose(cohort.K, where=cohort.source)
+    return decompose(cohort.K, where=cohort.source, bend=options.bend)
 
 
 def checksums(options: argparse.Namespace) -> dict[str, str]:

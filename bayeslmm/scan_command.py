@@ -16,7 +16,15 @@ from numpy import ndarray
 
 from bayeslmm.checks import InputError, InputWarning, examples
 from bayeslmm.cohort import Cohort, kinship_of
-from bayeslmm.cohort_scan import Markers, ScanSettings, block_tables, effect_rows, pair_tables, read_markers
+from bayeslmm.cohort_scan import (
+    Markers,
+    ScanSettings,
+    block_tables,
+    effect_rows,
+    pair_tables,
+    read_markers,
+    special_words,
+)
 from bayeslmm.epistasis import read_pairs
 from bayeslmm.job import Clock, Inputs, checksums, cohort_record, decomposed, read_inputs, write_record
 from bayeslmm.kinship import without
@@ -94,13 +102,15 @@ def run(options: argparse.Namespace) -> None:
     clock = Clock()
     _check(options)
     out = check_options(options)
-    markers = read_markers(options.bfile)
+    markers = read_markers(options.bfile, kinship_from=options.chr)
     chosen = _chosen(options, markers.bim)
     pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
     with open_parts(out / "scan.parts", _identity(options), resume=options.resume) as parts:
         if options.resume and not parts.has(0):
             print(f"no scan to go on with is in {out}: it begins with the first marker")
         inputs = _genotyped(read_inputs(options, clock), markers)
+        if words := special_words(markers):
+            print(words)
         job = _Job(options, clock, _settings(options), markers, inputs, parts, out)
         _write(job, _scan(job, chosen, pairs))
         parts.remove()
@@ -250,12 +260,15 @@ def _spectrum(job: _Job, cohort: Cohort, spectrum: Spectrum, chromosome: str) ->
     if not chromosome:
         return spectrum
     options, genotypes = job.options, job.markers.genotypes
-    kinship = without(job.inputs.kinship, genotypes, job.markers.chromosomes[chromosome])
+    own = job.markers.chromosomes[chromosome]
+    if not genotypes.used[own.start : own.stop].any():
+        return spectrum
+    kinship = without(job.inputs.kinship, genotypes, own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # it was said of the kinship of all markers
         rows = genotypes.rows(cohort.ids)
         K = kinship_of(kinship, rows, centred=options.centre, normalised=options.normalise)
-    return decompose(K, where=f"{kinship.source} without chromosome {chromosome}")
+    return decompose(K, where=f"{kinship.source} without chromosome {chromosome}", bend=options.bend)
 
 
 def _test(job: _Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[_Task]) -> None:

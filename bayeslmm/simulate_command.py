@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bed_reader import open_bed
 from jaxtyping import Float
 from numpy import ndarray
 
 from bayeslmm import coalescent, parameters, simulate
+from bayeslmm.bim import read_bim
 from bayeslmm.checks import InputError
-from bayeslmm.dosages import read_bim
 from bayeslmm.files import output_folder, replacing, sha256
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
 from bayeslmm.marker_filters import check_filters
@@ -43,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     genotypes = _genotypes(options, out, rng)
     markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     G, effects = simulate.genetic_values(markers, Gamma_u, causal=options.causal, rng=rng)
-    print(markers.counts.line(maf=options.maf, geno=options.geno))
+    print(markers.counts_line())
 
     n, c = len(genotypes.ids), options.covariates
     X = rng.standard_normal((n, c))
@@ -51,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing.tolist(), rng=rng)
 
     traits, covariates = ([f"{letter}{k + 1}" for k in range(count)] for letter, count in (("T", t), ("C", c)))
-    people = {"FID": open_bed(genotypes.bed).fid, "IID": genotypes.ids}
+    people = {"FID": genotypes.families, "IID": genotypes.ids}
     write_table(pd.DataFrame(people | dict(zip(traits, Y.T, strict=True))), out / "pheno.tsv")
     if covariates:
         write_table(pd.DataFrame(people | dict(zip(covariates, X.T, strict=True))), out / "covar.tsv")
@@ -92,6 +91,8 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
     for name in ("covariates", "seed"):
         if getattr(options, name) < 0:
             raise InputError(f"--{name} must be at least 0, but {getattr(options, name)} was given")
+    if options.coalescent and options.chr:
+        raise InputError("--chr chooses chromosomes of --bfile: those of --coalescent are all used")
     if options.bfile and (options.siblings, options.chromosomes) != (1, 22):
         raise InputError(
             "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
@@ -103,7 +104,7 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
 
 def _genotypes(options: argparse.Namespace, out: Path, rng: np.random.Generator) -> Genotypes:
     if options.bfile:
-        return open_genotypes(options.bfile)
+        return open_genotypes(options.bfile, chromosomes=options.chr)
     people, markers = options.coalescent
     return coalescent.write_coalescent(
         out / "cohort",
@@ -149,6 +150,7 @@ def _described(options: argparse.Namespace, genotypes: Genotypes, markers: Marke
         "scale": options.scale,
         "maf": options.maf,
         "geno": options.geno,
+        "left_out": genotypes.left_out,
         "sha256": {str(file): sha256(file) for file in files},
     }
     if options.bfile:

@@ -90,8 +90,8 @@ def test_a_kinship_off_scale_is_warned_about(write, kinship):
 
 
 def test_missing_code_taken_as_value_is_warned_about(write):
-    with pytest.warns(InputWarning, match="-9 in column 'x' looks like a missing code .* give --missing -9"):
-        bl.measure(table(write, "p.txt", "IID x\na 170\nb -9\nc 165\nd 180\n"), ["x"])
+    with pytest.warns(InputWarning, match="-9 in column 'v' looks like a missing code but is taken as a value"):
+        bl.measure(table(write, "p.txt", "IID x v\na 1 170\nb 2 -9\nc 3 165\nd 5 180\n"), ["x"], covariates=["v"])
 
 
 def refused(kinship, people):

@@ -18,7 +18,10 @@ def test_textbook_relationships(write):
     assert A[at["child"], at["child"]] == 1.25
     assert A[at["child"], at["f"]] == 0.5
     assert A[at["other"], at["m"]] == 0
-    assert kinship.details == {"animals": 7, "founders_without_a_row": 1, "inbred": 1}
+    assert kinship.origin_line() == (
+        "pedigree: 7 animals, 1 of them inbred; 1 parents without a line of their own are taken as founders "
+        "(other with 1 offspring)"
+    )
 
 
 def test_columns_and_rows_in_any_order_and_selfing(write):

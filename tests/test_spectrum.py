@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, InputWarning
 from bayeslmm.kinship import centre
 from bayeslmm.spectrum import load_spectrum, save_spectra
 
@@ -37,14 +37,22 @@ def test_rounding_is_set_to_zero_and_more_is_refused(rng):
     A = rng.standard_normal((30, 10))
     K = A @ A.T
     assert bl.decompose(K.astype(np.float32).astype(float)).s[0] == 0
-    with pytest.raises(InputError, match=r"must be positive semi-definite, but 1 of 31 eigenvalues are negative"):
-        bl.decompose(np.block([[K, np.zeros((30, 1))], [np.zeros((1, 30)), -0.1]]), where="K.txt")
+    indefinite = np.block([[K, np.zeros((30, 1))], [np.zeros((1, 30)), -3.0]])
+    with pytest.raises(
+        InputError, match=r"K.txt: 1 of 31 eigenvalues of the kinship matrix are negative, .* smallest -3"
+    ):
+        bl.decompose(indefinite, where="K.txt")
+    with pytest.warns(InputWarning, match="they are set to 0, which changes K by"):
+        bent = bl.decompose(indefinite, bend=True)
+    nearest = indefinite.copy()
+    nearest[30, 30] = 0.0
+    assert_allclose((bent.U * bent.s) @ bent.U.T, nearest, atol=1e-9)
 
 
 def test_nan_is_refused_before_lapack_sees_it(dense):
     K = dense[0].copy()
     K[3, 2] = np.inf
-    with pytest.raises(InputError, match="K must hold finite numbers only"):
+    with pytest.raises(InputError, match="the kinship matrix must hold finite numbers only"):
         bl.decompose(K)
 
 
