@@ -97,7 +97,7 @@ def test_binary_files_are_refused(tmp_path):
 
 def test_fam_gives_the_second_column(write):
     assert read_fam(write("x.fam", "f a 0 0 1 -9\nf b 0 0 2 -9\n")).ids == ("a", "b")
-    with pytest.raises(InputError, match="line 1: a .fam has six columns"):
+    with pytest.raises(InputError, match=r"line 1: a \.fam has six columns"):
         read_fam(write("y.fam", "a\n"))
     with pytest.raises(InputError, match="each id must stand once"):
         read_fam(write("z.fam", "1 a 0 0 1 -9\n2 a 0 0 1 -9\n"))
