@@ -50,10 +50,14 @@ def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinshi
             f"{path} line {lines[row]}: the id must be known, but {quoted(columns[0][row])} stands for the unknown"
         )
     check_unique(columns[0].tolist(), where=path, advice="keep one line for each animal")
-    known = [np.where(gap, None, column).tolist() for gap, column in zip(unknown, columns[1:], strict=True)]
-    parents = dict(zip(columns[0].tolist(), zip(*known, strict=True), strict=True))
-    offspring = Counter(name for pair in parents.values() for name in set(pair) if name not in parents)
-    del offspring[None]
+    sires, dams = (
+        [None if gap else str(name) for name, gap in zip(column, gaps, strict=True)]
+        for column, gaps in zip(columns[1:], unknown, strict=True)
+    )
+    parents = dict(zip(columns[0].tolist(), zip(sires, dams, strict=True), strict=True))
+    offspring = Counter(
+        name for pair in parents.values() for name in set(pair) if name is not None and name not in parents
+    )
     _check_founders(parents, offspring, path)
     n = len(parents) + len(offspring)
     check_memory(
@@ -80,9 +84,7 @@ def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinshi
     return Kinship(tuple(order), A, str(path), details)
 
 
-def _check_founders(
-    parents: dict[str, tuple[str | None, ...]], offspring: Counter[str | None], path: str | Path
-) -> None:
+def _check_founders(parents: dict[str, tuple[str | None, ...]], offspring: Counter[str], path: str | Path) -> None:
     """Refuse parents without a row that nearly match an animal, or that are parents of most founders.
 
     Args:

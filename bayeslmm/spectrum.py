@@ -19,7 +19,7 @@ from bayeslmm.memory import check_memory
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 # What pairwise missing genotypes make: at a missing rate of 0.1, an eigenvalue of -0.1 and, with more individuals than
 # markers, a sum of 0.05 of the trace (simulated).
-_LEAST, _MOST_SUM = -0.1, 0.05
+_LEAST, _MOST_SUM = -0.1, -0.05
 _SCALES = (1e-75, 1e75)  # of K, whose squares must be numbers
 
 
@@ -181,12 +181,11 @@ def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False)
     negative = s[s < -2 * np.sqrt(n) * _FLOAT32_EPS * max(s[-1], 0.0)]
     if not negative.size:
         return Spectrum(np.maximum(s, 0.0), U)
-    shares = s[0] / s.mean(), -negative.sum() / s.sum()
     told = (
         f"{where}: {negative.size} of {n} eigenvalues of the kinship matrix are negative, the smallest {s[0]:.3g} (the "
         f"largest is {s[-1]:.3g}, their mean {s.mean():.3g})"
     )
-    if s.sum() > 0 and (bend or (shares[0] >= _LEAST and shares[1] <= _MOST_SUM)):
+    if (bend and s[-1] > 0) or (s[0] >= _LEAST * s.mean() and negative.sum() >= _MOST_SUM * s.sum()):
         why = "" if bend else ", as they are where each pair has other markers missing"
         change = np.linalg.norm(negative) / np.linalg.norm(s)
         warnings.warn(
