@@ -1,5 +1,7 @@
 """The exceptions for what a user can fix and for analyses that fail, and the checks that raise the first."""
 
+import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -32,28 +34,53 @@ def one_line(text: str, *, most: int = _LONGEST_MESSAGE) -> str:
     return shown if len(shown) <= most else f"{shown[: most // 2]} [...] {shown[-most // 2 :]}"
 
 
+_LONGEST_ITEM = 200
+
+
+def quoted(text: str) -> str:
+    """Write a piece of a file between quotes, in one line of bounded length."""
+    return f"'{one_line(text, most=_LONGEST_ITEM)}'"
+
+
 def examples(items: Iterable[object], *, most: int = 3) -> str:
-    """Write the first few of many items: ``a, b, c and 7 more``."""
+    """Write the first few of many items, each of bounded length: ``a, b, c and 7 more``."""
     items = list(items)
-    shown = ", ".join(str(item) for item in items[:most])
+    shown = ", ".join(one_line(str(item), most=_LONGEST_ITEM) for item in items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 
 def check_readable(path: str | Path) -> Path:
-    """Return the path of an existing file.
+    """Return the path of an existing file that may be read.
 
     Raises:
-        InputError: if there is no file of this name.
+        InputError: if there is no file of this name, or no right to read it.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise InputError(f"{path} does not exist: check the name and the folder") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the name and the permissions") from None
+    if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a folder, a file is needed: check the name")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: check the name and the folder")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is a pipe or a device, which cannot be read twice: write it to a file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} cannot be read (permission denied): ask for the right to read it")
     return path
 
 
-def check_unique(ids: Sequence[str], *, where: str | Path, what: str = "id") -> None:
+_RENAME = "remove or rename the extra ones"
+
+
+def check_unique(
+    ids: Sequence[str],
+    *,
+    where: str | Path,
+    what: str = "id",
+    advice: str = f"{_RENAME} (individuals are matched by IID alone)",
+) -> None:
     """Refuse ids (or other names) that stand more than once.
 
     Raises:
@@ -63,7 +90,7 @@ def check_unique(ids: Sequence[str], *, where: str | Path, what: str = "id") -> 
     if repeated:
         raise InputError(
             f"{where}: each {what} must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
-            "remove or rename the extra ones" + (" (people are matched by IID alone)" if what == "id" else "")
+            f"{advice if what == 'id' else _RENAME}"
         )
 
 
@@ -77,11 +104,12 @@ def check_square(K: ndarray, *, where: str | Path) -> None:
         raise InputError(f"{where}: a kinship matrix must be square, but it has shape {K.shape}")
     check_finite(K, name="the kinship matrix", where=where)
     n = len(K)
+    largest = max(K.max(initial=0.0), -K.min(initial=0.0))
     # Blocks of rows: the comparison must not cost a second n x n matrix.
     for start in range(0, n, 512):
         block = slice(start, min(start + 512, n))
         gap = np.abs(K[block] - K[:, block].T)
-        if gap.max(initial=0.0) > 1e-6 * max(1.0, np.abs(K[block]).max()):
+        if gap.max(initial=0.0) > 1e-6 * largest:
             i, j = np.unravel_index(np.argmax(gap), gap.shape)
             i = int(i) + start
             raise InputError(

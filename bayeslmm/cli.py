@@ -119,6 +119,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: objec
 
 
 def _run_grm(options: argparse.Namespace) -> int:
+    from bayeslmm.genotypes import open_genotypes
     from bayeslmm.kinship import genomic_kinship
     from bayeslmm.kinship_files import grm_paths, write_grm
     from bayeslmm.results_folder import new_files
@@ -127,9 +128,10 @@ def _run_grm(options: argparse.Namespace) -> int:
     inputs = [Path(f"{options.bfile}.{suffix}") for suffix in ("bed", "bim", "fam")]
     lock = paths[0].with_name(f".{paths[0].name}.lock")
     with new_files(paths, inputs=inputs, lock=lock, overwrite=options.overwrite):
-        kinship = genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
+        genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
+        kinship = genomic_kinship(genotypes, scale=options.scale, maf=options.maf, geno=options.geno)
         write_grm(kinship, options.out)
-    print(kinship.markers_line())
+    print(kinship.origin_line())
     print(f"wrote {', '.join(map(str, paths))}: {len(kinship.ids):,} people, mean diagonal {kinship.mean_diagonal:.4f}")
     return 0
 

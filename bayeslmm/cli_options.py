@@ -92,6 +92,14 @@ def add_marker_options(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--maf", type=float, default=0.01, metavar="F", help="least minor allele frequency")
     parser.add_argument("--geno", type=float, default=0.05, metavar="F", help="largest missing rate of a marker")
+    parser.add_argument(
+        "--chr",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="chromosomes a kinship is made from, names or ranges such as 1-22 X; by default all but X, Y, XY, MT (23 "
+        "to 26, unless there are numbers above 26) and unplaced markers",
+    )
 
 
 def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False) -> None:
@@ -112,6 +120,7 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
     add_marker_options(group)
     group.add_argument("--centre", action="store_true", help="centre K on the people analysed (J K J, as GEMMA does)")
     group.add_argument("--normalise", action="store_true", help="divide K of the people analysed by its mean diagonal")
+    group.add_argument("--bend", action="store_true", help="set negative eigenvalues of K to 0, however large they are")
     group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")
 
 

@@ -11,6 +11,7 @@ from bed_reader import create_bed
 from jaxtyping import Int8, Int64
 from numpy import ndarray
 
+from bayeslmm.bim import special_chromosomes
 from bayeslmm.checks import InputError
 from bayeslmm.files import replacing
 from bayeslmm.genotypes import Genotypes, open_genotypes
@@ -53,6 +54,11 @@ def write_coalescent(
             "coalescent genotypes are of at least 2 people, families of at least 1, and a marker or more for each "
             f"chromosome, but {people} people in families of {siblings} and {markers} markers on {chromosomes} "
             "chromosomes were asked for"
+        )
+    if special := special_chromosomes([str(k + 1) for k in range(chromosomes)]):
+        raise InputError(
+            f"of {chromosomes} chromosomes, {', '.join(special)} would carry the numbers of human sex chromosomes, of "
+            "which no kinship is made: ask for 22 at most, or for 27 or more"
         )
     if find_spec("msprime") is None:
         raise InputError("coalescent genotypes need msprime: pip install 'bayeslmm[msprime]'")

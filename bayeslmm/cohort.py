@@ -10,10 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError, InputWarning, check_unique, examples
+from bayeslmm.checks import InputError, InputWarning, check_unique, examples, quoted
 from bayeslmm.design import INTERCEPT, check_full_rank, treatment_coding
 from bayeslmm.kinship import Kinship, centre
-from bayeslmm.tables import Table
+from bayeslmm.memory import check_memory
+from bayeslmm.tables import Table, is_code, near_matches, near_words, spelled_alike
+
+_OUTLYING = 20  # standard deviations of the middle 98%
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,8 @@ def measure(
         intercept: add a column of ones.
 
     Raises:
-        InputError: unknown columns, or a trait that is not numeric.
+        InputError: unknown columns, a trait that is not numeric, or a covariate that is but for some values and is not
+            among the categorical ones.
     """
     if not traits or len(set(traits)) < len(traits):
         raise InputError(f"one or more different traits are needed, but {list(traits)} was given")
@@ -159,24 +163,90 @@ def measure(
         raise InputError(f"{table.path}: --categorical names {examples(unused)}, not among the covariates {chosen}")
     if both := sorted(set(traits) & set(chosen)) if table is phenotypes else []:
         raise InputError(f"{table.path}: {examples(both)} cannot be a trait and a covariate at once")
-    for name, of in [(name, phenotypes) for name in traits] + [(name, table) for name in chosen]:
-        if of.missing_code_suspected(name):
-            warnings.warn(
-                f"{of.path}: -9 in column {name!r} looks like a missing code but is taken as a value: "
-                "give --missing -9 if it is one",
-                InputWarning,
-                stacklevel=2,
-            )
+    for name, y in zip(traits, Y.T, strict=True):
+        for text in trait_words(y):
+            warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
+    for name in chosen:
+        if table.missing_code_suspected(name):
+            _warn_of_code(table, name)
+    _warn_of_unseen_codes([(phenotypes, name) for name in traits] + [(table, name) for name in chosen])
+    if near := near_matches(set(phenotypes.ids) - set(table.ids), set(table.ids) - set(phenotypes.ids)):
+        warnings.warn(
+            f"{len(near)} ids of {phenotypes.path} have no row in {table.path} but for another case, zeros or .0 "
+            f"({near_words(near)}): write them in one way if they are the same",
+            InputWarning,
+            stacklevel=2,
+        )
     row_of = {name: i for i, name in enumerate(table.ids)}
     rows = np.array([row_of.get(name, -1) for name in phenotypes.ids])
     columns: dict[str, ndarray] = {}
     for name in chosen:
-        if table.is_numeric(name) and name not in categorical:
+        if name not in categorical and table.is_numeric(name):
             columns[name] = np.where(rows < 0, np.nan, table.numbers(name)[rows])
         else:
             text = np.where(table.is_missing(name), "", table.text(name).astype(str))
+            if alike := spelled_alike(sorted(set(text) - {""})):
+                shown = examples(f"{a} and {b}" for a, b in alike)
+                warnings.warn(
+                    f"{table.path}: levels of the covariate {quoted(name)} are apart that may be one: {shown}",
+                    InputWarning,
+                    stacklevel=2,
+                )
             columns[name] = np.where(rows < 0, "", text[rows])
     return Measurements(phenotypes.path, phenotypes.ids, tuple(traits), Y, columns, rows < 0, intercept)
+
+
+def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
+    """Return what should be asked about a trait before it is analysed; nothing for an ordinary one.
+
+    Args:
+        y: its values, NaN where missing, shape (rows,).
+    """
+    values = y[np.isfinite(y)]
+    distinct = np.unique(values)
+    words: list[str] = []
+    if count := int((values == -9).sum()):
+        words.append(f"is -9 in {count} rows: is it a code of missing values (missing)? It is taken as a value")
+    if distinct.size == 2:
+        words.append(
+            f"has two values only, {distinct[0]:g} and {distinct[1]:g}: h2 is that of the observed scale under a "
+            "normal model, not that of a liability"
+        )
+    if distinct.tolist() == [0, 1, 2]:
+        words.append("has the values 0, 1 and 2: is 0 a code of missing values beside 1 and 2? It is taken as a value")
+    middle = (
+        values[(values >= np.quantile(values, 0.01)) & (values <= np.quantile(values, 0.99))] if values.size else values
+    )
+    if values.size >= 10 and distinct.size > 2 and (sd := middle.std()) > 0:
+        far = np.abs(values - np.median(values)) / sd
+        if far.max() > _OUTLYING:
+            at = int(far.argmax())
+            words.append(
+                f"has {int((far > _OUTLYING).sum())} values that lie more than {_OUTLYING} standard deviations from "
+                f"the others, the farthest {values[at]:g}: is it a mistake, or a code of missing values?"
+            )
+    return words
+
+
+def _warn_of_code(table: Table, name: str) -> None:
+    warnings.warn(
+        f"{table.path}: -9 in column {quoted(name)} looks like a missing code but is taken as a value: list it as one "
+        "(missing) if it is",
+        InputWarning,
+        stacklevel=3,
+    )
+
+
+def _warn_of_unseen_codes(columns: Sequence[tuple[Table, str]]) -> None:
+    """Say which codes of missing values stand nowhere: they may be written in another way."""
+    for code in dict.fromkeys(code for table, _ in columns for code in table.codes):
+        if not any(is_code(table.text(name), [code]).any() for table, name in columns):
+            files = " and ".join(dict.fromkeys(str(table.path) for table, _ in columns))
+            warnings.warn(
+                f"the missing code {quoted(code)} stands nowhere in the columns used of {files}: is it written so?",
+                InputWarning,
+                stacklevel=3,
+            )
 
 
 def align(
@@ -236,15 +306,23 @@ def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndar
     """
     row_of = {name: i for i, name in enumerate(measurements.ids)}
     in_k = np.array([i for i, name in enumerate(kinship.ids) if name in row_of], dtype=int)
+    unmeasured = [name for name in kinship.ids if name not in row_of]
+    known = set(kinship.ids)
+    unrelated = [name for name in measurements.ids if name not in known]
+    near = near_matches(unrelated, unmeasured)
+    nearly = (
+        f"{len(near)} ids of {measurements.source} are in {kinship.source} but for another case, zeros or .0 "
+        f"({near_words(near)})"
+    )
     if in_k.size == 0:
         raise InputError(
             f"no IID of {measurements.source} (such as {examples(measurements.ids)}) is in {kinship.source} "
             f"(such as {examples(kinship.ids)}): people are matched by IID, check that both files use the same ids"
+            f"{(near and f'; {nearly}') or ''}"
         )
     rows = np.array([row_of[kinship.ids[i]] for i in in_k])
-    unmeasured = [name for name in kinship.ids if name not in row_of]
-    known = set(kinship.ids)
-    unrelated = [name for name in measurements.ids if name not in known]
+    if near:
+        warnings.warn(f"{nearly}: write them in one way if they are the same", InputWarning, stacklevel=3)
     return (
         in_k,
         rows,
@@ -295,6 +373,11 @@ def _people(
 
 def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bool) -> Float64[ndarray, "n n"]:
     """Return K of the people in some of its rows; warn where h2 would not be a share of variance."""
+    check_memory(
+        (24.0 if centred else 8.0) * len(in_k) ** 2,
+        what=f"{kinship.source}: the kinship of {len(in_k):,} individuals who are analysed",
+        instead="use a machine with more memory, or fewer individuals",
+    )
     K = kinship.take(in_k)
     if centred:
         K = centre(K)
@@ -310,6 +393,12 @@ def about_scale(mean_diagonal: float) -> str:
     """Say what h2 is where the mean diagonal of K is not near 1; empty where it is."""
     if abs(mean_diagonal - 1) <= 0.1:
         return ""
+    if 0.45 <= mean_diagonal <= 0.6:
+        return (
+            f"the mean diagonal of K is {mean_diagonal:.3g}, as that of kinship (coancestry) coefficients, half the "
+            "relationship: h2 = sigma2_u / (sigma2_u + sigma2_e) is then not the share of variance explained: read "
+            "pve for that, or use --normalise, or give 2 K"
+        )
     return (
         f"the mean diagonal of K is {mean_diagonal:.3g}, not near 1, so h2 = sigma2_u / (sigma2_u + sigma2_e) is not "
         "the share of variance explained: read pve for that, or use --normalise"

@@ -14,10 +14,11 @@ from numpy.polynomial.hermite_e import hermeval
 from scipy.stats import chi2, kurtosis, norm, skew
 
 from bayeslmm import exact
+from bayeslmm.bim import chromosomes, labelled, read_bim, special_chromosomes
 from bayeslmm.checks import InputError, InputWarning
 from bayeslmm.cohort import Cohort
 from bayeslmm.design import INTERCEPT, orthonormal
-from bayeslmm.dosages import chromosomes, dosages, read_bim
+from bayeslmm.dosages import dosages
 from bayeslmm.epistasis import pair_tests
 from bayeslmm.genotypes import Genotypes, open_genotypes
 from bayeslmm.marker_gains import sets_by_rank
@@ -26,6 +27,7 @@ from bayeslmm.scan_table import effect_row, marker_rows
 from bayeslmm.spectrum import RotatedData, Spectrum
 
 _P, _NORMAL = 1e-4, 1e-3
+_ONE_COPY = ("X", "Y", "Z", "W")  # in one of the sexes
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,37 @@ class Markers:
     chromosomes: dict[str, range]
 
 
-def read_markers(bfile: str | Path) -> Markers:
-    """Open a PLINK fileset, with the table of its markers.
+def read_markers(bfile: str | Path, *, kinship_from: Sequence[str] = ()) -> Markers:
+    """Open a PLINK fileset, with the table of its markers, all of which are tested.
+
+    Args:
+        bfile: path without ``.bed``.
+        kinship_from: the chromosomes of `open_genotypes`.
 
     Raises:
-        InputError: as `open_genotypes`, `read_bim` and `chromosomes` do; or a blank line in the .bim.
+        InputError: as `open_genotypes`, `read_bim` and `chromosomes` do.
     """
-    genotypes = open_genotypes(bfile)
+    genotypes = open_genotypes(bfile, chromosomes=kinship_from)
     path = Path(f"{bfile}.bim")
     bim = read_bim(path)
     if len(bim) != genotypes.n_markers:
-        raise InputError(f"{path}: {genotypes.n_markers} lines hold {len(bim)} markers: write it with plink")
+        raise InputError(f"{path} has changed while it was read: begin again")
     return Markers(bim, genotypes, chromosomes(bim, where=path))
+
+
+def special_words(markers: Markers) -> str:
+    """Say which of the markers to test are not on autosomes, and what that means; empty if all are."""
+    kinds = special_chromosomes(list(markers.chromosomes))
+    named = [f"{len(markers.chromosomes[name]):,} on {labelled(name, kinds)}" for name in kinds]
+    if not named:
+        return ""
+    sex = any(kind in _ONE_COPY for kind in kinds.values())
+    return f"markers tested that are not on autosomes: {', '.join(named)}" + (
+        "; PLINK codes the single copy of males as 0 and 2, so that an effect there is that of half a copy, and "
+        "differences between the sexes are tested with it unless sex is a covariate"
+        if sex
+        else ""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

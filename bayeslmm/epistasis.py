@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Int64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, quoted
 from bayeslmm.dosages import dosages
 from bayeslmm.files import read_lines
 from bayeslmm.genotypes import Genotypes
@@ -32,11 +32,11 @@ def read_pairs(path: str | Path, bim: pd.DataFrame) -> Int64[ndarray, "pairs 2"]
         if not names:
             continue
         if len(set(names)) != 2 or len(names) != 2:
-            raise InputError(f"{path} line {number}: two different markers are needed, but {line.strip()!r} was found")
+            raise InputError(f"{path} line {number}: two different markers are needed, but {quoted(line)} was found")
         for name in names:
             if name not in line_of or name in repeated:
                 found = "several markers are" if name in repeated else "no marker is"
-                raise InputError(f"{path} line {number}: {found} called {name!r}: name markers of the .bim")
+                raise InputError(f"{path} line {number}: {found} called {quoted(name)}: name markers of the .bim")
         pairs.append([line_of[name] for name in names])
     if not pairs:
         raise InputError(f"{path} holds no pair of markers: write two names on each line")

@@ -1,14 +1,17 @@
 """Outputs that are whole or absent, and the fingerprints of inputs."""
 
 import fcntl
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from bayeslmm.checks import InputError, check_readable
 
@@ -72,19 +75,82 @@ def remove_stale(folder: str | Path) -> None:
                 shutil.rmtree(left)
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a text file.
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong while a file is read into one line about it.
 
     Raises:
-        InputError: if it does not exist or is not UTF-8.
+        InputError: the disk or the permissions, a compressed file that is damaged or cut off.
+    """
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        cut = isinstance(error, EOFError)
+        raise InputError(
+            f"{path} is a compressed file that is {'cut off' if cut else f'damaged ({error})'}: copy it again"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
+    except MemoryError:
+        raise InputError(f"{path} does not fit into memory: use a machine with more, or fewer individuals") from None
+
+
+class _Text(io.BufferedReader):
+    """Bytes of a text: it has no NUL, which readers of C drop in silence with all that follows it."""
+
+    def __init__(self, raw: io.IOBase, path: Path) -> None:
+        super().__init__(cast(io.RawIOBase, raw), buffer_size=2**16)
+        self._path, self.line_ends = path, 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._checked(super().read(size))
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._checked(super().read1(size))
+
+    def _checked(self, read: bytes) -> bytes:
+        if (at := read.find(b"\0")) >= 0:
+            line = self.line_ends + read.count(b"\n", 0, at) + 1
+            raise InputError(
+                f"{self._path} line {line}: this is no text in UTF-8, it holds a byte 0, as damaged files do and "
+                "text in UTF-16: copy it again, or convert it (iconv)"
+            )
+        self.line_ends += read.count(b"\n")
+        return read
+
+
+@contextmanager
+def open_text(path: str | Path) -> Iterator[io.TextIOWrapper]:
+    """Open a text file for reading, through gzip if it is compressed; line ends are those of any system.
+
+    Raises:
+        InputError: no such file, or as `reading` inside the block; or a byte 0, or text that is not UTF-8.
     """
     path = check_readable(path)
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return [line.rstrip("\n") for line in lines]
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise InputError(f"{path} line {line}: the text must be UTF-8, but it is not: convert it (iconv)") from None
+    with reading(path), path.open("rb") as file:
+        compressed = file.peek(2)[:2] == b"\x1f\x8b"
+        plain = gzip.GzipFile(fileobj=file) if compressed else file
+        text = _Text(plain, path)
+        with io.TextIOWrapper(cast(IO[bytes], text), encoding="utf-8-sig") as stream:
+            try:
+                yield stream
+            except UnicodeDecodeError as error:
+                part = error.object  # the last bytes that were read
+                line = text.line_ends - part.count(b"\n") + part.count(b"\n", 0, error.start) + 1
+                raise InputError(
+                    f"{path} line {line}: the text must be UTF-8, but it holds the byte 0x{part[error.start]:02x} "
+                    f"({error.reason}): convert it (iconv)"
+                ) from None
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file, which may be compressed.
+
+    Raises:
+        InputError: as `open_text` does.
+    """
+    with open_text(path) as stream:
+        return stream.read().split("\n")
 
 
 def output_folder(path: str | Path) -> Path:
@@ -103,7 +169,8 @@ def output_folder(path: str | Path) -> Path:
 
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
-    with check_readable(path).open("rb") as stream:
+    path = check_readable(path)
+    with reading(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -1,15 +1,19 @@
 """PLINK 1 genotypes as blocks of standardised markers, streamed from the file."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from bed_reader import open_bed
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from numpy import ndarray
 
+from bayeslmm.bim import left_out_words, read_bim, used_chromosomes
 from bayeslmm.checks import InputError, check_readable, examples
+from bayeslmm.files import reading
 from bayeslmm.marker_filters import MarkerCounts, check_filters, fill, unfit
 from bayeslmm.progress import progress_bar
 from bayeslmm.tables import read_fam
@@ -26,12 +30,21 @@ class Genotypes:
     Attributes:
         bed: path of the ``.bed``.
         ids: the IID of each individual, in the order of the ``.fam``.
-        n_markers: p, the number of lines of the ``.bim``.
+        families: their FID.
+        used: which markers a kinship is made from: those of some chromosomes, shape (p,).
+        left_out: how many markers stand on each of the other chromosomes.
     """
 
     bed: Path
     ids: tuple[str, ...]
-    n_markers: int
+    families: tuple[str, ...]
+    used: Bool[ndarray, " p"]
+    left_out: dict[str, int]
+
+    @property
+    def n_markers(self) -> int:
+        """p, the number of lines of the ``.bim``."""
+        return len(self.used)
 
     def rows(self, ids: Sequence[str]) -> Int64[ndarray, " n"]:
         """Return the row of each of these people.
@@ -44,20 +57,55 @@ class Genotypes:
             raise InputError(f"{self.bed}: {len(absent)} of {len(ids)} people are not in it ({examples(absent)})")
         return np.array([row_of[name] for name in ids], dtype=np.int64)
 
+    @contextmanager
+    def reader(self) -> Iterator["BedReader"]:
+        """Open the ``.bed`` for reading.
 
-def open_genotypes(bfile: str | Path) -> Genotypes:
+        Raises:
+            InputError: inside the block, if it has become another file since it was opened.
+        """
+        n, p = len(self.ids), self.n_markers
+        with reading(self.bed), open_bed(self.bed, iid_count=n, sid_count=p, skip_format_check=True) as bed:
+            yield BedReader(self.bed, bed)
+
+
+@dataclass(frozen=True)
+class BedReader:
+    """An open ``.bed``."""
+
+    path: Path
+    bed: open_bed
+
+    def read(self, index: Any, dtype: Literal["float32", "float64"]) -> Float[ndarray, "n b"]:
+        """Return dosages of a1, NaN where they are missing, column-major.
+
+        Raises:
+            InputError: if the file has become shorter.
+        """
+        try:
+            return self.bed.read(index, dtype=dtype, order="F")
+        except ValueError as error:
+            raise InputError(f"{self.path} has changed while it was read ({error}): begin again") from None
+
+
+def open_genotypes(bfile: str | Path, *, chromosomes: Sequence[str] = ()) -> Genotypes:
     """Open ``bfile.bed/.bim/.fam`` and check that the three belong together.
 
+    Args:
+        bfile: path without ``.bed``.
+        chromosomes: of which a kinship is made, names and ranges such as "1-22"; by default the autosomes (see
+            `bim.special_chromosomes`).
+
     Raises:
-        InputError: a missing file, wrong magic bytes, sample-major order, or a ``.bed`` whose size does not fit.
+        InputError: a missing file, wrong magic bytes, sample-major order, a ``.bed`` whose size does not fit, a
+            ``.bim`` or ``.fam`` that is none, or a chromosome that is not in the file.
     """
     bed, bim, fam = (Path(f"{bfile}.{suffix}") for suffix in ("bed", "bim", "fam"))
     for path in (bed, bim, fam):
         check_readable(path)
-    ids = read_fam(fam)
-    with bim.open("rb") as lines:
-        n_markers = sum(1 for line in lines if line.strip())
-    with bed.open("rb") as stream:
+    people = read_fam(fam)
+    used, left_out = used_chromosomes(read_bim(bim)["chrom"].to_numpy(), chromosomes, where=bim)
+    with reading(bed), bed.open("rb") as stream:
         magic = stream.read(3)
     if magic != _MAGIC:
         kind = "sample-major (made by a very old PLINK)" if magic == _MAGIC[:2] + b"\x00" else f"0x{magic.hex()}"
@@ -65,13 +113,14 @@ def open_genotypes(bfile: str | Path) -> Genotypes:
             f"{bed} must begin with the bytes 6c 1b 01 of a SNP-major PLINK 1 file, but it is {kind}: "
             "write it again with plink --make-bed"
         )
-    expected = 3 + n_markers * ((len(ids) + 3) // 4)
+    n, p = len(people.ids), len(used)
+    expected = 3 + p * ((n + 3) // 4)
     if (found := bed.stat().st_size) != expected:
         raise InputError(
-            f"{bed} is {'truncated' if found < expected else 'too long'}: {len(ids)} people and {n_markers} markers "
+            f"{bed} is {'truncated' if found < expected else 'too long'}: {n} people and {p} markers "
             f"need {expected} bytes, but {found} were found: copy it again, with the .bim and .fam of the same run"
         )
-    return Genotypes(bed, ids, n_markers)
+    return Genotypes(bed, people.ids, people.families, used, left_out)
 
 
 @dataclass
@@ -118,12 +167,16 @@ class MarkerBlocks:
 
     def __iter__(self) -> Iterator[Float32[ndarray, "n block"]]:
         self._restart()
-        n, p = len(self.genotypes.ids), self.genotypes.n_markers
-        with open_bed(self.genotypes.bed, iid_count=n, sid_count=p, skip_format_check=True) as bed:
-            among = self.among or range(p)
+        among = self.among or range(self.genotypes.n_markers)
+        with self.genotypes.reader() as bed:
             for start in range(among.start, among.stop, self.block):
-                G = bed.read(np.s_[:, start : min(start + self.block, among.stop)], dtype="float32", order="F")
-                yield self._standardise(G, start)
+                stop = min(start + self.block, among.stop)
+                lines = start + np.flatnonzero(self.genotypes.used[start:stop])
+                self.counts.add_elsewhere(stop - start - lines.size)
+                if lines.size:
+                    whole = lines.size == stop - start
+                    G = bed.read(np.s_[:, start:stop] if whole else np.s_[:, lines], "float32")
+                    yield self._standardise(G, lines)
 
     def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Float32[ndarray, "n block"]]:
         """Iterate with a progress bar, over these rows or all, and refuse a pass in which nothing was used.
@@ -137,12 +190,14 @@ class MarkerBlocks:
                 bar.update(self.counts.read - bar.n)
         self.check_used()
 
-    def _standardise(self, G: Float32[ndarray, "n block"], start: int) -> Float32[ndarray, "n kept"]:
+    def _standardise(
+        self, G: Float32[ndarray, "n block"], lines: Int64[ndarray, " block"]
+    ) -> Float32[ndarray, "n kept"]:
         n = len(G)
         called = fill(G)
         if (called.present == 0).any() and self.geno == 1:
             raise InputError(
-                f"{self.genotypes.bed} marker {start + int(np.argmin(called.present)) + 1}: no genotype was called, so "
+                f"{self.genotypes.bed} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
                 "it cannot be standardised: drop it, or use --geno below 1"
             )
         keep = self.counts.add(unfit(G, called, maf=self.maf, geno=self.geno))
@@ -154,13 +209,18 @@ class MarkerBlocks:
             G, mean = np.asfortranarray(G[:, keep]), mean[keep]
         expected_variance = mean * (1 - mean / 2)
         self.weight += float(expected_variance.sum()) if self.scale == "vanraden" else mean.size
-        self.lines, self.af, self.sd = start + np.flatnonzero(keep), mean / 2, np.ones(mean.size)
+        self.lines, self.af, self.sd = lines[keep], mean / 2, np.ones(mean.size)
         G -= mean.astype(np.float32)
         if self.scale != "vanraden":
             variance = expected_variance if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / n
             self.sd = np.sqrt(variance)
             G *= (1 / self.sd).astype(np.float32)
         return G
+
+    def counts_line(self) -> str:
+        """Say how many markers were used in this pass and which were not."""
+        left_out = left_out_words(self.genotypes.left_out)
+        return self.counts.line(maf=self.maf, geno=self.geno, left_out=left_out)
 
     def check_used(self) -> None:
         """Refuse a finished pass that kept no marker, or left a person without a genotype.
@@ -169,11 +229,16 @@ class MarkerBlocks:
             InputError: with the counts by reason, or the ids.
         """
         counts = self.counts
+        if counts.kept == 0 and counts.elsewhere == counts.read:
+            raise InputError(
+                f"{self.genotypes.bed}: all markers are on chromosomes of which no kinship is made by default "
+                f"({examples(self.genotypes.left_out)}): choose chromosomes (chr), or give another kinship"
+            )
         if counts.kept == 0:
             raise InputError(
                 f"{self.genotypes.bed}: no marker is left of {counts.read}: {counts.above_missing} exceed the missing "
                 f"rate {self.geno}, {counts.monomorphic} are monomorphic, {counts.below_maf} are below the frequency "
-                f"{self.maf}: relax --geno or --maf"
+                f"{self.maf}, {counts.elsewhere} are on chromosomes that are left out: relax --geno or --maf"
             )
         empty = np.flatnonzero(self.called == 0)
         if empty.size:

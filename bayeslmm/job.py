@@ -158,11 +158,12 @@ def read_inputs(options: argparse.Namespace, clock: Clock, known: Mapping[str, F
     with clock.step("kinship"):
         mark(_kinship_files(options))
         kinship = _kinship(options)
-    if line := kinship.markers_line():
+    if line := kinship.origin_line():
         print(line)
     markers = None
     if options.bfile:
-        markers = MarkerBlocks(open_genotypes(options.bfile), options.scale, options.maf, options.geno)
+        genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
+        markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     if others := changed(files):
         raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
     return Inputs(measurements, kinship, markers, files)
@@ -325,17 +326,18 @@ def _kinship(options: argparse.Namespace) -> Kinship:
     if options.grm:
         return read_grm(options.grm)
     if options.pedigree:
-        return pedigree_kinship(options.pedigree)
+        return pedigree_kinship(options.pedigree, missing=options.missing)
     if options.kinship:
         return read_kinship(options.kinship, fam=options.fam)
-    return genomic_kinship(options.bfile, scale=options.scale, maf=options.maf, geno=options.geno)
+    genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
+    return genomic_kinship(genotypes, scale=options.scale, maf=options.maf, geno=options.geno)
 
 
 def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
     """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
     if options.eigen and options.eigen.exists():
         return load_spectrum(options.eigen, cohort.ids, cohort.K)
-    return decompose(cohort.K, where=cohort.source)
+    return decompose(cohort.K, where=cohort.source, bend=options.bend)
 
 
 def read_files(options: argparse.Namespace) -> list[Path]:

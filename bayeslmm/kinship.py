@@ -10,9 +10,11 @@ from jaxtyping import Float32, Float64
 from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
+from bayeslmm.bim import left_out_words
 from bayeslmm.checks import InputError, check_square, check_unique
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
 from bayeslmm.marker_filters import MarkerCounts
+from bayeslmm.memory import check_memory
 
 _LITTLE = 0.05  # share of the markers that is summed anew, in place of subtracting all others
 
@@ -44,12 +46,18 @@ class Kinship:
         """Mean diagonal of K."""
         return float(np.diag(self.K).mean())
 
-    def markers_line(self) -> str:
-        """Say how many markers were used and dropped; empty for a kinship that was not computed from genotypes."""
-        if "markers" not in self.details:
-            return ""
-        counts = MarkerCounts(**self.details["markers"])
-        return counts.line(maf=self.details["maf"], geno=self.details["geno"])
+    def origin_line(self) -> str:
+        """Say which markers or animals it was computed from; empty for a kinship that was read."""
+        details = self.details
+        if "markers" in details:
+            left_out = left_out_words(details["left_out"])
+            return MarkerCounts(**details["markers"]).line(maf=details["maf"], geno=details["geno"], left_out=left_out)
+        if "animals" in details:
+            line = f"pedigree: {details['animals']:,} animals, {details['inbred']:,} of them inbred"
+            founders = details["founders_without_a_row"]
+            shown = f" ({details['such_founders']})" if founders else ""
+            return f"{line}; {founders:,} parents without a line of their own are taken as founders{shown}"
+        return ""
 
     def take(self, rows: Sequence[int] | ndarray) -> Float64[ndarray, "m m"]:
         """Return K of some of the individuals, shape (m, m), a copy."""
@@ -65,7 +73,7 @@ def genomic_kinship(
     in float64 across blocks.
 
     Args:
-        bfile: path without ``.bed``, or genotypes already opened.
+        bfile: path without ``.bed``, whose autosomes are used, or genotypes already opened.
         scale: "hwe" divides each marker by sqrt(2 f (1 - f)), "sample" by its sample sd, "vanraden" divides the
             sum over markers by sum 2 f (1 - f). All have a mean diagonal near 1 in an outbred population.
         maf: keep markers whose minor allele frequency is at least this.
@@ -78,10 +86,23 @@ def genomic_kinship(
     doi:10.3168/jds.2007-0980, method 1.
     """
     genotypes = bfile if isinstance(bfile, Genotypes) else open_genotypes(bfile)
+    n = len(genotypes.ids)
+    check_memory(
+        12.0 * n**2,
+        what=f"{genotypes.bed}: the kinship of {n:,} individuals",
+        instead="use a machine with more memory, or genotypes of those individuals alone who are analysed",
+    )
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
-    K = _products(blocks.tracked("kinship"), len(genotypes.ids))
+    K = _products(blocks.tracked("kinship"), n)
     K /= blocks.weight
-    details = {"scale": scale, "maf": maf, "geno": geno, "weight": blocks.weight, "markers": asdict(blocks.counts)}
+    details = {
+        "scale": scale,
+        "maf": maf,
+        "geno": geno,
+        "weight": blocks.weight,
+        "markers": asdict(blocks.counts),
+        "left_out": genotypes.left_out,
+    }
     return Kinship(genotypes.ids, K, str(genotypes.bed), details)
 
 

@@ -7,10 +7,11 @@ import pandas as pd
 from jaxtyping import Float64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError, check_readable, examples
-from bayeslmm.files import replacing
+from bayeslmm.checks import InputError, check_readable, examples, quoted
+from bayeslmm.files import open_text, reading, replacing
 from bayeslmm.kinship import Kinship
-from bayeslmm.tables import open_text, read_fam, separator_of, split_lines
+from bayeslmm.memory import check_memory
+from bayeslmm.tables import as_numbers, read_ids, separator_of, split_lines
 
 
 def grm_paths(out: str | Path) -> list[Path]:
@@ -45,14 +46,27 @@ def read_grm(prefix: str | Path) -> Kinship:
     Raises:
         InputError: a missing file, or a size that does not fit the number of ids.
     """
-    values, ids = check_readable(f"{prefix}.grm.bin"), read_fam(f"{prefix}.grm.id")
-    n = len(ids)
-    lower = np.fromfile(values, dtype="<f4")
-    if lower.size != n * (n + 1) // 2:
+    path = Path(f"{prefix}.grm.bin")
+    others = [other for other in (Path(f"{prefix}.grm.gz"), Path(f"{prefix}.grm.sp")) if other.exists()]
+    if others and not path.exists():
+        kind = "text" if others[0].suffix == ".gz" else "sparse"
         raise InputError(
-            f"{values}: {n} ids need {n * (n + 1) // 2} float32 values, but {lower.size} were found: the file is "
-            "truncated or belongs to another .grm.id"
+            f"{path} does not exist, but {others[0].name} does, a {kind} format that is not read: write the matrix "
+            "again with gcta --make-grm-bin"
         )
+    values, ids = check_readable(path), read_ids(f"{prefix}.grm.id").ids
+    n, found = len(ids), values.stat().st_size
+    if found != 2 * n * (n + 1):
+        odd = f" and {found % 4} bytes" if found % 4 else ""
+        raise InputError(
+            f"{values}: {n} ids need {n * (n + 1) // 2} float32 values, but {found // 4}{odd} were found: the file is "
+            "truncated, too long or belongs to another .grm.id"
+        )
+    _check_memory(10.0 * n**2, n, path)
+    with reading(values):
+        lower = np.fromfile(values, dtype="<f4", count=n * (n + 1) // 2)
+    if lower.size != n * (n + 1) // 2:
+        raise InputError(f"{values} has changed while it was read: begin again")
     K = np.empty((n, n))
     for i in range(n):
         row = lower[i * (i + 1) // 2 : (i + 1) * (i + 2) // 2]
@@ -62,64 +76,96 @@ def read_grm(prefix: str | Path) -> Kinship:
 
 
 def read_kinship(path: str | Path, *, fam: str | Path | None = None) -> Kinship:
-    """Read a square kinship matrix from text.
+    """Read a square kinship matrix from text, which may be compressed; commas, tabs or blanks separate its values.
 
-    The first line holds the ids, with or without a first column of ids (commas, tabs or blanks separate; ``.gz``
-    is opened too). GEMMA's ``.cXX.txt`` and ``.sXX.txt`` hold numbers only: give the ``.fam`` of the same run.
+    The first line holds the ids, with or without a first column of ids; or the first column alone holds them, as in
+    files for GAPIT, with or without their number on the first line, as TASSEL writes it. GEMMA's ``.cXX.txt`` and
+    ``.sXX.txt`` and plink's ``.rel`` hold numbers only: give the ids beside it.
 
     Args:
         path: the matrix.
-        fam: a ``.fam`` or ``.grm.id`` file with the ids of a matrix without them.
+        fam: a ``.fam``, ``.grm.id`` or ``.rel.id`` file with the ids of a matrix without them.
 
     Raises:
         InputError: not square, not numeric, ids that are missing, or that differ between rows and columns.
     """
-    path = check_readable(path)
-    with open_text(path) as stream:
-        separator = separator_of(stream.readline())
-        stream.seek(0)
-        header = [] if fam else next(iter(split_lines(stream, separator)), (0, []))[1]
-    frame = _numeric_frame(path, separator, skip=0 if fam else 1)
+    separator, header, first = _first_lines(path)
+    _check_memory(16.0 * len(first) ** 2, len(first), path)
+    if len(header) == 1 and len(first) == 2 and _is_number(header[0]):
+        raise InputError(
+            f"{path} holds a triangle of a matrix, as plink --make-rel writes it: write it with --make-rel square"
+        )
+    alike, numeric = len(header) == len(first), all(map(_is_number, header[1:]))
+    no_header = bool(fam)
+    frame = _numeric_frame(path, separator, skip=0 if no_header else 1)
+    if alike and numeric and not no_header and len(frame) == frame.shape[1] - 2:
+        no_header, frame = True, _numeric_frame(path, separator, skip=0)  # ids stand before the rows alone
     n, width = frame.shape
+    if width in (3, 4) and n > 4:
+        raise InputError(
+            f"{path} has {n} rows of {width} columns, as a list of pairs with their relationship has: write it as a "
+            "square matrix with a line of ids"
+        )
     if fam:
-        ids = read_fam(fam)
+        ids = read_ids(fam).ids
         if (n, width) != (len(ids), len(ids)):
             raise InputError(f"{path} is {n} x {width}, but {fam} has {len(ids)} people: give the .fam of the same run")
         return Kinship(ids, _floats(frame, path), str(path))
-    if n == width - 1 == len(header) - 1 and all(_is_number(field) for field in header):
+    if not no_header and alike and numeric and n == width - 1 and _is_number(header[0]):
         raise InputError(f"{path} has no line of ids: add one, or give the ids with --fam (the .fam of the same run)")
-    if width not in (n, n + 1) or len(header) not in (n, n + 1):
+    if width == n + 1 and (no_header or len(header) == 1):
+        return Kinship(tuple(frame[0].tolist()), _floats(frame.drop(columns=0), path), str(path))
+    if no_header or width not in (n, n + 1) or len(header) not in (n, n + 1):
+        above = f"{len(header)} ids, " if not no_header else ""
         raise InputError(
-            f"{path}: a kinship matrix must be square under its line of ids, but {len(header)} ids, {n} rows and "
+            f"{path}: a kinship matrix must be square under its line of ids, but {above}{n} rows and "
             f"{width} columns were found"
         )
     ids = tuple(header[-n:])
     if width == n + 1:
-        rows, frame = frame[0].astype(str).tolist(), frame.drop(columns=0)
+        rows, frame = frame[0].tolist(), frame.drop(columns=0)
         if differing := [f"{row} / {column}" for row, column in zip(rows, ids, strict=True) if row != column]:
             raise InputError(f"{path}: rows and columns must have the same ids in one order ({examples(differing)})")
     return Kinship(ids, _floats(frame, path), str(path))
 
 
-def _numeric_frame(path: Path, separator: str | None, *, skip: int) -> pd.DataFrame:
+def _first_lines(path: str | Path) -> tuple[str | None, list[str], list[str]]:
+    """Return the separator, and the fields of the first two lines that are not blank."""
+    with open_text(path) as stream:
+        line = next((line for line in stream if line.strip()), "")
+    separator = separator_of(line, path)
+    with open_text(path) as stream:
+        lines = (fields for _, fields in split_lines(stream, path))
+        header, first = next(lines, []), next(lines, [])
+    if not header:
+        raise InputError(f"{path} cannot be read as a matrix: it is empty")
+    return separator, [field.strip() for field in header], first
+
+
+def _numeric_frame(path: str | Path, separator: str | None, *, skip: int) -> pd.DataFrame:
     """Read all but the first column as numbers where possible (text would need a gigabyte at n = 5,000)."""
     try:
-        return pd.read_csv(path, sep=separator or r"\s+", header=None, skiprows=skip, dtype={0: str})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with open_text(path) as stream:
+            for line in stream if skip else ():
+                if line.strip():
+                    break
+            return pd.read_csv(stream, sep=separator or r"\s+", header=None, dtype={0: str}, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} cannot be read as a matrix: {str(error).strip()}") from None
 
 
-def _floats(frame: pd.DataFrame, path: Path) -> Float64[ndarray, "rows columns"]:
+def _floats(frame: pd.DataFrame, path: str | Path) -> Float64[ndarray, "rows columns"]:
     for j, column in enumerate(frame.columns):
-        if frame[column].dtype != np.float64:
-            numbers = pd.to_numeric(frame[column], errors="coerce")
-            if numbers.isna().any():
-                i = int(np.argmax(numbers.isna()))
+        if frame[column].dtype.kind not in "iuf":
+            text = frame[column].astype(str).to_numpy(object)
+            numbers = as_numbers(text)
+            if np.isnan(numbers).any():
+                i = int(np.argmax(np.isnan(numbers)))
                 raise InputError(
                     f"{path}: row {i + 1} column {j + 1} of the matrix must be a number, but "
-                    f"{frame[column].iat[i]!r} was found"
+                    f"{quoted(text[i])} was found"
                 )
-            frame[column] = numbers.astype(float)
+            frame[column] = numbers
     return frame.to_numpy(float)
 
 
@@ -129,3 +175,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_memory(needed: float, n: int, path: str | Path) -> None:
+    check_memory(
+        needed,
+        what=f"{path}: a kinship of {n:,} individuals",
+        instead="use a machine with more memory, or a kinship of those individuals alone who are analysed",
+    )

@@ -36,13 +36,19 @@ class Unfit(NamedTuple):
 
 @dataclass
 class MarkerCounts:
-    """How many markers were read, kept and dropped, by reason."""
+    """How many markers were read, kept and dropped, by reason; elsewhere: on chromosomes that are not used."""
 
     read: int = 0
     kept: int = 0
     monomorphic: int = 0
     below_maf: int = 0
     above_missing: int = 0
+    elsewhere: int = 0
+
+    def add_elsewhere(self, count: int) -> None:
+        """Count markers of chromosomes that are not used."""
+        self.read += count
+        self.elsewhere += count
 
     def add(self, dropped: Unfit) -> Bool[ndarray, " b"]:
         """Count the markers of a block; return which are kept."""
@@ -57,11 +63,12 @@ class MarkerCounts:
     def __add__(self, other: "MarkerCounts") -> "MarkerCounts":
         return MarkerCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def line(self, *, maf: float, geno: float) -> str:
-        """Say how many markers were used and dropped."""
+    def line(self, *, maf: float, geno: float, left_out: str = "") -> str:
+        """Say how many markers were used and dropped, and which chromosomes were left out (`left_out_words`)."""
         return (
             f"markers: {self.kept:,} of {self.read:,} used; dropped: {self.monomorphic:,} monomorphic, "
             f"{self.below_maf:,} with maf below {maf:g}, {self.above_missing:,} with more than {geno:.0%} missing"
+            f"{left_out and f'; left out: {left_out}'}"
         )
 
 

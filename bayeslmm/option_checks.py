@@ -12,9 +12,9 @@ def check_options(options: argparse.Namespace) -> None:
     """Refuse what cannot work, whatever the command, before anything is computed."""
     if options.fam and not options.kinship:
         raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
-    of_kinship = ("scale",) if options.bfile else ("scale", "maf", "geno")
+    of_kinship = ("scale", "chr") if options.bfile else ("scale", "maf", "geno", "chr")
     for name in of_kinship if options.grm or options.kinship or options.pedigree else ():
-        if getattr(options, name) != {"scale": "hwe", "maf": 0.01, "geno": 0.05}[name]:
+        if getattr(options, name) != {"scale": "hwe", "maf": 0.01, "geno": 0.05, "chr": ()}[name]:
             raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
     if options.covar is None and not named_covariates(options) and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")

@@ -24,6 +24,7 @@ from bayeslmm.cohort_scan import (
     least_allele_counts,
     pair_tables,
     read_markers,
+    special_words,
 )
 from bayeslmm.epistasis import read_pairs
 from bayeslmm.failures import Failures
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
     clock, failures = Clock(), Failures(options.trait)
     _check(options)
     check_options(options)
-    markers = read_markers(options.bfile)
+    markers = read_markers(options.bfile, kinship_from=options.chr)
     chosen = _chosen(options, markers.bim)
     pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
     with results_of(options, _files(options)) as results:
@@ -114,6 +115,8 @@ def run(options: argparse.Namespace) -> int:
         if options.resume:
             check_parts(folder, identity, resume=True)
         inputs = _genotyped(read_inputs(options, clock, files), markers)
+        if words := special_words(markers):
+            print(words)
         results.begin()
         with open_parts(folder, identity, resume=options.resume) as parts:
             if options.resume and not parts.has(0):
@@ -283,12 +286,15 @@ def _spectrum(job: _Job, cohort: Cohort, spectrum: Spectrum, chromosome: str) ->
     if not chromosome:
         return spectrum
     options, genotypes = job.options, job.markers.genotypes
-    kinship = without(job.inputs.kinship, genotypes, job.markers.chromosomes[chromosome])
+    own = job.markers.chromosomes[chromosome]
+    if not genotypes.used[own.start : own.stop].any():
+        return spectrum
+    kinship = without(job.inputs.kinship, genotypes, own)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # it was said of the kinship of all markers
         rows = genotypes.rows(cohort.ids)
         K = kinship_of(kinship, rows, centred=options.centre, normalised=options.normalise)
-    return decompose(K, where=f"{kinship.source} without chromosome {chromosome}")
+    return decompose(K, where=f"{kinship.source} without chromosome {chromosome}", bend=options.bend)
 
 
 def _test(job: _Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[_Task]) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bed_reader import open_bed
 from jaxtyping import Float
 from numpy import ndarray
 
 from bayeslmm import coalescent, parameters, simulate
+from bayeslmm.bim import read_bim
 from bayeslmm.checks import InputError, examples
-from bayeslmm.dosages import read_bim
 from bayeslmm.files import Fingerprint, changed, fingerprints, replacing
 from bayeslmm.genotypes import Genotypes, MarkerBlocks, open_genotypes
 from bayeslmm.marker_filters import check_filters
@@ -61,12 +60,12 @@ def _simulate(
 ) -> None:
     """Write all files of a run."""
     out, t = results.path, len(options.h2)
-    given = open_genotypes(options.bfile) if options.bfile else None
+    given = open_genotypes(options.bfile, chromosomes=options.chr) if options.bfile else None
     results.begin()
     genotypes = given or _coalescent(options, out, rng)
     markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     G, effects = simulate.genetic_values(markers, Gamma_u, causal=options.causal, rng=rng)
-    print(markers.counts.line(maf=options.maf, geno=options.geno))
+    print(markers.counts_line())
 
     n, c = len(genotypes.ids), options.covariates
     X = rng.standard_normal((n, c))
@@ -74,7 +73,7 @@ def _simulate(
     Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing.tolist(), rng=rng)
 
     traits, covariates = ([f"{letter}{k + 1}" for k in range(count)] for letter, count in (("T", t), ("C", c)))
-    people = {"FID": open_bed(genotypes.bed).fid, "IID": genotypes.ids}
+    people = {"FID": genotypes.families, "IID": genotypes.ids}
     write_table(pd.DataFrame(people | dict(zip(traits, Y.T, strict=True))), out / "pheno.tsv")
     if covariates:
         write_table(pd.DataFrame(people | dict(zip(covariates, X.T, strict=True))), out / "covar.tsv")
@@ -114,6 +113,8 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
         raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {options.causal}")
     if t == 1 and (options.rg or options.re):
         raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
+    if options.coalescent and options.chr:
+        raise InputError("--chr chooses chromosomes of --bfile: those of --coalescent are all used")
     if options.bfile and (options.siblings, options.chromosomes) != (1, 22):
         raise InputError(
             "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
@@ -171,6 +172,7 @@ def _described(
         "scale": options.scale,
         "maf": options.maf,
         "geno": options.geno,
+        "left_out": genotypes.left_out,
         "sha256": {path: mark.sha256 for path, mark in files.items()},
     }
     if options.bfile:

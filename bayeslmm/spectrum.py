@@ -1,5 +1,6 @@
 """The eigenbasis of K, in which observations are independent: the only O(n^3) of the package."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,15 @@ import scipy.linalg
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError, check_finite, check_readable, examples
+from bayeslmm.checks import InputError, InputWarning, check_finite, check_readable, check_square, examples
 from bayeslmm.files import replacing
+from bayeslmm.memory import check_memory
 
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
+# What pairwise missing genotypes make: at a missing rate of 0.1, an eigenvalue of -0.1 and, with more individuals than
+# markers, a sum of 0.05 of the trace (simulated).
+_LEAST, _MOST_SUM = -0.1, -0.05
+_SCALES = (1e-75, 1e75)  # of K, whose squares must be numbers
 
 
 class RotatedData(NamedTuple):
@@ -87,7 +93,7 @@ class Spectrum:
         """Return U'Y and U'X with the eigenvalues.
 
         Raises:
-            InputError: if Y or X have another number of rows, or hold NaN.
+            InputError: if Y or X have another number of rows, hold NaN, or X has more columns than memory is there for.
         """
         for name, array in (("Y", Y), ("X", X)):
             if array.ndim != 2 or len(array) != len(self.s):
@@ -96,6 +102,12 @@ class Spectrum:
                     "a column, y[:, None]"
                 )
             check_finite(array, name=name, where="rotate")
+        n, c = X.shape
+        check_memory(
+            16.0 * n * c**2,
+            what=f"a likelihood of {n:,} individuals with {c:,} covariates",
+            instead="use fewer covariates or principal components",
+        )
         return RotatedData(self.s, self.U.T @ Y, self.U.T @ X, self.k_scale)
 
     def rotate_jointly(self, Y: Float[ndarray, "n t"], X: Sequence[Float[ndarray, "n _"]]) -> JointData:
@@ -134,29 +146,55 @@ class Spectrum:
         return self.U[:, ::-1][:, :k]
 
 
-def decompose(K: Float[ndarray, "n n"], *, where: str = "K") -> Spectrum:
-    """Decompose a symmetric positive semi-definite K; only its lower triangle is read.
+def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False) -> Spectrum:
+    """Decompose a symmetric positive semi-definite K.
 
     Eigenvalues that are negative by no more than rounding explains are set to 0. Rounding of K to float32 (what
-    .grm.bin holds) moves eigenvalues by up to about sqrt(n) eps32 s_max: that is the tolerance.
+    .grm.bin holds) moves eigenvalues by up to about sqrt(n) eps32 s_max: that is the tolerance. So are, with a warning,
+    those that products over the markers which both individuals have can explain (GCTA's matrix where genotypes are
+    missing): none below -0.1 of the mean eigenvalue, and all together at most 0.05 of the trace. That gives the
+    positive semi-definite matrix nearest to K.
 
     Args:
         K: shape (n, n).
         where: the source of K, for messages.
+        bend: set all negative eigenvalues to 0, with a warning, however large they are.
 
     Raises:
-        InputError: NaN or inf in K, or eigenvalues more negative than rounding explains.
+        InputError: NaN or inf in K, a K that is not symmetric or is 0, or eigenvalues that are more negative.
+
+    Source: Higham (1988), doi:10.1016/0024-3795(88)90223-6 (the nearest positive semi-definite matrix).
     """
-    check_finite(K, name="K", where=where)
+    check_square(K, where=where)
+    n = len(K)
+    check_memory(
+        24.0 * n**2,
+        what=f"{where}: the decomposition of the kinship of {n:,} individuals",
+        instead="use a machine with more memory, or fewer individuals",
+    )
+    scale = float(np.abs(np.diag(K)).mean())
+    if not _SCALES[0] < scale < _SCALES[1]:
+        what = "0 everywhere" if not K.any() else f"{scale:.3g} on average on its diagonal"
+        raise InputError(f"{where}: a kinship must hold relationships of about 1, but it is {what}: rescale it")
     s, U = scipy.linalg.eigh(K, driver="evd", check_finite=False)
-    tolerance = 2 * np.sqrt(len(s)) * _FLOAT32_EPS * max(s[-1], 0.0)
-    if s[0] < -tolerance:
-        raise InputError(
-            f"{where}: a kinship matrix must be positive semi-definite, but {int((s < -tolerance).sum())} of {len(s)} "
-            f"eigenvalues are negative, the smallest {s[0]:.3g} (the largest is {s[-1]:.3g}; rounding explains "
-            f"{-tolerance:.1g}): compute K again from complete data, or bend it before use"
+    negative = s[s < -2 * np.sqrt(n) * _FLOAT32_EPS * max(s[-1], 0.0)]
+    if not negative.size:
+        return Spectrum(np.maximum(s, 0.0), U)
+    told = (
+        f"{where}: {negative.size} of {n} eigenvalues of the kinship matrix are negative, the smallest {s[0]:.3g} (the "
+        f"largest is {s[-1]:.3g}, their mean {s.mean():.3g})"
+    )
+    if (bend and s[-1] > 0) or (s[0] >= _LEAST * s.mean() and negative.sum() >= _MOST_SUM * s.sum()):
+        why = "" if bend else ", as they are where each pair has other markers missing"
+        change = np.linalg.norm(negative) / np.linalg.norm(s)
+        warnings.warn(
+            f"{told}{why}: they are set to 0, which changes K by {change:.2g} of its size", InputWarning, stacklevel=2
         )
-    return Spectrum(np.maximum(s, 0.0), U)
+        return Spectrum(np.maximum(s, 0.0), U)
+    raise InputError(
+        f"{told}: it must be positive semi-definite, and neither rounding nor missing genotypes explain this: compute "
+        "it again from complete data, or bend it (bend), which sets them to 0"
+    )
 
 
 def save_spectra(path: str | Path, spectra: Sequence[tuple[Sequence[str], Spectrum]]) -> None:
@@ -203,8 +241,10 @@ def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]
     turned = U.T @ z
     if np.linalg.norm(U @ turned - z) > 1e-8 * np.linalg.norm(z):
         raise InputError(f"{damaged} (its eigenvectors are not orthonormal)")
-    spectrum = Spectrum(s, U)
-    error = np.linalg.norm(U @ (s * turned) - K @ z) / np.linalg.norm(K @ z)
+    spectrum, Kz = Spectrum(s, U), K @ z
+    apart = U.T @ Kz - s * turned
+    apart[(s == 0) & (apart * turned < 0)] = 0.0  # a negative eigenvalue, which `decompose` set to 0
+    error = np.linalg.norm(apart) / np.linalg.norm(Kz)
     if error > 1e-5:
         raise InputError(
             f"{path} belongs to these people but not to this kinship matrix (relative difference {error:.2g}): "

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm import coalescent
-from bayeslmm.dosages import read_bim
+from bayeslmm.bim import read_bim
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import re
 import warnings
 
 import numpy as np
@@ -6,6 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
 from bayeslmm.checks import InputError, InputWarning
+from bayeslmm.cohort import trait_words
 from bayeslmm.kinship import Kinship
 
 
@@ -90,8 +92,8 @@ def test_a_kinship_off_scale_is_warned_about(write, kinship):
 
 
 def test_missing_code_taken_as_value_is_warned_about(write):
-    with pytest.warns(InputWarning, match="-9 in column 'x' looks like a missing code .* give --missing -9"):
-        bl.measure(table(write, "p.txt", "IID x\na 170\nb -9\nc 165\nd 180\n"), ["x"])
+    with pytest.warns(InputWarning, match="-9 in column 'v' looks like a missing code but is taken as a value"):
+        bl.measure(table(write, "p.txt", "IID x v\na 1 170\nb 2 -9\nc 3 165\nd 5 180\n"), ["x"], covariates=["v"])
 
 
 def refused(kinship, people):
@@ -153,3 +155,78 @@ def test_columns_are_checked_before_any_kinship(write):
         bl.measure(pheno, ["x"], covariates=["x"])
     with pytest.raises(InputError, match="--categorical names farm"):
         bl.measure(pheno, ["x"], covariates=["y"], categorical=["farm"])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([170, -9, 165, 180], "is -9 in 1 rows"),
+        ([-9.0, -8.5, -10.1, 3], "is -9 in 1 rows"),
+        ([0, 1, 1, 0, np.nan], "has two values only, 0 and 1"),
+        ([1, 2, 2, 1], "has two values only, 1 and 2"),
+        ([1, 2, 2, 1, 0], "is 0 a code of missing values beside 1 and 2"),
+        ([*np.linspace(160, 190, 60), 9999], "has 1 values that lie more than 20 standard deviations .* farthest 9999"),
+    ],
+)
+def test_traits_that_may_not_be_what_they_seem_get_a_word(values, words):
+    (text,) = trait_words(np.array(values, dtype=float))
+    assert re.search(words, text)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ordinary_traits_get_no_word(seed):
+    rng = np.random.default_rng(seed)
+    for values in (
+        rng.standard_normal(5000),
+        rng.standard_t(5, 5000),
+        rng.exponential(size=5000),
+        rng.poisson(0.5, 5000).astype(float),
+        np.exp(0.5 * rng.standard_normal(5000)),
+        rng.binomial(2, 0.3, 5000) + 1.0,
+        np.full(20, 3.0),
+        np.full(20, np.nan),
+        np.array([]),
+        rng.standard_normal(5),
+    ):
+        assert trait_words(values) == []
+
+
+def test_a_code_that_stands_nowhere_gets_a_word(write):
+    table = bl.read_table(write("p.txt", "IID x v\na 1 -9.0\nb 2 3\nc 5 4\n"), missing=["-9", "-99"])
+    with pytest.warns(InputWarning, match=r"the missing code '-99' stands nowhere in the columns used of .*p.txt"):
+        bl.measure(table, ["x"], covariates=["v"])
+
+
+def test_ids_that_nearly_match_get_a_word(write, kinship):
+    people = bl.measure(table(write, "p.txt", PHENO.replace("b 2", "B 2").replace("a 1", "a.0 1")), ["x"])
+    with pytest.warns(InputWarning, match=r"1 ids of .* are in K but for another case, zeros or .0 \(B for b\)"):
+        list(bl.align(kinship, people, normalised=True))
+    with pytest.raises(InputError, match=r"people are matched by IID, .*; 2 ids of .* \(A for a, B for b\)"):
+        list(bl.align(kinship, bl.measure(table(write, "p.txt", "IID x\nA 1\nB 2\nzz 4\n"), ["x"])))
+
+
+def test_covariates_of_ids_that_nearly_match_get_a_word(write):
+    covar = table(write, "c.txt", "IID age\nA 1\nb 5\nc 3\n")
+    with pytest.warns(InputWarning, match=r"1 ids of .*p.txt have no row in .*c.txt but for .* \(a for A\)"):
+        bl.measure(table(write, "p.txt", "IID x\na 1\nb 2\nc 4\n"), ["x"], covariate_table=covar)
+
+
+def test_levels_that_may_be_one_get_a_word(write):
+    pheno = table(write, "p.txt", "IID x s\na 1 M\nb 2 m\nc 4 F\n")
+    with pytest.warns(InputWarning, match=r"levels of the covariate 's' are apart that may be one: M and m"):
+        bl.measure(pheno, ["x"], covariates=["s"])
+
+
+def test_a_stray_word_in_a_covariate_is_refused_unless_it_is_categorical(write, kinship):
+    text = "IID x age\n" + "".join(f"{i} {j**2} {'XNA' if j == 3 else 20 + j}\n" for j, i in enumerate("abcdefgh"))
+    pheno = table(write, "p.txt", text)
+    with pytest.raises(InputError, match=r"line 5 \(id d\): column 'age' holds numbers, but 1 of 8 values"):
+        bl.measure(pheno, ["x"], covariates=["age"])
+    assert bl.measure(pheno, ["x"], covariates=["age"], categorical=["age"]).covariates["age"].dtype.kind == "U"
+
+
+def test_half_of_the_relationship_is_named(write, kinship):
+    people = bl.measure(table(write, "p.txt", PHENO), ["x"])
+    half = Kinship(kinship.ids, kinship.K / (2 * np.diag(kinship.K)[[0, 1, 2, 3, 5, 7]].mean()), "K")
+    with pytest.warns(InputWarning, match=r"mean diagonal of K is 0.5, as that of kinship \(coancestry\) coefficients"):
+        list(bl.align(half, people))

@@ -4,7 +4,8 @@ from bed_reader import to_bed
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
-from bayeslmm.dosages import chromosomes, dosages, read_bim
+from bayeslmm.bim import chromosomes, read_bim, used_chromosomes
+from bayeslmm.dosages import dosages
 from bayeslmm.genotypes import open_genotypes
 
 
@@ -34,7 +35,9 @@ def test_bim_has_the_counted_allele_first(write):
 
 
 def test_a_position_that_is_no_number_is_named(write):
-    with pytest.raises(bl.InputError, match=r"line 2 \(rs2\): the position must be a whole number, but 'here'"):
+    with pytest.raises(
+        bl.InputError, match=r"line 2 \(rs2\): the position must be a whole number below 2.53, but 'here'"
+    ):
         read_bim(write("x.bim", "1 rs1 0 1000 A G\n1 rs2 0 here T C\n"))
 
 
@@ -73,3 +76,52 @@ def test_chromosomes_stand_together(write):
     scattered = read_bim(write("y.bim", "\n".join([*lines, "1 d 0 3 A G"]) + "\n"))
     with pytest.raises(bl.InputError, match="markers of chromosome 1 must stand together"):
         chromosomes(scattered, where="y.bim")
+
+
+@pytest.mark.parametrize("position", ["9223372036854775808", "99999999999999999999999", "1e300", "1.5", "inf", "0x1F"])
+def test_positions_that_no_integer_holds_are_refused(write, position):
+    with pytest.raises(bl.InputError, match=r"line 2 \(b\): the position must be a whole number below 2\^53"):
+        read_bim(write("x.bim", f"1 a 0 1 A G\n1 b 0 {position} A G\n"))
+
+
+def test_a_line_that_is_too_short_is_named(write):
+    with pytest.raises(bl.InputError, match=r"line 3: a .bim has six columns, but 5 were found"):
+        read_bim(write("x.bim", "1 a 0 1 A G\n\n1 b 0 2 A\n"))
+
+
+@pytest.mark.parametrize(
+    ("names", "left_out"),
+    [
+        (["0", "1", "22", "23", "24", "25", "26"], ["0 (unplaced)", "23 (X)", "24 (Y)", "25 (XY)", "26 (MT)"]),
+        (["1", "26", "27", "38", "39", "X"], ["X"]),  # a dog has 38 autosomes
+        (
+            ["chr1", "chrX", "chrY", "chrM", "chrUn_7", "chrX_random"],
+            ["chrX", "chrY", "chrM", "chrUn_7 (unplaced)", "chrX_random"],
+        ),
+        (["1A", "2B", "MT", "par1", "Par2", "W", "z"], ["MT", "par1", "Par2", "W", "z"]),
+        (["1", "19"], []),
+        (["0"], []),  # nothing is placed
+        (["scaffold_1", "scaffold_2"], []),
+    ],
+)
+def test_names_of_chromosomes_decide_and_numbers_of_humans(names, left_out):
+    used, others = used_chromosomes(np.array(names, dtype=object), where="x.bim")
+    assert list(others) == left_out
+    assert used.sum() == len(names) - len(left_out)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kept"),
+    [
+        (["X"], ["chrX"]),
+        (["1-3"], ["chr1", "chr2", "chr03"]),
+        (["2,x"], ["chr2", "chrX"]),
+        (["CHR3", "1"], ["chr1", "chr03"]),
+    ],
+)
+def test_chromosomes_are_chosen_by_name_and_range(chosen, kept):
+    names = np.array(["chr1", "chr2", "chr03", "chrX"], dtype=object)
+    used, _ = used_chromosomes(names, chosen, where="x.bim")
+    assert names[used].tolist() == kept
+    with pytest.raises(bl.InputError, match=r"x.bim has no chromosome '4'; it has chr1, chr2, chr03, chrX"):
+        used_chromosomes(names, ["4"], where="x.bim")

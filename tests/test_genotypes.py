@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from bed_reader import to_bed
@@ -5,6 +7,7 @@ from numpy.testing import assert_allclose
 
 from bayeslmm.checks import InputError
 from bayeslmm.genotypes import MarkerBlocks, open_genotypes
+from bayeslmm.kinship import genomic_kinship
 
 
 def standardised(G, scale):
@@ -98,3 +101,61 @@ def test_damaged_files_are_refused(plink):
 def test_options_out_of_range_are_refused(plink, options, message):
     with pytest.raises(InputError, match=message):
         MarkerBlocks(open_genotypes(plink[0]), **options)
+
+
+@pytest.fixture
+def sexed(tmp_path, rng):
+    """40 individuals and 12 markers, of which every third is on X, and the prefix of their files."""
+    G = rng.binomial(2, 0.4, (40, 12)).astype(float)
+    chrom = ["1", "2", "X"] * 4
+    to_bed(tmp_path / "x.bed", G, properties={"chromosome": chrom})
+    return tmp_path / "x", G, np.array(chrom)
+
+
+@pytest.mark.parametrize("block", [2, 5, 4096])
+@pytest.mark.parametrize(("chosen", "names"), [((), ["1", "2"]), (("X", "1"), ["1", "X"]), (("1-2",), ["1", "2"])])
+def test_a_kinship_is_made_from_autosomes_or_the_chromosomes_chosen(sexed, block, chosen, names):
+    prefix, G, chrom = sexed
+    own = np.isin(chrom, names)
+    blocks = MarkerBlocks(open_genotypes(prefix, chromosomes=chosen), maf=0.0, block=block)
+    lines, W = [], []
+    for part in blocks:
+        lines.append(blocks.lines)
+        W.append(part)
+    assert_allclose(np.concatenate(lines), np.flatnonzero(own))
+    assert_allclose(np.column_stack(W), standardised(G[:, own], "hwe"), atol=2e-6)
+    assert (blocks.counts.read, blocks.counts.kept, blocks.counts.elsewhere) == (12, 8, 4)
+    assert ("left out: 4 on chromosome X" in blocks.counts_line()) == ("X" not in names)
+
+
+def test_a_fileset_of_sex_chromosomes_opens_but_makes_no_kinship(tmp_path, rng):
+    to_bed(tmp_path / "x.bed", rng.binomial(2, 0.4, (20, 3)).astype(float), properties={"chromosome": ["23"] * 3})
+    genotypes = open_genotypes(tmp_path / "x")
+    with pytest.raises(InputError, match=r"all markers are on chromosomes of which no kinship is made .*23 \(X\)"):
+        genomic_kinship(genotypes)
+    assert genomic_kinship(open_genotypes(tmp_path / "x", chromosomes=["23"])).details["markers"]["kept"] == 3
+
+
+def test_a_bed_that_shrinks_while_it_is_read_is_told(plink):
+    prefix, *_ = plink
+    blocks = iter(MarkerBlocks(open_genotypes(prefix), maf=0.0, geno=1.0, block=10))
+    next(blocks)
+    os.truncate(prefix.with_suffix(".bed"), 100)
+    with pytest.raises(InputError, match=r"toy.bed has changed while it was read"):
+        list(blocks)
+
+
+def test_families_are_those_of_the_fam(plink):
+    prefix, _, ids = plink
+    fam = prefix.with_suffix(".fam")
+    lines = fam.read_text().splitlines()
+    lines[3] = lines[3].replace("p3", "#F3", 1)
+    fam.write_text("\n".join(lines) + "\n")
+    assert open_genotypes(prefix).families[3] == "#F3"
+    assert list(open_genotypes(prefix).ids) == ids
+
+
+def test_memory_is_asked_for_before_a_kinship(plink, monkeypatch):
+    monkeypatch.setattr("bayeslmm.memory.available", lambda: 10_000.0)
+    with pytest.raises(InputError, match=r"the kinship of 30 individuals needs 1.08e-05 GB of memory"):
+        genomic_kinship(plink[0])

@@ -36,7 +36,12 @@ def test_kinship_equals_gemma(mouse_kinship, mouse_reference):
 
 def test_mouse_markers_are_counted(mouse_kinship):
     counts = mouse_kinship("hwe").details["markers"]
-    assert counts == {"read": 12226, "kept": 10783, "monomorphic": 1230, "below_maf": 213, "above_missing": 0}
+    assert {name: count for name, count in counts.items() if count} == {
+        "read": 12226,
+        "kept": 10783,
+        "monomorphic": 1230,
+        "below_maf": 213,
+    }
 
 
 def test_centre_is_jkj(rng):

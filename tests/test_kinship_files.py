@@ -81,3 +81,57 @@ def test_gemma_matrices_take_their_ids_from_a_fam(kinship, write):
 def test_malformed_matrices_are_refused(write, text, message):
     with pytest.raises(InputError, match=message):
         bl.read_kinship(write("K.txt", text))
+
+
+@pytest.mark.parametrize("extra", [b"\x00", b"\x00\x00\x00\x00"])
+def test_trailing_bytes_are_refused(kinship, tmp_path, extra):
+    path, *_ = bl.write_grm(kinship, tmp_path / "x")
+    path.write_bytes(path.read_bytes() + extra)
+    with pytest.raises(InputError, match=r"5 ids need 15 float32 values, but 1[56]( and 1 bytes)? were found"):
+        bl.read_grm(tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", ["#FID\tIID\n{}", "#IID\n{}", "{}"])
+def test_ids_of_plink2_have_a_header(kinship, tmp_path, write, text):
+    lines = "".join(f"{'' if text.startswith('#IID') else 'f '}{name}\n" for name in kinship.ids)
+    bl.write_grm(kinship, tmp_path / "x")
+    write("x.grm.id", text.format(lines))
+    assert bl.read_grm(tmp_path / "x").ids == kinship.ids
+    matrix = write("x.rel", "".join("\t".join(f"{value:.17g}" for value in row) + "\n" for row in kinship.K))
+    assert_allclose(bl.read_kinship(matrix, fam=tmp_path / "x.grm.id").K, kinship.K, rtol=1e-15)
+
+
+@pytest.mark.parametrize("names", ["abcde", ["775", "12", "7", "8", "9"]])
+@pytest.mark.parametrize("first", ["", "5\n"])
+def test_ids_may_stand_before_the_rows_alone(kinship, write, names, first):
+    """As GAPIT has them, and TASSEL with their number above."""
+    rows = "".join(
+        ",".join([name, *(f"{v:.17g}" for v in row)]) + "\n" for name, row in zip(names, kinship.K, strict=True)
+    )
+    again = bl.read_kinship(write("K.csv", first + (rows.replace(",", "\t") if first else rows)))
+    assert again.ids == tuple(names)
+    assert_allclose(again.K, kinship.K, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1\n0.1 1\n0.2 0.1 1\n", "holds a triangle of a matrix"),
+        ("a a 1\nb a 0\nb b 1\nc a 0\nc b 0\nc c 1\n", "has 5 rows of 3 columns, as a list of pairs"),
+        ('"";"a";"b"\n"a";1,1;0,2\n"b";0,2;1,0\n', "separated by semicolons"),
+        ("a b\nTrue False\nFalse True\n", "row 1 column 1 of the matrix must be a number, but 'True'"),
+        ("a b\n1\n0 1\n", "must be|cannot be read"),
+        ("a b\n1 0\n0 \x00\n", "line 3: this is no text"),
+        (f"a,{'b' * 140_000}\n1,0\n0,1\n", "line 1 cannot be split into columns .field larger"),
+    ],
+)
+def test_other_shapes_are_named(write, text, message):
+    with pytest.raises(InputError, match=message):
+        bl.read_kinship(write("K.txt", text))
+
+
+@pytest.mark.parametrize("suffix", ["gz", "sp"])
+def test_other_formats_of_gcta_are_named(tmp_path, suffix):
+    (tmp_path / f"x.grm.{suffix}").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"x.grm.bin does not exist, but x.grm.{suffix} does"):
+        bl.read_grm(tmp_path / "x")

@@ -9,7 +9,7 @@ import bayeslmm as bl
 from conftest import ROOT
 
 ORDER = [
-    "checks", "progress", "terminal", "files", "failures", "results_folder", "engine", "tables",
+    "checks", "memory", "progress", "terminal", "files", "failures", "results_folder", "engine", "tables", "bim",
     "marker_filters", "genotypes", "coalescent", "dosages", "kinship", "kinship_files", "pedigree",
     "design", "cohort", "joint_cohort", "spectrum", "simulate",
     "precision", "parameters", "small_matrices", "likelihood", "priors",

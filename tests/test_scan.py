@@ -7,7 +7,8 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
-from bayeslmm.dosages import dosages, read_bim
+from bayeslmm.bim import read_bim
+from bayeslmm.dosages import dosages
 from bayeslmm.genotypes import open_genotypes
 from bayeslmm.scan import added, exact_scan, fixed_scan, null_scan
 from conftest import MOUSE

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.checks import InputError
+from bayeslmm.checks import InputError, InputWarning
 from bayeslmm.kinship import centre
 from bayeslmm.spectrum import load_spectrum, save_spectra
 
@@ -37,14 +37,22 @@ def test_rounding_is_set_to_zero_and_more_is_refused(rng):
     A = rng.standard_normal((30, 10))
     K = A @ A.T
     assert bl.decompose(K.astype(np.float32).astype(float)).s[0] == 0
-    with pytest.raises(InputError, match=r"must be positive semi-definite, but 1 of 31 eigenvalues are negative"):
-        bl.decompose(np.block([[K, np.zeros((30, 1))], [np.zeros((1, 30)), -0.1]]), where="K.txt")
+    indefinite = np.block([[K, np.zeros((30, 1))], [np.zeros((1, 30)), -3.0]])
+    with pytest.raises(
+        InputError, match=r"K.txt: 1 of 31 eigenvalues of the kinship matrix are negative, .* smallest -3"
+    ):
+        bl.decompose(indefinite, where="K.txt")
+    with pytest.warns(InputWarning, match="they are set to 0, which changes K by"):
+        bent = bl.decompose(indefinite, bend=True)
+    nearest = indefinite.copy()
+    nearest[30, 30] = 0.0
+    assert_allclose((bent.U * bent.s) @ bent.U.T, nearest, atol=1e-9)
 
 
 def test_nan_is_refused_before_lapack_sees_it(dense):
     K = dense[0].copy()
     K[3, 2] = np.inf
-    with pytest.raises(InputError, match="K must hold finite numbers only"):
+    with pytest.raises(InputError, match="the kinship matrix must hold finite numbers only"):
         bl.decompose(K)
 
 
@@ -75,3 +83,55 @@ def test_a_cached_spectrum_is_used_only_where_it_belongs(dense, tmp_path, rng):
     (tmp_path / "x.npz").write_text("nonsense")
     with pytest.raises(InputError, match="is not a decomposition written by --eigen"):
         load_spectrum(tmp_path / "x.npz", ids, K)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-8, 1e8])
+def test_a_triangle_is_refused_in_any_unit(dense, unit):
+    for triangle in (np.triu, np.tril):
+        with pytest.raises(InputError, match="must be symmetric, but row 4 column 32 is"):
+            bl.decompose(triangle(dense[0]) * unit)
+
+
+def test_pairwise_missing_genotypes_are_explained_and_told(rng):
+    """GCTA's matrix: products over the markers that both have, divided by their number."""
+    n, p = 60, 80
+    G = rng.binomial(2, rng.uniform(0.2, 0.8, p), (n, p)).astype(float)
+    called = rng.uniform(size=(n, p)) > 0.02
+    mean = (G * called).sum(axis=0) / called.sum(axis=0)
+    W = np.where(called, (G - mean) / np.sqrt(mean * (1 - mean / 2)), 0.0)
+    K = W @ W.T / (called.astype(float) @ called.T.astype(float))
+    s, U = np.linalg.eigh(K)
+    assert s[0] < -1e-3
+    with pytest.warns(InputWarning, match=rf"{(s < -1e-5).sum()} of 60 eigenvalues .* the smallest {s[0]:.3g}"):
+        spectrum = bl.decompose(K)
+    assert_allclose((spectrum.U * spectrum.s) @ spectrum.U.T, (U * np.maximum(s, 0)) @ U.T, atol=1e-10)
+    with pytest.raises(InputError, match="neither rounding nor missing genotypes explain this"):
+        bl.decompose(K - 0.5 * np.outer(U[:, 0], U[:, 0]))
+
+
+def test_a_bent_kinship_can_be_kept(dense, tmp_path):
+    K, *_ = dense
+    ids = [f"p{i}" for i in range(40)]
+    s, U = np.linalg.eigh(K)
+    indefinite = K - (s[0] + 0.3) * np.outer(U[:, 0], U[:, 0])
+    with pytest.warns(InputWarning, match="1 of 40 eigenvalues"):
+        bent = bl.decompose(indefinite, bend=True)
+    save_spectra(tmp_path / "e.npz", [(ids, bent)])
+    assert load_spectrum(tmp_path / "e.npz", ids, indefinite).s[0] == 0
+    with pytest.raises(InputError, match="not to this kinship matrix"):
+        load_spectrum(tmp_path / "e.npz", ids, K + 0.01 * np.eye(40))
+
+
+@pytest.mark.parametrize(("K", "what"), [(np.zeros((3, 3)), "0 everywhere"), (np.eye(3) * 1e150, "1e.150 on average")])
+def test_a_kinship_without_relationships_is_refused(K, what):
+    with pytest.raises(InputError, match=rf"must hold relationships of about 1, but it is {what}"):
+        bl.decompose(K)
+
+
+def test_memory_is_asked_for_before_a_decomposition_and_a_likelihood(dense, monkeypatch):
+    K, X, y, spectrum = dense
+    monkeypatch.setattr("bayeslmm.memory.available", lambda: 5000.0)
+    with pytest.raises(InputError, match=r"the decomposition of the kinship of 40 individuals needs 3.84e-05 GB"):
+        bl.decompose(K)
+    with pytest.raises(InputError, match=r"a likelihood of 40 individuals with 3 covariates needs 5.76e-06 GB"):
+        spectrum.rotate(y[:, None], X)

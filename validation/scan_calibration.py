@@ -21,7 +21,8 @@ import pandas as pd
 from scipy.stats import kstest
 
 import bayeslmm as bl
-from bayeslmm.dosages import DosageBlock, dosages, read_bim
+from bayeslmm.bim import read_bim
+from bayeslmm.dosages import DosageBlock, dosages
 from bayeslmm.scan_plots import qq_band
 
 HERE = Path(__file__).resolve().parent

@@ -1,0 +1,238 @@
+"""Mutated files of every reader: each is read, or refused in one line, and nothing else happens.
+
+    python validation/fuzz_readers.py --mutations 50000
+
+writes small files of each kind, changes bits, bytes, words and lines of one of them, reads the lot and uses what was
+read as the commands do. It prints how many were read, read with a warning, and refused, by kind. `tests/test_fuzz.py`
+runs some hundreds of the same.
+"""
+
+import argparse
+import gzip
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from bed_reader import to_bed
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import bayeslmm as bl
+from bayeslmm.bim import chromosomes, read_bim
+from bayeslmm.cohort import Measurements
+from bayeslmm.dosages import dosages
+from bayeslmm.epistasis import read_pairs
+from bayeslmm.genotypes import Genotypes
+
+N, P = 12, 16
+# What has been found in files of this field, or breaks parsers.
+WORDS = [
+    *("", "0", "-9", "-9.0", "NA", "nan", ".", "-", "*", "null", "inf", "-inf", "1e400", "1e-320", "1e308", "x"),
+    *("1,5", "0x1F", "1_0", "9223372036854775808", "99999999999999999999999", "True", "p1", "P1", "p01", "1.0"),
+    *("\t", " ", ",", ";", "\n", "\r", "\r\n", "\n\n", '"', "'", "#", "#FID IID\n", "\x00", "\x1b[31m", "\x85", "\x0c"),
+    *("\ufeff", "é", "\u2028", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), "x" * 140_000),
+]
+_BYTES = [b"\xff\xfe", b"\xe9", b"\x1f\x8b", b"\x1f\x8b\x08\x00", b"\xc3", b"PK\x03\x04"]
+
+
+class Edit(NamedTuple):
+    """One change of a file: what, where (shares of its length), and with what."""
+
+    what: str
+    start: float
+    length: float
+    payload: bytes
+
+
+share = st.floats(0, 1, width=16)
+EDITS = st.lists(
+    st.builds(
+        Edit,
+        st.sampled_from(["flip", "insert", "replace", "word", "delete", "repeat", "cut", "swap lines", "drop line"]),
+        share,
+        st.sampled_from([0.0, 0.001, 0.01, 0.05, 0.3, 1.0]),
+        st.sampled_from([*(word.encode() for word in WORDS), *_BYTES]) | st.binary(max_size=4),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def edited(data: bytes, edits: Sequence[Edit]) -> bytes:
+    """Return a file after these changes."""
+    for what, share, length, payload in edits:
+        at = int(share * len(data))
+        end = min(len(data), at + 1 + int(length * len(data)))
+        lines = data.splitlines(keepends=True)
+        k = min(int(share * len(lines)), len(lines) - 1)
+        if what == "flip" and at < len(data):
+            data = data[:at] + bytes([data[at] ^ (1 << (len(payload) % 8))]) + data[at + 1 :]
+        elif what == "insert":
+            data = data[:at] + payload + data[at:]
+        elif what == "replace":
+            data = data[:at] + payload + data[end:]
+        elif what == "word" and lines:
+            words = lines[k].split()
+            if words:
+                words[min(int(length * len(words)), len(words) - 1)] = payload
+            lines[k] = (b"\t" if b"\t" in lines[k] else b"," if b"," in lines[k] else b" ").join(words) + b"\n"
+            data = b"".join(lines)
+        elif what == "delete":
+            data = data[:at] + data[end:]
+        elif what == "repeat":
+            data = data[:end] + data[at:]
+        elif what == "cut":
+            data = data[:at]
+        elif what == "swap lines" and lines:
+            lines[k], lines[-1] = lines[-1], lines[k]
+            data = b"".join(lines)
+        elif what == "drop line" and lines:
+            data = b"".join(lines[:k] + lines[k + 1 :])
+    return data
+
+
+class Reader(NamedTuple):
+    """Files that belong together, and what is done with them in their folder."""
+
+    files: dict[str, bytes]
+    read: Callable[[Path], object]
+
+
+def readers() -> dict[str, Reader]:
+    """Return a reader of each kind, with files that it takes."""
+    rng = np.random.default_rng(3)
+    ids = [f"p{i}" for i in range(N)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        G = rng.binomial(2, 0.4, (N, P)).astype(float)
+        G[rng.uniform(size=G.shape) < 0.03] = np.nan
+        properties = {"iid": ids, "chromosome": ["1"] * 8 + ["2"] * 4 + ["X"] * 4, "bp_position": range(1, P + 1)}
+        to_bed(folder / "g.bed", G, properties=properties)
+        plink = {path.name: path.read_bytes() for path in folder.iterdir()}
+        W = rng.standard_normal((N, 30))
+        bl.write_grm(bl.Kinship(tuple(ids), W @ W.T / 30, "K"), folder / "k")
+        grm = {path.name: path.read_bytes() for path in folder.glob("k.grm.*")}
+    K = W @ W.T / 30
+    rows = [" ".join([ids[i], *(f"{value:.6g}" for value in K[i])]) for i in range(N)]
+    square = "\n".join([" ".join(["id", *ids]), *rows]) + "\n"
+    bare = "\n".join(row.split(" ", 1)[1] for row in rows) + "\n"
+    pheno = "FID\tIID\ty\tage\tfarm\n" + "".join(
+        f"f{i}\tp{i}\t{'-9.0' if i == 3 else f'{rng.normal():.4f}'}\t{20 + i * i % 7}\t{'abc'[i % 3]}\n"
+        for i in range(N)
+    )
+    pedigree = "id,sire,dam\n" + "".join(
+        f"p{i},{'NA' if i < 4 else f'p{i % 4}'},{'0' if i < 4 else f'p{i - 3}'}\n" for i in range(N)
+    )
+    text = {"t.tsv": pheno.encode()}
+    return {
+        "table": Reader(text, lambda folder: _measured(folder / "t.tsv")),
+        "table of blanks": Reader(
+            {"t.tsv": pheno.replace("\t", "  ").encode()}, lambda folder: _measured(folder / "t.tsv")
+        ),
+        "table of commas": Reader(
+            {"t.tsv": pheno.replace("\t", ",").encode()}, lambda folder: _measured(folder / "t.tsv")
+        ),
+        "compressed table": Reader(
+            {"t.tsv.gz": gzip.compress(pheno.encode(), mtime=0)}, lambda folder: _measured(folder / "t.tsv.gz")
+        ),
+        "plink": Reader(plink, lambda folder: _genotyped(folder / "g")),
+        "grm": Reader(grm | text, lambda folder: _aligned(bl.read_grm(folder / "k"), folder)),
+        "kinship with ids": Reader(
+            {"k.txt": square.encode()} | text, lambda folder: _aligned(bl.read_kinship(folder / "k.txt"), folder)
+        ),
+        "compressed kinship": Reader(
+            {"k.gz": gzip.compress(square.encode(), mtime=0)} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.gz"), folder),
+        ),
+        "kinship without ids": Reader(
+            {"k.txt": bare.encode(), "k.id": "".join(f"{name} {name}\n" for name in ids).encode()} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.txt", fam=folder / "k.id"), folder),
+        ),
+        "pedigree": Reader(
+            {"p.csv": pedigree.encode()} | text,
+            lambda folder: _aligned(bl.pedigree_kinship(folder / "p.csv", missing=["-9"]), folder),
+        ),
+        "pairs": Reader(
+            {"pairs.txt": b"sid1 sid2\nsid3 sid1\n\nsid9 sid2\n", "g.bim": plink["g.bim"]},
+            lambda folder: read_pairs(folder / "pairs.txt", read_bim(folder / "g.bim")),
+        ),
+    }
+
+
+def _measured(path: Path) -> Measurements:
+    table = bl.read_table(path, missing=["-9"])
+    return bl.measure(table, ["y"], covariates=["age", "farm"])
+
+
+def _genotyped(prefix: Path) -> None:
+    genotypes: Genotypes = bl.open_genotypes(prefix)
+    chromosomes(read_bim(f"{prefix}.bim"), where=prefix)
+    bl.genomic_kinship(genotypes, maf=0.0, geno=0.5)
+    for _ in dosages(genotypes, np.arange(len(genotypes.ids)), [range(genotypes.n_markers)]):
+        pass
+
+
+def _aligned(kinship: bl.Kinship, folder: Path) -> None:
+    table = bl.read_table(folder / "t.tsv", missing=["-9"])
+    for cohort in bl.align(kinship, bl.measure(table, ["y"], covariates=["age"])):
+        bl.decompose(cohort.K).rotate(cohort.Y, cohort.X)
+
+
+def outcome(reader: Reader, name: str, edits: Sequence[Edit], folder: Path) -> str:
+    """Read files of which one is changed; say what came of it. Anything but an `InputError` is raised."""
+    for file, data in reader.files.items():
+        (folder / file).write_bytes(edited(data, edits) if file == name else data)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("error")
+        warnings.simplefilter("always", bl.InputWarning)
+        try:
+            reader.read(folder)
+        except bl.InputError as error:
+            line = str(error)
+            assert line.strip(), "an error without words"
+            assert len(line) < 5_000, f"a line of {len(line)} characters: {line[:300]}"
+            return "refused"
+    return "read with a warning" if said else "read"
+
+
+def files_of(kinds: dict[str, Reader]) -> list[tuple[str, str]]:
+    """Return each file of each kind."""
+    return [(kind, file) for kind, reader in kinds.items() for file in reader.files]
+
+
+def main() -> None:
+    """Run the mutations that are asked for, and print what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=50_000, metavar="N", help="how many files")
+    count, kinds = parser.parse_args().mutations, readers()
+    found: Counter[tuple[str, str]] = Counter()
+    with tempfile.TemporaryDirectory() as name:
+
+        @settings(
+            max_examples=count,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        )
+        @given(st.sampled_from(files_of(kinds)), EDITS)
+        def run(of: tuple[str, str], edits: list[Edit]) -> None:
+            kind, file = of
+            found[kind, outcome(kinds[kind], file, edits, Path(name))] += 1
+
+        run()
+    outcomes = ("refused", "read with a warning", "read")
+    print(f"{'kind':24}" + "".join(f"{what:>22}" for what in outcomes))
+    for kind in kinds:
+        print(f"{kind:24}" + "".join(f"{found[kind, what]:22,}" for what in outcomes))
+    sums = [sum(found[kind, what] for kind in kinds) for what in outcomes]
+    print(f"{f'all {sum(sums):,}':24}" + "".join(f"{number:22,}" for number in sums) + "\nno other exception")
+
+
+if __name__ == "__main__":
+    main()
