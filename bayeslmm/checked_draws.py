@@ -39,10 +39,10 @@ def checked_draws(
         The last draws, with ``drawn_again`` among their attributes if they are not the first; and their checks.
     """
     told: list[str] = []
-    for again in range(_MOST_AGAIN + 1):
+    while True:
         tree = sample(program, data, warmup=warmup, target_accept=target_accept, **settings)
         checks = diagnose(tree)
-        if not checks.divergences or again == _MOST_AGAIN:
+        if not checks.divergences or len(told) == _MOST_AGAIN:
             break
         total = tree["sample_stats"].dataset["diverging"].size
         told.append(f"{checks.divergences} of {total} transitions diverged at an acceptance rate of {target_accept:g}")

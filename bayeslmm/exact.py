@@ -325,14 +325,19 @@ def _joint(of: Whitened, prior: VariancePrior) -> _Joint:
         fits = _fits(of.data, share, x)
         return log_joint(fits, x, ridge(fits)[:, None])[:, 0]
 
-    x = _support(along_ridge, _LOGITS)
-    # The ridge finds the place; the marginals, each given the other grid, then set the limits.
-    for _ in range(2):
+    def along_t(x: ndarray) -> ndarray:
         fits = _fits(of.data, share, x)
         at = ridge(fits)
         around = np.linspace(at.min() - 20, at.max() + 20, _NODES)
-        t = _support(lambda t, fits=fits, x=x: logsumexp(log_joint(fits, x, t), axis=0), around)
-        x = _support(lambda x, t=t: logsumexp(log_joint(_fits(of.data, share, x), x, t), axis=1), _LOGITS)
+        return _support(lambda t: logsumexp(log_joint(fits, x, t), axis=0), around)
+
+    def along_x(t: ndarray) -> ndarray:
+        return _support(lambda x: logsumexp(log_joint(_fits(of.data, share, x), x, t), axis=1), _LOGITS)
+
+    # The ridge finds the place; the marginals, each given the other grid, then set the limits.
+    x = along_x(along_t(_support(along_ridge, _LOGITS)))
+    t = along_t(x)
+    x = along_x(t)
 
     while True:
         fits = _fits(of.data, share, x)

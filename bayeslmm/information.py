@@ -200,17 +200,18 @@ def profile_interval(
         )
         return max(-float(found.fun), float(along(grid_unit, total(value, shares))[j]))
 
-    values = sum(best) * np.geomspace(1e-8, 1e3, 500)
+    values = sum(best) * np.geomspace(_LEAST, 1e3, 500)
     near = np.array([along(grid_unit, total(value, _SHARES[inside])).max() for value in values])
-    low, high = _ends(values, near, best[0] if genetic else best[1], of_variance)
+    low, high = _ends(values, near, max(best[0] if genetic else best[1], values[0]), of_variance)
     unit = of.unit_u if genetic else of.unit_e
     # A variance reaches 0 where the share of it does: at a lower total no other is more likely.
     reaches_0 = lower == 0 if genetic else upper == 1
     return 0.0 if reaches_0 else low * unit, high * unit
 
 
-_SHARES = np.concatenate([[0.0], 1 / (1 + np.geomspace(1e7, DELTA_MIN, 241))])
+_SHARES = np.concatenate([[0.0], 1 / (1 + np.geomspace(1e10, DELTA_MIN, 301))])
 """Of the genetic variance, from 0 to where searches end."""
+_LEAST = 1e-8  # of the total: a smaller variance is 0
 
 
 @partial(jax.jit, static_argnums=0)
@@ -234,7 +235,7 @@ def _ends(
     def end(start: float, outwards: Float[ndarray, " _"]) -> float:
         for node in outwards.tolist():
             if f(node) < 0:
-                return float(brentq(f, *sorted((start, node)), xtol=1e-300, rtol=1e-12))
+                return float(brentq(f, min(start, node), max(start, node), xtol=1e-300, rtol=1e-12))
             start = node
         return float(start)
 

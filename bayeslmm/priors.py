@@ -189,7 +189,7 @@ class OnLine(NamedTuple):
             case dist.Uniform():
                 return log_expit(t) + log_expit(-t)
             case dist.Beta():
-                a, b = float(prior.concentration1), float(prior.concentration0)
+                a, b = (float(np.asarray(shape)) for shape in (prior.concentration1, prior.concentration0))
                 return a * log_expit(t) + b * log_expit(-t) - betaln(a, b)
             case dist.LogNormal():
                 z = (t - float(prior.loc)) / float(prior.scale)
@@ -209,8 +209,9 @@ def in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:
 @in_float64
 def draws_of(prior: dist.Distribution, rng: np.random.Generator) -> Float[ndarray, " m"]:
     """Draw 1,000 values from a prior, and return those that rounding has not put on a bound of its support."""
-    values = prior.sample(jax.random.key(int(rng.integers(2**31))), (1000,))
-    return np.asarray(values[jnp.isfinite(biject_to(prior.support).inv(values))])
+    values = jnp.asarray(prior.sample(jax.random.key(int(rng.integers(2**31))), (1000,)))
+    to_line: Any = biject_to(prior.support)
+    return np.asarray(values[jnp.isfinite(to_line.inv(values))])
 
 
 def spread_over(prior: dist.Distribution, m: int, rng: np.random.Generator) -> Float[ndarray, " m"]:

@@ -26,7 +26,7 @@ def test_empty_and_nan_are_missing_between_tabs(write):
 
 def test_gzip_is_opened(tmp_path):
     path = tmp_path / "pheno.tsv.gz"
-    path.write_bytes(gzip.compress(b"IID x\na 1\n"))
+    path.write_bytes(gzip.compress(b"IID x\na 1\n", mtime=0))
     assert_array_equal(read_table(path).numbers("x"), [1])
 
 
@@ -151,9 +151,9 @@ def test_near_matches_differ_in_case_zeros_and_decimals_alone():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"IID x\na 1\n" * 1000)[:40], "is a compressed file that is cut off"),
-        (gzip.compress(b"IID x\na 1\n")[:-8] + b"12345678", "is a compressed file that is damaged"),
-        (gzip.compress(b"IID x\na 1\n") + b"more", "is a compressed file that is damaged"),
+        (gzip.compress(b"IID x\na 1\n" * 1000, mtime=0)[:40], "is a compressed file that is cut off"),
+        (gzip.compress(b"IID x\na 1\n", mtime=0)[:-8] + b"12345678", "is a compressed file that is damaged"),
+        (gzip.compress(b"IID x\na 1\n", mtime=0) + b"more", "is a compressed file that is damaged"),
         (b"IID x\na 1\nb \xe9\n", "line 3: the text must be UTF-8, but it holds the byte 0xe9"),
         ("IID x\na 1\n".encode("utf-16"), "line 1: this is no text in UTF-8"),
         (b"IID x\na 1\nb\x00 2\n", "line 3: this is no text in UTF-8, it holds a byte 0"),
