@@ -94,6 +94,9 @@ def check_unique(
         )
 
 
+_LARGEST_RELATIONSHIP = 1e75  # whose squares are numbers
+
+
 def check_square(K: ndarray, *, where: str | Path) -> None:
     """Refuse a kinship matrix that is not square, finite and symmetric (PSD is seen at decomposition).
 
@@ -104,7 +107,12 @@ def check_square(K: ndarray, *, where: str | Path) -> None:
         raise InputError(f"{where}: a kinship matrix must be square, but it has shape {K.shape}")
     check_finite(K, name="the kinship matrix", where=where)
     n = len(K)
-    largest = max(K.max(initial=0.0), -K.min(initial=0.0))
+    largest = float(max(K.max(initial=0.0), -K.min(initial=0.0)))
+    if largest > _LARGEST_RELATIONSHIP:
+        raise InputError(
+            f"{where}: a kinship matrix must hold relationships of about 1, but the largest is {largest:.3g}: "
+            "rescale it"
+        )
     # Blocks of rows: the comparison must not cost a second n x n matrix.
     for start in range(0, n, 512):
         block = slice(start, min(start + 512, n))
@@ -124,8 +132,9 @@ def check_finite(array: Float[ndarray, "..."], *, name: str, where: str | Path) 
     Raises:
         InputError: with the count and the position of the first.
     """
-    if np.isfinite(array.sum()):  # cheap, and a sum of finite numbers that overflows is looked at below
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):  # cheap, and a sum of finite numbers that overflows is looked at below
+            return
     bad = ~np.isfinite(array)
     if bad.any():
         first = tuple(int(i) + 1 for i in np.argwhere(bad)[0])

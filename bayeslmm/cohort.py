@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
 from bayeslmm.checks import InputError, InputWarning, check_unique, examples, quoted
-from bayeslmm.design import INTERCEPT, check_full_rank, treatment_coding
+from bayeslmm.design import INTERCEPT, check_full_rank, lengths, treatment_coding
 from bayeslmm.kinship import Kinship, centre
 from bayeslmm.memory import check_memory
 from bayeslmm.tables import Table, is_code, near_matches, near_words, spelled_alike
@@ -125,9 +125,10 @@ def check_model(
         if np.ptp(y) == 0:
             raise InputError(f"{where}: trait {name!r} is {y[0]:g} for all {n} people: it has no variation")
     check_full_rank(X, covariates, where=where)
-    for name, y in zip(traits, Y.T, strict=True):
+    X = X / lengths(X)
+    for name, y in zip(traits, (Y / lengths(Y)).T, strict=True):
         left = y - X @ np.linalg.lstsq(X, y, rcond=None)[0]
-        if np.linalg.norm(left) < 1e-10 * np.linalg.norm(y):
+        if np.linalg.norm(left) < 1e-10:
             raise InputError(f"{where}: trait {name!r} is a combination of the covariates: nothing is left")
 
 
@@ -203,6 +204,7 @@ def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
         y: its values, NaN where missing, shape (rows,).
     """
     values = y[np.isfinite(y)]
+    unit = float(np.abs(values).max(initial=0.0)) or 1.0
     distinct = np.unique(values)
     words: list[str] = []
     if count := int((values == -9).sum()):
@@ -217,8 +219,8 @@ def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
     middle = (
         values[(values >= np.quantile(values, 0.01)) & (values <= np.quantile(values, 0.99))] if values.size else values
     )
-    if values.size >= 10 and distinct.size > 2 and (sd := middle.std()) > 0:
-        far = np.abs(values - np.median(values)) / sd
+    if values.size >= 10 and distinct.size > 2 and (sd := (middle / unit).std()) > 0:
+        far = np.abs(values / unit - np.median(values / unit)) / sd
         if far.max() > _OUTLYING:
             at = int(far.argmax())
             words.append(

@@ -28,6 +28,13 @@ def treatment_coding(name: str, levels: Sequence[str] | ndarray) -> tuple[list[s
     return [f"{name}[{level}]" for level in distinct], (levels[:, None] == distinct).astype(float)
 
 
+def lengths(X: Float[ndarray, "n c"]) -> Float[ndarray, " c"]:
+    """Return the length of each column, in units whose squares are no numbers as well."""
+    unit = np.abs(X).max(axis=0, initial=0.0)
+    unit[unit == 0] = 1
+    return unit * np.linalg.norm(X / unit, axis=0)
+
+
 def check_full_rank(X: Float[ndarray, "n c"], names: Sequence[str], *, where: str) -> None:
     """Refuse covariates that are linear combinations of others.
 
@@ -37,7 +44,7 @@ def check_full_rank(X: Float[ndarray, "n c"], names: Sequence[str], *, where: st
     Source: Golub and Van Loan (2013), Matrix Computations, section 5.4.2 (QR with column pivoting).
     """
     n, c = X.shape
-    length = np.linalg.norm(X, axis=0)
+    length = lengths(X)
     if (length == 0).any():
         empty = [names[int(j)] for j in np.flatnonzero(length == 0)]
         raise InputError(f"{where}: the covariate {examples(empty)} is 0 for everybody analysed: leave it out")
@@ -78,7 +85,7 @@ def independent(X: Float[ndarray, "n c"]) -> tuple[Float[ndarray, "n r"], Float[
     Source: Golub and Van Loan (2013), Matrix Computations, section 5.5.2 (least squares by the SVD).
     """
     X = np.asarray(X, dtype=float)
-    length = np.linalg.norm(X, axis=0)
+    length = lengths(X)
     length[length == 0] = 1
     # The rank is that of columns of unit length, as in `check_full_rank`: a date has any unit.
     Q, sizes, directions = np.linalg.svd(X / length, full_matrices=False)

@@ -19,7 +19,7 @@ _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 # What pairwise missing genotypes make: at a missing rate of 0.1, an eigenvalue of -0.1 and, with more individuals than
 # markers, a sum of 0.05 of the trace (simulated).
 _LEAST, _MOST_SUM = -0.1, -0.05
-_SCALES = (1e-75, 1e75)  # of K, whose squares must be numbers
+_SMALLEST_SCALE = 1e-75  # of K, whose square must be a number
 
 
 class RotatedData(NamedTuple):
@@ -173,7 +173,7 @@ def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False)
         instead="use a machine with more memory, or fewer individuals",
     )
     scale = float(np.abs(np.diag(K)).mean())
-    if not _SCALES[0] < scale < _SCALES[1]:
+    if not scale > _SMALLEST_SCALE:
         what = "0 everywhere" if not K.any() else f"{scale:.3g} on average on its diagonal"
         raise InputError(f"{where}: a kinship must hold relationships of about 1, but it is {what}: rescale it")
     s, U = scipy.linalg.eigh(K, driver="evd", check_finite=False)

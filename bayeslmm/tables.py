@@ -19,6 +19,7 @@ from bayeslmm.files import open_text, read_lines
 
 # What programs of the field write for "not measured", in any case: R, pandas, SAS, SQL, spreadsheets, ASReml.
 MISSING = frozenset({"", "na", "n/a", "nan", "-nan", "<na>", "#n/a", "#na", "null", "none", ".", "-", "*"})
+_LARGEST = 1e300  # of a number: sums over individuals must be numbers as well
 _ID_COLUMNS = ("IID", "#IID")
 _FAMILY_COLUMNS = ("FID", "#FID")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
@@ -71,13 +72,13 @@ class Table:
             InputError: if it is numbers but for some values, naming these: one stray word must not make categories of
                 all numbers.
         """
-        _, missing, wrong = self._parsed(name)
+        values, missing, wrong = self._parsed(name)
         if not wrong.size:
             return True
         text = self.text(name)
         commas = np.array([bool(_DECIMAL_COMMA.fullmatch(value)) for value in text[wrong]])
-        numbers = len(text) - len(wrong) - int(missing.sum()) + int(commas.sum())
-        if numbers <= len(wrong) - commas.sum():
+        words = int((~commas & np.isnan(values[wrong])).sum())  # and not infinite numbers
+        if words >= (len(text) - missing.sum()) / 2:
             return False
         row = int(wrong[0])
         advice = (
@@ -118,14 +119,16 @@ class Table:
         others = values[values != -9.0]
         if others.size in (0, values.size):
             return False
-        return bool(others.min() > -9.0 and others.mean() - 3 * others.std() > -9.0)
+        unit = np.abs(others).max() or 1.0
+        below = others.mean() / unit - 3 * (others / unit).std()
+        return bool(others.min() > -9.0 and below > -9.0 / unit)
 
     def _parsed(self, name: str) -> tuple[Float[ndarray, " rows"], Bool[ndarray, " rows"], Int64[ndarray, " wrong"]]:
         """Return a column as numbers, where it is missing, and in which rows something else stands."""
         text, missing = self.text(name), self.is_missing(name)
         numbers = as_numbers(text)
         numbers[missing] = np.nan
-        return numbers, missing, np.flatnonzero(~np.isfinite(numbers) & ~missing)
+        return numbers, missing, np.flatnonzero(~(np.abs(numbers) <= _LARGEST) & ~missing)
 
 
 def as_numbers(text: ndarray) -> Float[ndarray, " rows"]:

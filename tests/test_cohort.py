@@ -230,3 +230,19 @@ def test_half_of_the_relationship_is_named(write, kinship):
     half = Kinship(kinship.ids, kinship.K / (2 * np.diag(kinship.K)[[0, 1, 2, 3, 5, 7]].mean()), "K")
     with pytest.warns(InputWarning, match=r"mean diagonal of K is 0.5, as that of kinship \(coancestry\) coefficients"):
         list(bl.align(half, people))
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e300])
+def test_traits_and_covariates_of_any_unit_are_aligned(write, kinship, unit):
+    values = [0.3, -0.9, 0.5, 0.1, -0.2, 0.8, 0.4, -0.6]
+    text = "IID x v\n" + "".join(
+        f"{i} {y * unit!r} {j / 8 * unit!r}\n" for j, (i, y) in enumerate(zip("abcdefgh", values, strict=True))
+    )
+    pheno = table(write, "p.txt", text)
+    (cohort,) = bl.align(kinship, bl.measure(pheno, ["x"], covariates=["v"]), normalised=True)
+    assert_allclose(cohort.Y[:, 0] / unit, values, rtol=1e-12)
+
+
+def test_numbers_whose_sum_may_be_none_are_refused(write):
+    with pytest.raises(InputError, match=r"line 3 \(id b\): column 'x' must be a number or NA, but '1e308'"):
+        bl.measure(table(write, "p.txt", "IID x\na 1\nb 1e308\n"), ["x"])

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from bayeslmm.checks import InputError
-from bayeslmm.design import check_full_rank, orthonormal, treatment_coding
+from bayeslmm.design import check_full_rank, independent, orthonormal, treatment_coding
 
 
 def test_treatments_are_coded_against_the_first_level():
@@ -39,3 +39,22 @@ def test_orthonormal_factors(rng):
     Q, R = orthonormal(X)
     assert_allclose(Q @ R, X, atol=1e-12)
     assert_allclose(Q.T @ Q, np.eye(4), atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e200, 1e300])
+def test_any_unit_has_a_rank_and_a_basis(rng, unit):
+    X = np.column_stack([np.ones(30), rng.standard_normal(30) * unit])
+    check_full_rank(X, ["intercept", "x"], where="x")
+    Q, back = independent(X)
+    assert_allclose(Q.T @ Q, np.eye(2), atol=1e-12)
+    assert_allclose(X @ back, Q, atol=1e-9)
+    with pytest.raises(InputError, match="must be linearly independent"):
+        check_full_rank(np.column_stack([X, 2 * X[:, 1]]), ["intercept", "x", "twice"], where="x")
+
+
+def test_many_collinear_covariates_are_told_in_short(rng):
+    x = rng.standard_normal(600)
+    X = np.column_stack([x * (k + 1) for k in range(400)])
+    with pytest.raises(InputError, match="and 396 more") as caught:
+        check_full_rank(X, [f"covariate{k}" for k in range(400)], where="x")
+    assert len(str(caught.value)) < 600

@@ -72,3 +72,8 @@ def test_shape_and_ids_must_fit():
         Kinship(("a", "b", "c"), np.eye(2), "K.txt")
     with pytest.raises(InputError, match="each id must stand once"):
         Kinship(("a", "a"), np.eye(2), "K.txt")
+
+
+def test_relationships_whose_squares_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match=r"relationships of about 1, but the largest is 1e\+150: rescale it"):
+        Kinship(("a", "b"), np.eye(2) * 1e150, "K.txt")
