@@ -45,8 +45,8 @@ Values = Mapping[str, ndarray]
 class _WithUnit1:
     """A program whose priors are in units of 1.
 
-    It has no ``starts``: from draws of the posterior itself even chains that never moved would have uniform ranks. About
-    its ``start`` the chains have to find the posterior, and a warm-up that does not find it is seen.
+    It has no ``starts``: from draws of the posterior itself even chains that never moved would have uniform ranks.
+    About its ``start`` the chains have to find the posterior, and a warm-up that does not find it is seen.
     """
 
     DIMS: Mapping[str, Sequence[str]]
