@@ -98,8 +98,8 @@ def in_units(prior: dist.Distribution, unit: ArrayLike) -> dist.Distribution:
 @in_float64
 def draws_of(prior: dist.Distribution, rng: np.random.Generator) -> Float[ndarray, " m"]:
     """Draw 1,000 values from a prior, and return those that rounding has not put on a bound of its support."""
-    values = prior.sample(jax.random.key(int(rng.integers(2**31))), (1000,))
-    return np.asarray(values[jnp.isfinite(biject_to(prior.support).inv(values))])
+    values = np.asarray(prior.sample(jax.random.key(int(rng.integers(2**31))), (1000,)))
+    return values[np.isfinite(np.asarray(biject_to(prior.support).inv(values)))]
 
 
 def spread_over(prior: dist.Distribution, m: int, rng: np.random.Generator) -> Float[ndarray, " m"]:
