@@ -38,15 +38,14 @@ def checked_draws(
     Returns:
         The last draws, with ``drawn_again`` among their attributes if they are not the first; and their checks.
     """
-    told: list[str] = []
-    while True:
-        tree = sample(program, data, warmup=warmup, target_accept=target_accept, **settings)
-        checks = diagnose(tree)
-        if not checks.divergences or len(told) == _MOST_AGAIN:
-            break
+    tree = sample(program, data, warmup=warmup, target_accept=target_accept, **settings)
+    checks, told = diagnose(tree), list[str]()
+    while checks.divergences and len(told) < _MOST_AGAIN:
         total = tree["sample_stats"].dataset["diverging"].size
         told.append(f"{checks.divergences} of {total} transitions diverged at an acceptance rate of {target_accept:g}")
         target_accept, warmup = 1 - (1 - target_accept) / _NEARER, 2 * warmup
+        tree = sample(program, data, warmup=warmup, target_accept=target_accept, **settings)
+        checks = diagnose(tree)
     if told:
         words = f"{', then '.join(told)}: drawn again at {target_accept:g} with {warmup} steps of warm-up"
         tree.attrs["drawn_again"] = words

@@ -296,3 +296,15 @@ def test_a_copy_runs_as_a_script(toy):
     done = run("alike.py", *base, "--trait", "z", cwd=folder)
     assert "NUTS samples alike.py:model, with its own dimensions" in done.stdout
     assert "has no column 'z'" in done.stderr
+
+
+def test_a_copy_of_our_program_gets_the_prior_of_the_options(toy, capsys):
+    """Beta(3000, 7000) has a mean of 0.3 and an sd of 0.005, and leaves the data nothing to say."""
+    base, folder = toy
+    shutil.copy(ROOT / "models" / "univariate.py", folder / "copied.py")
+    options = ["--methods", "nuts", "--prior-h2", "3000", "7000", "--chains", "2", "--draws", "200", "--warmup", "300"]
+    own = ["--model", f"{folder / 'copied.py'}:model", "--out", str(folder / "copied")]
+    assert main(["h2", *base, "--trait", "x", *own, *options]) in (0, 3)
+    assert "copied.py:model, with its own dimensions and starting values; the prior of" in capsys.readouterr().out
+    with xr.open_datatree(folder / "copied" / "x.posterior.nc", engine="h5netcdf") as draws:
+        assert abs(float(draws["posterior"]["h2"].mean()) - 0.3) < 0.005

@@ -240,8 +240,11 @@ def test_a_start_without_a_density_is_moved_towards_the_one_that_has_it(small_da
 @pytest.mark.parametrize("program", [bivariate, multivariate])
 def test_starts_of_several_traits_are_apart_and_inside_every_prior(rng, program):
     n = 60
-    s, X = np.linspace(0.1, 1.9, n), np.ones((n, 1))
-    data = JointData(s, rng.standard_normal((n, 2)), (X, X), (np.eye(n)[:, :3], np.zeros((n, 0))))
+    s, eye = np.linspace(0.1, 1.9, n), np.eye(n)
+    E = (eye[:, :3], eye[:, 3:5])  # nobody's quadrature: each trait lacks some
+    here = [1 - one.sum(axis=1) for one in E]
+    X = tuple(one[:, None] for one in here)
+    data = JointData(s, rng.standard_normal((n, 2)) * np.column_stack(here), X, E)
     prior = program.Prior(h2=dist.Uniform(0.0, 0.3), sigma2_p=dist.Uniform(0.0, 0.1))
     starts = program.starts(data, prior, 4, 1)
     assert {key: np.shape(value) for key, value in starts[0].items()} == {
