@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
 
+from bayeslmm import rg_command
+from bayeslmm.checks import AnalysisError
 from bayeslmm.cli import main
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
@@ -110,6 +112,22 @@ def test_three_traits_and_components(toy, tmp_path):
     open_ones = [note for note in notes if "WEAKLY IDENTIFIED" in note]
     assert open_ones
     assert all(f'<p class="advice">{html.escape(note)}.</p>' in page for note in open_ones)
+
+
+def test_a_joint_analysis_that_fails_is_told_and_recorded(toy, tmp_path, monkeypatch, capsys):
+    def failing(*_, **options):
+        raise AnalysisError("no maximum was found")
+
+    monkeypatch.setattr(rg_command, "correlations", failing)
+    assert main([*toy, "--traits", "x", "y", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "bayeslmm: x:y FAILED: no maximum was found\n"
+    (row,) = table(tmp_path / "out").to_dict("records")
+    assert (row["trait"], row["parameter"], row["note"]) == ("x:y", "rho_u", "FAILED: no maximum was found")
+    assert np.isnan(row["estimate"])
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["traits"] == {"x:y": {"failed": "no maximum was found"}}
+    assert record["files"] == ["estimates.tsv", "report.html"]
+    assert "x:y FAILED: no maximum was found" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_too_few_draws_are_kept_and_fail_their_checks(toy, tmp_path, capsys):
