@@ -149,7 +149,7 @@ def test_too_few_draws_are_kept_and_fail_their_checks(toy, tmp_path, capsys):
             ["--traits", "x", "y", "--covariates-of", "x", "z", "--covariates-of", "x", "z"],
             "--covariates-of x was given twice: name all its covariates at once",
         ),
-        (["--traits", "x", "y", "--prior-eta", "0", "1"], "the concentration of an LKJ prior must be above 0, but 0"),
+        (["--traits", "x", "y", "--prior-eta", "0", "1"], "--prior-eta must be at least 0.01, but 0 was given"),
         (["--traits", "x", "y", "--draws", "0"], "--draws must be at least 1, but 0 was given"),
         (["--traits", "x", "w"], "has no column 'w'"),
     ],
