@@ -8,6 +8,7 @@ was interrupted goes on where it stopped.
 import hashlib
 import json
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -142,6 +143,16 @@ def _kept_when_stopped() -> Iterator[None]:
 
 
 @contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start threads and processes that Ctrl-C does not reach: it ends this process, which ends its workers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _client(cluster: str, workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster, Security
@@ -152,19 +163,20 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
         stack.enter_context(dask.config.set({f"distributed.scheduler.{name}": at for name, at in settings.items()}))
         where: Any = cluster
         if cluster == "local":
-            where = stack.enter_context(
-                LocalCluster(
-                    # Else whoever has an account on this machine could run code as its user.
-                    security=Security.temporary(),
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    memory_limit=0,
-                    dashboard_address="127.0.0.1:0",
-                    env=_ONE_THREAD,
-                    silence_logs=logging.ERROR,
+            with _interrupts_blocked():
+                where = stack.enter_context(
+                    LocalCluster(
+                        # Else whoever has an account on this machine could run code as its user.
+                        security=Security.temporary(),
+                        n_workers=workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        memory_limit=0,
+                        dashboard_address="127.0.0.1:0",
+                        env=_ONE_THREAD,
+                        silence_logs=logging.ERROR,
+                    )
                 )
-            )
         try:
             client = stack.enter_context(Client(where, timeout=_PATIENCE))
         except (OSError, ValueError) as error:  # TimeoutError is an OSError

@@ -253,7 +253,9 @@ def write_draws(draws: DataTree, path: Path) -> None:
         WriteError: as `replacing`.
     """
     # In memory first: HDF5 ends the process with a segmentation fault where the disk is full.
-    content = draws.to_netcdf(None, engine="h5netcdf")
+    view = draws.to_netcdf(None, engine="h5netcdf")
+    content = bytes(view)
+    del view  # an exported buffer outlives its owner where an error keeps it, which ends Python
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

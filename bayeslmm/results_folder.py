@@ -156,7 +156,7 @@ def _to_remove(
     left = [name for name in listed if _exists(path / name)]
     goes_on = resume and "finished" not in before and before.get("name") == command
     there = [name for name in names if _exists(path / name)]
-    _check_no_input([path / name for name in {*names, RECORD, *([] if goes_on else left)}], inputs)
+    _check_no_input([path / name for name in {*names, RECORD, *(left if overwrite else [])}], inputs)
     if not overwrite and not goes_on and (left or "finished" in before):
         kind = f"the results of another run ({before.get('name')}, {before.get('started')})"
         way = "choose another --out, or remove them with --overwrite"

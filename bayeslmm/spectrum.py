@@ -217,7 +217,7 @@ def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]
     """
     path = check_readable(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             sets = [archive[f"ids{k}"].tolist() for k in range(sum(name.startswith("ids") for name in archive))]
             k = sets.index(list(ids)) if list(ids) in sets else None
             s, U = (None, None) if k is None else (archive[f"s{k}"], archive[f"U{k}"])

@@ -44,7 +44,7 @@ class Careful:
             do(*arguments)
         except (OSError, ValueError) as error:  # a closed stream is a ValueError
             self.failure = error
-            if any(self.stream is stream for stream in (sys.__stdout__, sys.__stderr__)):
+            if any(self.stream is ours for ours in (sys.__stdout__, sys.__stderr__)):
                 # What waits in it would fail once more when Python ends.
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.stream.fileno())

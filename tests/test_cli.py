@@ -1,3 +1,4 @@
+import html
 import json
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import xarray as xr
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
+from bayeslmm import compare_command, h2_command
+from bayeslmm.checks import AnalysisError
 from bayeslmm.cli import main
+from bayeslmm.files import sha256
 from conftest import MOUSE, ROOT
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
@@ -187,6 +191,144 @@ def test_grm_gives_the_same_numbers_as_the_genotypes(toy, capsys):
     assert_allclose(table(folder / "a")["estimate"], table(folder / "b")["estimate"], rtol=1e-5)
 
 
+@pytest.fixture
+def failing(monkeypatch):
+    """Make the estimates of a trait end in an error."""
+
+    def fail(trait, error):
+        for module in (h2_command, compare_command):
+            name = module.__name__.rpartition(".")[2].removesuffix("_command").replace("h2", "heritability")
+            real = getattr(module, name)
+
+            def estimate(*arguments, real=real, **options):
+                if options["trait"] == trait:
+                    raise error
+                return real(*arguments, **options)
+
+            monkeypatch.setattr(module, name, estimate)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "why"),
+    [
+        (AnalysisError("no maximum was found"), 1, "no maximum was found"),
+        (
+            ValueError("The function value is NaN"),
+            1,
+            "ValueError: The function value is NaN (this is a fault of bayeslmm",
+        ),
+        (bl.InputError("collinear"), 2, "collinear"),
+    ],
+)
+def test_a_trait_that_fails_is_marked_and_costs_the_others_nothing(toy, failing, capsys, tmp_path, error, code, why):
+    base, folder = toy
+    assert main([*base, "--trait", "y", *FAST, "--out", str(folder / "alone")]) == 0
+    failing("x", error)
+    capsys.readouterr()
+    assert main([*base, "--trait", "x", "y", *FAST, "--out", str(folder / "out")]) == code
+    assert f"bayeslmm: x FAILED: {why}" in capsys.readouterr().err
+    found = table(folder / "out")
+    pd.testing.assert_frame_equal(found[found["trait"] == "y"].reset_index(drop=True), table(folder / "alone"))
+    (failed,) = found[found["trait"] == "x"].to_dict("records")
+    assert (failed["parameter"], np.isnan(failed["estimate"])) == ("h2", True)
+    assert failed["note"].startswith(f"FAILED: {why}")
+    record = json.loads((folder / "out" / "run.json").read_text())
+    assert record["traits"]["x"]["failed"].startswith(why)
+    assert record["traits"]["y"]["n"] == 27
+    assert record["files"] == ["estimates.tsv", "y.hsq", "y.png", "report.html"]
+    page = (folder / "out" / "report.html").read_text()
+    assert f"x FAILED: {why}" in html.unescape(page)
+    assert "heritability of y: " in page
+
+
+def test_compare_marks_a_trait_that_fails_in_every_table(toy, failing):
+    base, folder = toy
+    failing("x", AnalysisError("no luck"))
+    few = ["--chains", "2", "--draws", "50", "--warmup", "50"]
+    assert main(["compare", *base[1:], "--trait", "x", "y", *few, "--out", str(folder / "out")]) == 1
+    for name in ("estimates", "comparison", "boundary", "conventions"):
+        rows = pd.read_csv(folder / "out" / f"{name}.tsv", sep="\t")
+        assert set(rows["trait"]) == {"x", "y"}
+        assert (rows["trait"] == "x").sum() == 1
+        assert "FAILED: no luck" in rows[rows["trait"] == "x"].to_csv()
+
+
+def test_a_trait_without_variation_costs_others_of_the_same_people_nothing(toy, capsys):
+    base, folder = toy
+    table_of = pd.read_csv(folder / "pheno.txt", sep=" ").assign(flat=2.0)
+    table_of.to_csv(folder / "pheno.txt", sep=" ", index=False, na_rep="NA")
+    assert main([*base, "--trait", "flat", "x", *FAST, "--out", str(folder / "out")]) == 2
+    assert "flat FAILED: " in capsys.readouterr().err
+    assert table(folder / "out")["trait"].unique().tolist() == ["x", "flat"]
+    capsys.readouterr()
+    assert main([*base, "--trait", "flat", *FAST, "--out", str(folder / "none")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (folder / "none").exists()
+
+
+def test_the_record_vouches_for_what_was_read(toy, monkeypatch):
+    """The phenotypes change while the trait is analysed."""
+    base, folder = toy
+    before, real = sha256(folder / "pheno.txt"), h2_command.heritability
+
+    def slowly(*arguments, **options):
+        (folder / "pheno.txt").write_text("gone")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(h2_command, "heritability", slowly)
+    assert main([*base, "--trait", "x", *FAST, "--out", str(folder / "out")]) == 0
+    record = json.loads((folder / "out" / "run.json").read_text())
+    assert record["inputs_sha256"][str(folder / "pheno.txt")] == before
+
+
+def test_draws_that_cannot_be_written_are_one_line(tmp_path):
+    """In a process that may write no file above 20 kB: HDF5 ends such a one with a segmentation fault."""
+    script = f"""
+import resource, sys
+import arviz_base, numpy as np
+from pathlib import Path
+from bayeslmm.files import WriteError
+from bayeslmm.job import write_draws
+draws = arviz_base.from_dict({{"posterior": {{"a": np.random.default_rng(1).standard_normal((4, 20_000))}}}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    write_draws(draws, Path({str(tmp_path)!r}) / "x.nc")
+except WriteError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x.nc cannot be written (File too large): make room for it" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_may_be_run_twice_in_its_own_folder(monkeypatch):
+    import bayeslmm.cli as cli
+
+    ran = []
+    parse = cli._parser
+    for arguments in (["demo"], ["demo", "--out", "mine"], ["demo", "--out", "mine", "--overwrite"]):
+        options = parse().parse_args(arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(cli, "main", lambda command: ran.append("--overwrite" in command) or 0)
+            cli._run_demo(options)
+    assert ran == [True, False, True]
+
+
+def test_eigen_file_may_be_in_the_folder_of_the_results(toy):
+    base, folder = toy
+    out = folder / "new"
+    command = [*base, "--trait", "x", *FAST, "--eigen", str(out / "e.npz"), "--out", str(out)]
+    assert main(command) == 0
+    assert "e.npz" not in json.loads((out / "run.json").read_text())["files"]
+    assert main(command) == 2
+    written = (out / "e.npz").stat().st_mtime_ns
+    assert main([*command, "--overwrite"]) == 0
+    assert (out / "e.npz").stat().st_mtime_ns == written
+
+
 def test_eigen_file_is_reused_and_refused(toy, capsys):
     base, folder = toy
     eigen = ["--eigen", str(folder / "e.npz")]
@@ -295,8 +437,12 @@ def test_randomised_moments_have_the_scale_of_k(toy, scaled):
 def test_names_that_cannot_be_files_are_refused(toy, capsys):
     base, folder = toy
     (folder / "pheno.txt").write_text("IID a/b\np1 2\n")
-    assert main([*base, "--trait", "a/b", "--out", str(folder / "out")]) == 2
-    assert "results are named after traits, so 'a/b' cannot be one" in capsys.readouterr().err
+    for name in ("a/b", ".."):
+        assert main([*base, "--trait", name, "--out", str(folder / "out")]) == 2
+        assert f"results are named after traits, so {name!r} cannot be one" in capsys.readouterr().err
+    assert main([*base, "--trait", "T" * 250, "--out", str(folder / "out")]) == 2
+    assert "cannot be the name of a file (is too long): rename the trait" in capsys.readouterr().err
+    assert not (folder / "out").exists()
 
 
 def test_a_file_in_the_way_of_the_folder_is_told(toy, capsys):

@@ -306,7 +306,7 @@ def test_variances_add_up_where_k_says_little(n, unit):
         assert_allclose(weight @ marginal.to_value(marginal.z), marginal.mean, rtol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("unit", [1e-300, 1e-4, 0.36, 100.0, 1e150])
+@pytest.mark.parametrize("unit", [1e-130, 1e-4, 0.36, 100.0, 1e130])
 def test_the_unit_of_k_does_not_matter(small_data, unit):
     """The same data and any unit of K give one posterior: pve, sigma2_e and the evidence, and sigma2_u in its unit."""
     one = exact.posterior(small_data)
@@ -319,7 +319,7 @@ def test_the_unit_of_k_does_not_matter(small_data, unit):
     assert_allclose(other.beta, one.beta, rtol=1e-8)
 
 
-@pytest.mark.parametrize("unit", [1e-140, 1e-9, 1e9, 1e140])
+@pytest.mark.parametrize("unit", [1e-65, 1e-9, 1e9, 1e65])
 def test_the_unit_of_the_trait_does_not_matter(small_data, unit):
     one, other = exact.posterior(small_data), exact.posterior(small_data._replace(Y=small_data.Y * unit))
     assert_allclose(other.h2.interval(), one.h2.interval(), rtol=1e-7)

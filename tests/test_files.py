@@ -1,7 +1,16 @@
 import pytest
 
 from bayeslmm.checks import InputError, examples
-from bayeslmm.files import output_folder, replacing, sha256
+from bayeslmm.files import (
+    changed,
+    fingerprints,
+    output_folder,
+    read_sealed,
+    remove_stale,
+    replacing,
+    sha256,
+    write_sealed,
+)
 
 
 def test_a_crash_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -35,3 +44,38 @@ def test_sha256_of_the_empty_file(write):
 def test_examples_are_few():
     assert examples("abcde") == "a, b, c and 2 more"
     assert examples("ab") == "a, b"
+
+
+def test_every_changed_bit_of_a_sealed_file_is_seen(tmp_path):
+    path, content = tmp_path / "x", b"some\nbytes\0"
+    write_sealed(path, content)
+    assert read_sealed(path) == content
+    whole = path.read_bytes()
+    for changed_to in [
+        whole[:-1],
+        b"",
+        *(whole[:i] + bytes([whole[i] ^ 64]) + whole[i + 1 :] for i in range(len(whole))),
+    ]:
+        path.write_bytes(changed_to)
+        with pytest.raises(InputError, match="is damaged, it does not match its checksum"):
+            read_sealed(path)
+
+
+def test_a_file_that_was_written_anew_or_removed_is_seen(write, tmp_path):
+    files = [write(name, "text") for name in "abc"]
+    before = fingerprints(files)
+    assert before[str(files[0])].sha256 == sha256(files[0])
+    with replacing(files[1]) as temporary:
+        temporary.write_text("text")
+    files[2].unlink()
+    assert changed(before) == [str(files[1]), str(files[2])]
+
+
+def test_temporary_folders_of_killed_runs_are_removed_and_others_stay(tmp_path):
+    (tmp_path / ".bayeslmm-killed").mkdir()
+    (tmp_path / ".bayeslmm-killed" / "x.tsv").write_text("half")
+    with replacing(tmp_path / "x.tsv") as temporary:
+        temporary.write_text("whole")
+        remove_stale(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [temporary.parent.name]
+    assert (tmp_path / "x.tsv").read_text() == "whole"

@@ -219,13 +219,15 @@ def test_an_end_at_the_bound_is_the_bound():
     assert information.profile_interval(estimate, data, "sigma2_e")[0] == 0
 
 
-@pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-140, 1e-150), (1e-9, 1e-3), (1e140, 1e150), (1e140, 1.0)])
+@pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-65, 1e-150), (1e-9, 1e-3), (1e65, 1e100), (1e65, 1.0)])
 def test_intervals_and_standard_errors_have_the_units_of_the_trait_and_of_k(small_data, unit_y, unit_k):
     one, other = small_data, small_data._replace(Y=small_data.Y * unit_y, s=small_data.s * unit_k)
     fits = bl.reml(one), bl.reml(other)
     for name, unit in (("sigma2_u", unit_y / unit_k * unit_y), ("sigma2_e", unit_y**2)):
         ends = [information.profile_interval(fit, data, name) for fit, data in zip(fits, (one, other), strict=True)]
         assert_allclose(np.array(ends[1]) / unit, ends[0], rtol=1e-7)
+        se = [information.standard_errors(fit, data)[name] for fit, data in zip(fits, (one, other), strict=True)]
+        assert_allclose(se[1] / unit, se[0], rtol=1e-7)
     shares = [
         np.array(information.profile_interval(fit, data._replace(k_scale=data.s.mean()), "pve"))
         for fit, data in zip(fits, (one, other), strict=True)

@@ -182,6 +182,11 @@ WRONG = {
     "own.py:other": (HEAD + REST, "own.py has no function 'other'; it has own"),
     "syntax.py:own": ("def own(data:\n", "syntax.py line 1: SyntaxError: "),
     "raises.py:own": ("import numpyro\n\n1 / 0\n", "raises.py line 3: ZeroDivisionError: division by zero"),
+    "exits.py:own": ("import sys\n\nsys.exit(0)\n", "exits.py line 3: SystemExit: 0"),
+    "zero.py:own": ("def own(data):\n    pass\n\0", "zero.py fails: SyntaxError: source code"),
+    "wide.py:own": ("\ufeff\0d\0e\0f", "wide.py fails: SyntaxError: "),
+    "type.py:own": ("own = dict\n", "type.py: own must be callable as own(data), a prior being"),
+    "ends.py:own": (HEAD + "    raise SystemExit\n", "ends.py line 10: SystemExit: no message"),
     "signature.py:own": (
         "def own(data, prior):\n    pass\n",
         "signature.py: own must be callable as own(data), a prior being a second argument with a default, but its "

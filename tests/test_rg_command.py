@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
 
+from bayeslmm import rg_command
+from bayeslmm.checks import AnalysisError
 from bayeslmm.cli import main
 from bayeslmm.estimators.joint_reml import SearchError
 
@@ -115,6 +117,22 @@ def test_three_traits_and_components(toy, tmp_path):
     assert all(f'<p class="advice">{html.escape(note)}.</p>' in page for note in open_ones)
 
 
+def test_a_joint_analysis_that_fails_is_told_and_recorded(toy, tmp_path, monkeypatch, capsys):
+    def failing(*_, **options):
+        raise AnalysisError("no maximum was found")
+
+    monkeypatch.setattr(rg_command, "correlations", failing)
+    assert main([*toy, "--traits", "x", "y", "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == "bayeslmm: x:y FAILED: no maximum was found\n"
+    (row,) = table(tmp_path / "out").to_dict("records")
+    assert (row["trait"], row["parameter"], row["note"]) == ("x:y", "rho_u", "FAILED: no maximum was found")
+    assert np.isnan(row["estimate"])
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["traits"] == {"x:y": {"failed": "no maximum was found"}}
+    assert record["files"] == ["estimates.tsv", "report.html"]
+    assert "x:y FAILED: no maximum was found" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_too_few_draws_are_kept_and_fail_their_checks(toy, tmp_path, capsys):
     few = ["--chains", "1", "--draws", "4", "--warmup", "50", "--methods", "nuts"]
     assert main([*toy, "--traits", "x", "y", *few, "--out", str(tmp_path / "out")]) == 3
@@ -134,7 +152,7 @@ def test_too_few_draws_are_kept_and_fail_their_checks(toy, tmp_path, capsys):
             ["--traits", "x", "y", "--covariates-of", "x", "z", "--covariates-of", "x", "z"],
             "--covariates-of x was given twice: name all its covariates at once",
         ),
-        (["--traits", "x", "y", "--prior-eta", "0", "1"], "the concentration of an LKJ prior must be above 0, but 0"),
+        (["--traits", "x", "y", "--prior-eta", "0", "1"], "--prior-eta must be at least 0.01, but 0 was given"),
         (["--traits", "x", "y", "--draws", "0"], "--draws must be at least 1, but 0 was given"),
         (["--traits", "x", "w"], "has no column 'w'"),
     ],

@@ -135,3 +135,70 @@ def test_memory_is_asked_for_before_a_decomposition_and_a_likelihood(dense, monk
         bl.decompose(K)
     with pytest.raises(InputError, match=r"a likelihood of 40 individuals with 3 covariates needs 5.76e-06 GB"):
         spectrum.rotate(y[:, None], X)
+
+
+@pytest.fixture
+def stored(dense, tmp_path):
+    """A decomposition in a file, its K and its ids; and a function that writes other arrays in place of its own."""
+    K, _, _, spectrum = dense
+    ids, path = [f"p{i}" for i in range(len(K))], tmp_path / "e.npz"
+    save_spectra(path, [(ids, spectrum)])
+    arrays = dict(np.load(path))
+
+    def write(**other):
+        np.savez(path, **(arrays | other))
+        return path
+
+    return K, ids, spectrum, write
+
+
+def test_a_stored_decomposition_comes_back_bit_for_bit(stored):
+    K, ids, spectrum, write = stored
+    found = load_spectrum(write(), ids, K)
+    assert (found.s == spectrum.s).all()
+    assert (found.U == spectrum.U).all()
+
+
+def _orthogonal_but_to_one(U):
+    turned = U.copy()
+    turned[:, 0] = (U[:, 0] + U[:, 1]) / np.sqrt(2)
+    return turned
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s, U: {"s0": np.where(np.arange(len(s)) == 3, np.nan, s)}, "not all of its numbers are finite"),
+        (lambda s, U: {"s0": s[:-1]}, "eigenvalues float64"),
+        (lambda s, U: {"U0": U.astype(complex)}, "eigenvectors complex128"),
+        (lambda s, U: {"U0": U.astype("U8")}, "eigenvectors <U8"),
+        (lambda s, U: {"s0": s[::-1], "U0": U[:, ::-1]}, "its eigenvalues are not ascending from 0"),
+        (lambda s, U: {"s0": s - s[3]}, "its eigenvalues are not ascending from 0"),
+        (lambda s, U: {"U0": _orthogonal_but_to_one(U)}, "its eigenvectors are not orthonormal"),
+        (lambda s, U: {"U0": U * (1 + 1e-6)}, "its eigenvectors are not orthonormal"),
+        (lambda s, U: {"U0": np.roll(U, 1, axis=1)}, "belongs to these people but not to this kinship matrix"),
+    ],
+)
+def test_a_decomposition_that_is_none_of_this_k_is_refused(stored, change, message):
+    K, ids, spectrum, write = stored
+    path = write(**change(spectrum.s, spectrum.U))
+    with pytest.raises(InputError, match=message):
+        load_spectrum(path, ids, K)
+
+
+def test_every_file_that_is_no_decomposition_is_told(stored):
+    """Cut off anywhere, with any byte changed, or another kind of file."""
+    K, ids, spectrum, write = stored
+    path = write()
+    whole = path.read_bytes()
+    for start in range(0, len(whole), 97):
+        for damaged in (whole[:start], whole[:start] + bytes([whole[start] ^ 16]) + whole[start + 1 :]):
+            path.write_bytes(damaged)
+            try:  # some bytes hold nothing but times and the like
+                assert (load_spectrum(path, ids, K).U == spectrum.U).all()
+            except InputError:
+                continue
+    with path.open("wb") as stream:
+        np.save(stream, spectrum.U)
+    with pytest.raises(InputError, match="is not a decomposition written by --eigen"):
+        load_spectrum(path, ids, K)

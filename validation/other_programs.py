@@ -266,7 +266,7 @@ def _rg(folder: Path, options: list[object]) -> dict[str, float]:
 def _table(folder: Path, command: list[object], key: str) -> dict[tuple[tuple[str, str], str], float]:
     """Run a command of bayeslmm; return estimates and standard errors by method or trait, and parameter."""
     out = folder / "ours"
-    whole = [sys.executable, "-m", "bayeslmm", *command, "--pheno", DATA / "pheno.tsv", "--out", out]
+    whole = [sys.executable, "-m", "bayeslmm", *command, "--pheno", DATA / "pheno.tsv", "--out", out, "--overwrite"]
     subprocess.run(list(map(str, whole)), check=True, capture_output=True)
     table = pd.read_csv(out / "estimates.tsv", sep="\t")
     return {

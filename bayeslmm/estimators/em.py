@@ -30,6 +30,7 @@ from bayeslmm.precision import in_float64
 from bayeslmm.spectrum import RotatedData
 
 _RANK_TOLERANCE = 1e-10
+_FLOAT32 = 1e-5  # what K is computed in: below it an eigenvalue may be rounding
 
 
 @dataclass(frozen=True)
@@ -221,17 +222,17 @@ def px_em(data: RotatedData, *, m: int | None = None, tolerance: float = 1e-6, l
     return _fit("pxem", px_em_step, data, m, tolerance, limit)
 
 
-def rank(s: Float[ndarray, " n"]) -> int:
-    """Return the number of eigenvalues that are not 0 but for rounding."""
-    return int((s > _RANK_TOLERANCE * s.max()).sum())
+def rank(s: Float[ndarray, " n"], *, tolerance: float = _RANK_TOLERANCE) -> int:
+    """Return the number of eigenvalues that are above a share of the largest."""
+    return int((s > tolerance * s.max()).sum())
 
 
 def _fit(
     method: Literal["em", "pxem"], step: _Step, data: RotatedData, m: int | None, tolerance: float, limit: int
 ) -> EmFit:
     least = rank(np.asarray(data.s))
-    if m is not None and m < least:
-        raise InputError(f"m random effects cannot make a K of rank {least}, but m = {m}: give the number of markers")
+    if m is not None and m < (certain := rank(np.asarray(data.s), tolerance=_FLOAT32)):
+        raise InputError(f"m random effects cannot make a K of rank {certain}, but m = {m}: give the number of markers")
     of = whitened(data)
     white = of.data
     n, c = data.X.shape

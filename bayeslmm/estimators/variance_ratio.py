@@ -29,7 +29,7 @@ _GRID = np.concatenate([[0.0], 1 / (1 + np.geomspace(1e5, DELTA_MIN, 61))])
 
 H2_END = 1 / (1 + DELTA_MIN)
 """The h2 at which the search ends, if the mean of s is 1."""
-_LARGEST = 1e150  # of a standard deviation: its square must be a number
+_LARGEST = 1e70  # of a standard deviation: the variance of a variance, its fourth power, must be a number
 
 
 class Whitened(NamedTuple):
@@ -91,14 +91,14 @@ def whitened(data: RotatedData) -> Whitened:
     sd = root * size
     if not 1 / _LARGEST < sd < _LARGEST:
         raise InputError(
-            f"the standard deviation of the trait given its covariates is {sd:.3g}, whose square is out of the range "
-            "of floating point or 0: give the trait in another unit, or leave it out if the covariates determine it"
+            f"the standard deviation of the trait given its covariates is {sd:.3g}, and must be between "
+            f"{1 / _LARGEST:g} and {_LARGEST:g}, so that variances and their standard errors are numbers: give the "
+            "trait in another unit, or leave it out if the covariates determine it"
         )
     if abs(2 * np.log(sd) - np.log(k)) > 2 * np.log(_LARGEST):
         raise InputError(
-            f"sigma2_u would be about {2 * np.log10(sd) - np.log10(k):.0f} powers of ten, out of the range of floating "
-            f"point: the standard deviation of the trait is {sd:.3g}, the mean diagonal of K {k:.3g}: give one of them "
-            "in another unit"
+            f"sigma2_u would be about 1e{2 * np.log10(sd) - np.log10(k):.0f}, too far from 1 for its standard error: "
+            f"the standard deviation of the trait is {sd:.3g}, the mean diagonal of K {k:.3g}: give one in another unit"
         )
     white = data._replace(s=s / k, X=Q, Y=(residual / root)[:, None], k_scale=data.k_scale / k)
     check_identified(rotated_traces(white.s, Q))

@@ -154,7 +154,7 @@ def test_the_better_of_several_maxima_is_found():
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
-@pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-145, 1e-300), (1e-145, 0.36), (1e145, 0.36), (1e145, 1e150)])
+@pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-65, 1e-200), (1e-65, 0.36), (1e65, 0.36), (1.0, 1e130)])
 def test_no_unit_matters(small_data, method, unit_y, unit_k):
     """The share of variance, the likelihood ratio, and both variances in their units."""
     data = small_data._replace(s=small_data.s / small_data.s.mean(), k_scale=1.0)
@@ -167,10 +167,10 @@ def test_no_unit_matters(small_data, method, unit_y, unit_k):
 
 
 def test_a_trait_whose_variance_no_number_can_hold_is_refused(small_data):
-    with pytest.raises(InputError, match=r"standard deviation of the trait .* out of the range of floating point"):
+    with pytest.raises(InputError, match=r"standard deviation of the trait .* and must be between 1e-70 and 1e\+70"):
         bl.reml(small_data._replace(Y=small_data.Y * 1e200))
-    with pytest.raises(InputError, match=r"sigma2_u would be about 440 powers of ten"):
-        bl.reml(small_data._replace(Y=small_data.Y * 1e145, s=small_data.s * 1e-150))
+    with pytest.raises(InputError, match=r"sigma2_u would be about 1e280"):
+        bl.reml(small_data._replace(Y=small_data.Y * 1e65, s=small_data.s * 1e-150))
 
 
 def test_a_shift_of_the_trait_or_of_a_covariate_moves_nothing_but_the_intercept(dense):

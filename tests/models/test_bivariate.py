@@ -54,7 +54,8 @@ def by_importance(data, *, draws=40_000, seed=0):
     log_p = np.asarray(jax.jit(lambda z: jax.lax.map(log_posterior, z, batch_size=100))(z))
     weight = np.exp(log_p - proposal.logpdf(z) - (log_p - proposal.logpdf(z)).max())
     weight /= weight.sum()
-    values = np.column_stack([expit(z[:, :2]), 2 * expit(z[:, 4:]) - 1])
+    h2 = expit(z[:, :2] - np.log(k))  # on the scale of this K
+    values = np.column_stack([h2, 2 * expit(z[:, 4:]) - 1])
     mean = weight @ values
     sd = np.sqrt(weight @ (values - mean) ** 2)
     effective = 1 / (weight @ weight)

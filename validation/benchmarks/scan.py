@@ -200,13 +200,15 @@ def _whole(folder: str) -> dict[str, list[str]]:
     """Return whole commands, from files to pictures: of the mice, and at the size of the source if that is there."""
     cli = [sys.executable, "-m", "bayeslmm", "scan"]
     mice = ["--bfile", str(MICE / "mouse_hs1940"), "--pheno", str(MICE / "pheno.tsv"), "--trait", "CD8"]
-    commands = {"`bayeslmm scan`, 12,226 markers of 1,410 mice": [*cli, *mice, "--out", f"{folder}/mice"]}
+    commands = {
+        "`bayeslmm scan`, 12,226 markers of 1,410 mice": [*cli, *mice, "--out", f"{folder}/mice", "--overwrite"]
+    }
     if (SOURCE / "cohort.grm.bin").exists():
         cohort = ["--bfile", str(SOURCE / "cohort"), "--grm", str(SOURCE / "cohort")]
         cohort += ["--pheno", str(SOURCE / "pheno.tsv"), "--trait", "T1", "--pcs", "10"]
         for test in ("exact", "null"):
             name = f"`bayeslmm scan --test {test} --pcs 10`, 319,147 markers of 5,123 people"
-            commands[name] = [*cli, *cohort, "--test", test, "--out", f"{folder}/{test}"]
+            commands[name] = [*cli, *cohort, "--test", test, "--out", f"{folder}/{test}", "--overwrite"]
     return commands
 
 

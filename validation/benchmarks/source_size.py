@@ -34,7 +34,7 @@ def benchmark(data: Path, *, repeats: int, skip_peer: bool) -> Row:
     reading, kinship, updates = alternate(
         {
             "bed-reader, all blocks": _step("read_blocks", data),
-            "bayeslmm grm": [*bayeslmm, "grm", "--bfile", bfile, "--out", bfile],
+            "bayeslmm grm": [*bayeslmm, "grm", "--bfile", bfile, "--out", bfile, "--overwrite"],
             "ssyrk, float32": _step("rank_k_updates", data),
         },
         repeats,
@@ -59,7 +59,7 @@ def benchmark(data: Path, *, repeats: int, skip_peer: bool) -> Row:
         row["ratios"] = [ratio_to(row, floor, 2.5)]
 
     command = [*bayeslmm, "h2", "--bfile", bfile, "--pheno", pheno, "--trait", *TRAITS]
-    (whole,) = alternate({"bayeslmm h2, four traits": [*command, "--pcs", str(PCS), "--out", out]}, 1)
+    (whole,) = alternate({"bayeslmm h2, four traits": [*command, "--pcs", str(PCS), "--out", out, "--overwrite"]}, 1)
     memory = whole["peak_rss_mb"] / MEMORY_TARGET_MB
     whole["ratios"] = [{"to": f"{MEMORY_TARGET_MB:,} MB", "ratio": memory, "target": 1.0, "met": memory <= 1}]
     record = json.loads((data / "h2" / "run.json").read_text())
