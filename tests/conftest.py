@@ -15,6 +15,8 @@ from bayeslmm.spectrum import JointData, RotatedData
 
 ROOT = Path(__file__).resolve().parents[1]
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
+GRYPHON = ROOT / "validation" / "data" / "gryphon"
+REFERENCES = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared" / "data"
 
 
@@ -34,13 +36,13 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def mouse_reference(shared):
-    return json.loads((shared / "mouse_hs1940" / "reference.json").read_text())
+def mouse_reference():
+    return json.loads((REFERENCES / "mouse_hs1940.json").read_text())
 
 
 @pytest.fixture(scope="session")
-def gryphon_reference(shared):
-    return json.loads((shared / "gryphon" / "reference.json").read_text())
+def gryphon_reference():
+    return json.loads((REFERENCES / "gryphon.json").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -174,9 +176,9 @@ def mouse_pair(mouse_kinship):
 
 
 @pytest.fixture(scope="session")
-def gryphon_pair(shared) -> JointData:
+def gryphon_pair() -> JointData:
     """Rotated data of BWT (854 records) and TARSUS (683) on the pedigree."""
-    folder = shared / "gryphon"
+    folder = GRYPHON
     people = bl.measure(bl.read_table(folder / "pheno.tsv"), ["BWT", "TARSUS"])
     cohort = bl.align_jointly(bl.pedigree_kinship(folder / "pedigree.csv"), people)
     return bl.decompose(cohort.K).rotate_jointly(cohort.Y, cohort.X)

@@ -14,7 +14,7 @@ from bayeslmm import compare_command, h2_command
 from bayeslmm.checks import AnalysisError
 from bayeslmm.cli import main
 from bayeslmm.files import sha256
-from conftest import MOUSE, ROOT
+from conftest import GRYPHON, MOUSE, ROOT
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 FAST = ["--methods", "reml", "exact"]
@@ -147,9 +147,9 @@ def test_hsq_is_gctas(mouse_run):
     assert_allclose(float(reml["LRT"][0]), 2 * (float(reml["logL"][0]) - float(reml["logL0"][0])), atol=2e-3)
 
 
-def test_hsq_log_likelihood_is_gctas_without_constants(shared, tmp_path):
+def test_hsq_log_likelihood_is_gctas_without_constants(tmp_path):
     """On the gryphons ASReml, with the same convention, prints -1247.183."""
-    folder = shared / "gryphon"
+    folder = GRYPHON
     arguments = ["h2", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
     assert main([*arguments, "--trait", "BWT", "--methods", "reml", "--out", str(tmp_path)]) == 0
     assert "\nlogL\t-1247.183\n" in (tmp_path / "BWT.hsq").read_text()

@@ -4,6 +4,7 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.conventions import conventions
+from conftest import GRYPHON
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +35,11 @@ def test_limix(mice, mouse_reference):
     assert_allclose(row["heritability"], run["v0_vg"] * scale / (run["v0_vg"] * scale + run["v1_ve"]), rtol=1e-6)
 
 
-def test_asreml_and_gcta(shared, gryphon_reference):
+def test_asreml_and_gcta(gryphon_reference):
     """ASReml's published fit of the gryphons: log-likelihood without constants, average information."""
     published = gryphon_reference["published"][0]
-    people = bl.measure(bl.read_table(shared / "gryphon" / "pheno.tsv"), ["BWT"])
-    (cohort,) = bl.align(bl.pedigree_kinship(shared / "gryphon" / "pedigree.csv"), people)
+    people = bl.measure(bl.read_table(GRYPHON / "pheno.tsv"), ["BWT"])
+    (cohort,) = bl.align(bl.pedigree_kinship(GRYPHON / "pedigree.csv"), people)
     data = bl.decompose(cohort.K).rotate(cohort.Y, cohort.X)
     table = conventions(bl.reml(data), bl.ml(data), data, cohort.X).set_index("program")
     for program in ("ASReml", "GCTA"):

@@ -8,6 +8,7 @@ from scipy.stats import chi2
 import bayeslmm as bl
 from bayeslmm import information
 from bayeslmm.checks import InputError
+from conftest import GRYPHON
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
@@ -83,10 +84,10 @@ def test_em_has_the_information_of_ml(mouse_data):
 
 
 @pytest.fixture(scope="module")
-def gryphon(shared):
-    kinship = bl.pedigree_kinship(shared / "gryphon" / "pedigree.csv")
-    pheno = bl.read_table(shared / "gryphon" / "pheno.tsv")
-    covar = bl.read_table(shared / "gryphon" / "covar.tsv")
+def gryphon():
+    kinship = bl.pedigree_kinship(GRYPHON / "pedigree.csv")
+    pheno = bl.read_table(GRYPHON / "pheno.tsv")
+    covar = bl.read_table(GRYPHON / "covar.tsv")
 
     def data(trait, covariates=()):
         people = bl.measure(pheno, [trait], covariate_table=covar, covariates=list(covariates), categorical=covariates)

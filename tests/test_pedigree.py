@@ -5,6 +5,7 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.checks import InputError
+from conftest import GRYPHON, REFERENCES
 
 
 def test_textbook_relationships(write):
@@ -29,10 +30,10 @@ def test_columns_and_rows_in_any_order_and_selfing(write):
     assert_allclose(kinship.K, [[1, 1], [1, 1.5]])
 
 
-def test_gryphon_equals_the_published_matrix(shared):
-    kinship = bl.pedigree_kinship(shared / "gryphon" / "pedigree.csv")
+def test_gryphon_equals_the_published_matrix():
+    kinship = bl.pedigree_kinship(GRYPHON / "pedigree.csv")
     at = {name: i for i, name in enumerate(kinship.ids)}
-    published = pd.read_csv(shared / "gryphon" / "A_lower_sparse.tsv.gz", sep="\t", dtype={"ID1": str, "ID2": str})
+    published = pd.read_csv(REFERENCES / "gryphon_A.tsv.gz", sep="\t", dtype={"ID1": str, "ID2": str})
     rows, columns = published["ID1"].map(at).to_numpy(), published["ID2"].map(at).to_numpy()
     assert_allclose(kinship.K[rows, columns], published["A"], atol=1e-12)
     among = np.unique(rows)

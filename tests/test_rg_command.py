@@ -13,6 +13,7 @@ from bayeslmm import rg_command
 from bayeslmm.checks import AnalysisError
 from bayeslmm.cli import main
 from bayeslmm.estimators.joint_reml import SearchError
+from conftest import GRYPHON
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 
@@ -28,10 +29,10 @@ def cell(estimates, trait, method, parameter, column="estimate"):
 
 
 @pytest.fixture(scope="module")
-def gryphon_run(shared, tmp_path_factory):
+def gryphon_run(tmp_path_factory):
     """`bayeslmm rg` on the pedigree, sex for one trait only, by its default methods."""
     out = tmp_path_factory.mktemp("run") / "results"
-    folder = shared / "gryphon"
+    folder = GRYPHON
     arguments = ["rg", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
     arguments += ["--traits", "BWT", "TARSUS", "--covar", str(folder / "covar.tsv"), "--categorical", "sex"]
     arguments += ["--covariates-of", "BWT", "sex", "--covariates-of", "TARSUS", "--out", str(out)]
@@ -76,8 +77,8 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     assert set(record["prior"]) == {"h2", "sigma2_p", "beta", "rho_u", "rho_e"}
 
 
-def test_complete_only_drops(shared, tmp_path, capsys):
-    folder = shared / "gryphon"
+def test_complete_only_drops(tmp_path, capsys):
+    folder = GRYPHON
     arguments = ["rg", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
     arguments += ["--traits", "BWT", "TARSUS", "--complete-only", "--methods", "reml", "--se", "observed"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0

@@ -11,7 +11,7 @@ from bayeslmm.bim import read_bim
 from bayeslmm.dosages import dosages
 from bayeslmm.genotypes import open_genotypes
 from bayeslmm.scan import added, exact_scan, fixed_scan, null_scan
-from conftest import MOUSE
+from conftest import MOUSE, REFERENCES
 
 
 @pytest.fixture
@@ -230,9 +230,9 @@ def test_too_few_people_for_a_set_are_told(scan, rng):
 
 
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
-def test_mice_equal_gemma(shared, mouse_kinship, trait):
+def test_mice_equal_gemma(mouse_kinship, trait):
     """GEMMA 0.98.5 -lmm 4, whose K is in float64 where ours is in float32: 5e-7 apart."""
-    gemma = pd.read_csv(shared / "mouse_hs1940" / f"gemma_lmm4_{trait}.assoc.tsv.gz", sep="\t").set_index("rs")
+    gemma = pd.read_csv(REFERENCES / f"gemma_lmm4_{trait}.assoc.tsv.gz", sep="\t").set_index("rs")
     people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), [trait])
     (cohort,) = bl.align(mouse_kinship("vanraden"), people, centred=True)
     spectrum, genotypes = bl.decompose(cohort.K), open_genotypes(MOUSE / "mouse_hs1940")
