@@ -372,7 +372,7 @@ def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
 
 def test_the_prior_reaches_oracle_and_draws(toy):
     base, folder = toy
-    options = ["--trait", "x", "--prior-h2", "3000", "7000", "--methods", "exact", "nuts"]
+    options = ["--trait", "x", "--prior-h2", "3000", "7000", "--methods", "exact", "nuts", "--normalise"]
     main([*base, *options, "--chains", "2", "--draws", "300", "--warmup", "300", "--out", str(folder / "out")])
     for method in ("exact", "nuts"):
         assert_allclose(row(table(folder / "out"), "x", method, "h2")["estimate"], 0.3, atol=2e-3)

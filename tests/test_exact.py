@@ -332,7 +332,8 @@ def test_the_unit_of_the_trait_does_not_matter(small_data, unit):
 def test_draws_have_the_joint_posterior(small_data, rng):
     """Means of both and of their products, which depend on how they go together: 4 errors of independent draws."""
     posterior = exact.posterior(small_data)
-    h2, sigma2_p = posterior.draws(40_000, rng)
+    h2, total = posterior.draws(40_000, rng)
+    sigma2_p = total * residual_variance(small_data.Y, small_data.X)  # K has a mean diagonal of 1
     found = {"h2": h2, "sigma2_p": sigma2_p, "sigma2_u": h2 * sigma2_p, "sigma2_e": (1 - h2) * sigma2_p}
     for name, draws in found.items():
         known = getattr(posterior, name)

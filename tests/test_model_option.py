@@ -308,6 +308,7 @@ def test_a_copy_of_our_program_gets_the_prior_of_the_options(toy, capsys):
     base, folder = toy
     shutil.copy(ROOT / "models" / "univariate.py", folder / "copied.py")
     options = ["--methods", "nuts", "--prior-h2", "3000", "7000", "--chains", "2", "--draws", "200", "--warmup", "300"]
+    options += ["--normalise"]
     own = ["--model", f"{folder / 'copied.py'}:model", "--out", str(folder / "copied")]
     assert main(["h2", *base, "--trait", "x", *own, *options]) in (0, 3)
     assert "copied.py:model, with its own dimensions and starting values; the prior of" in capsys.readouterr().out

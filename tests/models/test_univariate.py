@@ -111,3 +111,15 @@ def test_start_is_the_reml_estimate(mouse_data):
     k, v = data.s.mean(), residual_variance(data.Y, data.X)
     assert_allclose(start["_share"], k * estimate.sigma2_u / (k * estimate.sigma2_u + estimate.sigma2_e))
     assert_allclose(start["_total"] * v, k * estimate.sigma2_u + estimate.sigma2_e)
+
+
+@in_float64
+def test_no_shift_of_the_trait_or_of_a_covariate_is_felt(dense):
+    """The same density at the same deviations from least squares, with 1e9 on the trait and 1e4 on a covariate."""
+    _, X, y, spectrum = dense
+    params = {"_share": jnp.array([0.3]), "_total": jnp.array([1.7]), "b_base": jnp.array([[0.4], [-0.2], [0.1]])}
+    found = [
+        log_density(univariate.model, (spectrum.rotate((y + a)[:, None], X + np.array([0, b, 0])),), {}, params)[0]
+        for a, b in ((0.0, 0.0), (1e9, 0.0), (0.0, 1e4))
+    ]
+    assert_allclose(found[1:], found[0], rtol=1e-6)
