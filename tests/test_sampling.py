@@ -250,7 +250,7 @@ def test_starts_of_several_traits_are_apart_and_inside_every_prior(rng, program)
     assert {key: np.shape(value) for key, value in starts[0].items()} == {
         key: np.shape(value) for key, value in program.start(data).items()
     }
-    h2 = np.array([one["h2"] for one in starts])
+    h2 = np.array([one["_share"] for one in starts])
     assert (np.sort(h2, axis=0) < np.array([[0.3 / 4], [0.6 / 4], [0.9 / 4], [0.3]]) + 0.02).all()  # 1,000 draws
     assert h2.max() > 0.2
     # The REML estimate is not in this prior, and the starts are.
