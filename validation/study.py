@@ -44,11 +44,11 @@ def options(claim: str) -> argparse.Namespace:
 
 def mice(n: int) -> RotatedData:
     """Return n mice drawn at random: the spectrum of their kinship, intercept and sex, and a trait of zeros."""
-    people = bl.measure(bl.read_table(MICE / "covar.tsv"), ["sex"])
-    (cohort,) = bl.align(bl.genomic_kinship(MICE / "mouse_hs1940"), people)
-    drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(cohort.ids), n, replace=False))
-    X = np.column_stack([np.ones(n), cohort.Y[drawn]])
-    return bl.decompose(cohort.K[np.ix_(drawn, drawn)]).rotate(np.zeros((n, 1)), X)
+    kinship, table = bl.genomic_kinship(MICE / "mouse_hs1940"), bl.read_table(MICE / "covar.tsv")
+    sex_of = dict(zip(table.ids, table.numbers("sex"), strict=True))
+    drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(kinship.ids), n, replace=False))
+    X = np.column_stack([np.ones(n), [sex_of[kinship.ids[i]] for i in drawn]])
+    return bl.decompose(kinship.take(drawn)).rotate(np.zeros((n, 1)), X)
 
 
 def smoke() -> tuple[RotatedData, JointData]:
