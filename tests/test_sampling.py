@@ -293,6 +293,10 @@ def test_an_interrupt_or_an_error_ends_all_chains(small_data, monkeypatch, end):
 
     monkeypatch.setattr("bayeslmm.nuts.progress_bar", bar)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    with pytest.raises(KeyboardInterrupt if end == "interrupt" else OSError):
-        bl.sample(univariate, small_data, seed=1, chains=4, draws=100_000, warmup=50)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt if end == "interrupt" else OSError):
+            bl.sample(univariate, small_data, seed=1, chains=4, draws=100_000, warmup=50)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(steps) < 2000  # of 8,004

@@ -32,7 +32,7 @@ def test_the_kinship_is_that_of_the_autosomes_and_says_so(cohort, capsys):
     assert "markers: 200 of 240 used; " in (told := capsys.readouterr().out)
     assert "left out: 40 on chromosome 23 (X)" in told
     assert_allclose(bl.read_grm(cohort / "k").K, bl.genomic_kinship(cohort / "autosomes").K, atol=1e-6)
-    assert main(["grm", "--bfile", str(cohort / "all"), "--chr", "1-23", "--out", str(cohort / "k")]) == 0
+    assert main(["grm", "--bfile", str(cohort / "all"), "--chr", "1-23", "--out", str(cohort / "k23")]) == 0
     assert "markers: 240 of 240 used" in capsys.readouterr().out
 
 

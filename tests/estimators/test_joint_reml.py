@@ -204,12 +204,12 @@ def test_a_trait_that_is_its_covariate_is_refused(dense_traits):
         bl.joint_reml(bl.decompose(dense.K).rotate_jointly(dense.Y, X))
 
 
-@pytest.mark.parametrize("trait", [1e-150, 1e-100, 1e100, 1e149])
-@pytest.mark.parametrize("kinship", [1e-100, 1.0, 1e100])
+@pytest.mark.parametrize(
+    ("kinship", "trait"),
+    [(1e-100, 1e-150), (1e-100, 1e100), (1.0, 1e-100), (1.0, 1e100), (1.0, 1e149), (1e100, 1e-100), (1e100, 1e149)],
+)
 def test_traits_and_kinship_have_any_unit(dense_traits, trait, kinship):
     """h2 on K in its own unit and both correlations to 1e-6, by REML, its standard errors and moments."""
-    if not 1e-300 < trait**2 / kinship < 1e300:
-        pytest.skip("no number of float64")
     data = dense_traits(2, n=40).data
     other = data._replace(Y=data.Y * [trait, 1.0], s=data.s * kinship)
     at = [0, 0, 1], [0, 1, 1]
