@@ -2,6 +2,6 @@
 
 import sys
 
-from bayeslmm.cli import main
+from bayeslmm.commands.main import main
 
 sys.exit(main())

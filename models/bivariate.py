@@ -22,14 +22,14 @@ from numpyro.distributions.transforms import AffineTransform, ComposeTransform, 
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
-from bayeslmm.checks import InputError
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
+from bayeslmm.likelihood.priors import BivariatePrior as Prior
+from bayeslmm.likelihood.priors import spread_over
+from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.models import multivariate
 from bayeslmm.models.multivariate import Prepared, prepare
-from bayeslmm.precision import in_float64
-from bayeslmm.priors import BivariatePrior as Prior
-from bayeslmm.priors import spread_over
-from bayeslmm.spectrum import JointData
 
 DIMS = {name: dims for name, dims in multivariate.DIMS.items() if not name.startswith("rho")}
 
@@ -105,9 +105,3 @@ def starts(data: JointData, prior: Prior | None, chains: int, seed: int) -> list
     }
     of_traits = multivariate.starts_of_traits(data, prior, chains, seed)
     return [{name: score[c] for name, score in scores.items()} | values for c, values in enumerate(of_traits)]
-
-
-if __name__ == "__main__":
-    from bayeslmm.cli import run_program
-
-    raise SystemExit(run_program(__file__, "rg"))

@@ -32,12 +32,13 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
-from bayeslmm import exact, likelihood, parameters
+from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml, joint_whitened
-from bayeslmm.precision import in_float64
-from bayeslmm.priors import BivariatePrior, VariancePrior, draws_of, in_units, spread_over
-from bayeslmm.priors import MultivariatePrior as Prior
-from bayeslmm.spectrum import JointData, RotatedData
+from bayeslmm.likelihood import quantities, several_traits
+from bayeslmm.likelihood.priors import BivariatePrior, VariancePrior, draws_of, in_units, spread_over
+from bayeslmm.likelihood.priors import MultivariatePrior as Prior
+from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.posterior import exact
 
 DIMS = {
     "h2": ["trait"],
@@ -129,7 +130,7 @@ def sample_traits(
     share = jnp.asarray(numpyro.sample("_share", prior.h2.expand([t]).to_event(1)))
     total = jnp.asarray(numpyro.sample("_total", prior.sigma2_p.expand([t]).to_event(1)))
     sigma2_u, sigma2_e = sd**2 * share * total / ready.k, sd**2 * (1 - share) * total
-    numpyro.deterministic("h2", parameters.h2(sigma2_u, sigma2_e))
+    numpyro.deterministic("h2", quantities.h2(sigma2_u, sigma2_e))
     numpyro.deterministic("sigma2_p", sigma2_u + sigma2_e)
     Gamma_u = rho_u * jnp.sqrt(jnp.outer(sigma2_u, sigma2_u))
     Gamma_e = rho_e * jnp.sqrt(jnp.outer(sigma2_e, sigma2_e))
@@ -144,9 +145,9 @@ def sample_traits(
     unknown = _missing_values(ready) if observe else 0.0
     parts = jnp.split(b, np.cumsum(sizes)[:-1])
     fixed = jnp.stack([Q @ part for Q, part in zip(data.X, parts, strict=True)], axis=1)
-    y = likelihood.multivariate(data.s, fixed + unknown, Gamma_u, Gamma_e)
+    y = several_traits.multivariate(data.s, fixed + unknown, Gamma_u, Gamma_e)
     numpyro.sample("y", y, obs=data.Y if observe else None)
-    return parameters.correlation(Gamma_u + Gamma_e)
+    return quantities.correlation(Gamma_u + Gamma_e)
 
 
 @in_float64
@@ -201,7 +202,7 @@ def _guess(white: JointData) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(0), np.zeros((0, 0))
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         t = white.Y.shape[1]
-        fit = likelihood.joint_gls(white, np.eye(t) / 2, np.eye(t) / 2)
+        fit = several_traits.joint_gls(white, np.eye(t) / 2, np.eye(t) / 2)
         missing = np.concatenate([np.repeat([False, True], [c, m]) for c, m in zip(X, E, strict=True)])
         precision = np.asarray(fit.root @ fit.root.T)[np.ix_(missing, missing)]
         return np.asarray(fit.coefficients)[missing], np.linalg.cholesky(precision)
@@ -246,9 +247,3 @@ def starts_of_traits(
         | ({"_missing": rng.standard_normal(m)} if m else {})
         for c in range(chains)
     ]
-
-
-if __name__ == "__main__":
-    from bayeslmm.cli import run_program
-
-    raise SystemExit(run_program(__file__, "rg"))

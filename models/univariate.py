@@ -25,12 +25,13 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.handlers import reparam
 from numpyro.infer.reparam import ExplicitReparam
 
-from bayeslmm import exact, likelihood, parameters
 from bayeslmm.estimators.reml import reml
-from bayeslmm.estimators.variance_ratio import whitened
-from bayeslmm.priors import VariancePrior as Prior
-from bayeslmm.priors import in_units
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.likelihood import one_trait, quantities
+from bayeslmm.likelihood.priors import VariancePrior as Prior
+from bayeslmm.likelihood.priors import in_units
+from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.posterior import exact
 
 DIMS = {
     "h2": ["trait"],
@@ -86,10 +87,10 @@ def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool
 
     for name, value in {"sigma2_u": sigma2_u, "sigma2_e": sigma2_e, "sigma2_p": sigma2_u + sigma2_e}.items():
         numpyro.deterministic(name, value)
-    numpyro.deterministic("h2", parameters.h2(sigma2_u, sigma2_e))
-    numpyro.deterministic("pve", parameters.pve(sigma2_u, sigma2_e, k_scale))
+    numpyro.deterministic("h2", quantities.h2(sigma2_u, sigma2_e))
+    numpyro.deterministic("pve", quantities.pve(sigma2_u, sigma2_e, k_scale))
     numpyro.deterministic("beta", solve_triangular(ready.R, b))
-    y = likelihood.univariate(s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0])
+    y = one_trait.univariate(s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0])
     numpyro.sample("y", y, obs=Y[:, 0] if observe else None)
 
 
@@ -120,9 +121,3 @@ def starts(data: RotatedData, prior: Prior | None, chains: int, seed: int) -> li
     share, total = exact.posterior(data, prior).draws(chains, rng)
     b = rng.standard_normal((chains, data.X.shape[1], 1))
     return [{"_share": share[[c]], "_total": total[[c]], "b_base": b[c]} for c in range(chains)]
-
-
-if __name__ == "__main__":
-    from bayeslmm.cli import run_program
-
-    raise SystemExit(run_program(__file__, "h2"))

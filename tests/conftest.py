@@ -9,9 +9,9 @@ from bed_reader import to_bed
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
-from bayeslmm.correlations import Correlations
-from bayeslmm.kinship import Kinship
-from bayeslmm.spectrum import JointData, RotatedData
+from bayeslmm.analyses.correlations import Correlations
+from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.likelihood.rotation import JointData, RotatedData
 
 ROOT = Path(__file__).resolve().parents[1]
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"

@@ -1,7 +1,8 @@
-"""Imports point down: a module may import those above it in this list, and none below."""
+"""Imports point in one direction: a folder may import those before it in this list, and none after it."""
 
 import ast
 import pickle
+from graphlib import TopologicalSorter
 
 import pytest
 
@@ -9,48 +10,51 @@ import bayeslmm as bl
 from conftest import ROOT
 
 ORDER = [
-    "checks", "memory", "progress", "terminal", "files", "failures", "results_folder", "engine", "tables", "bim",
-    "marker_filters", "genotypes", "coalescent", "dosages", "kinship", "kinship_files", "pedigree",
-    "design", "cohort", "joint_cohort", "spectrum", "simulate",
-    "precision", "parameters", "small_matrices", "likelihood", "priors",
-    "estimators.estimate", "estimators.traces", "estimators.variance_ratio", "estimators.ml", "estimators.reml",
-    "estimators.em", "ratio_grid", "marker_gains", "scan",
-    "information", "estimators.moments", "estimators.scaled_lasso", "estimators.joint_whitening",
-    "estimators.joint_moments", "estimators.joint_reml", "exact", "boundary", "joint_information", "conventions",
-    "nuts", "sampling", "models.univariate", "models.multivariate", "models.bivariate", "own_program",
-    "diagnostics", "checked_draws", "results", "site_results", "joint_results", "heritability", "correlations",
-    "compare", "plots", "site_plots", "joint_plots", "coverage", "calibration", "calibration_plots", "summary",
-    "scan_summary", "lights", "citations", "report", "report_parts",
-    "option_checks", "job", "h2_command", "compare_command", "rg_command", "calibrate_command",
-    "epistasis", "scan_table", "cohort_scan", "scan_parts", "scan_plots", "scan_command",
-    "simulate_command", "cli_options", "cli", "__main__",
+    "base", "genotypes", "kinship", "cohort", "likelihood", "estimators", "posterior", "models",
+    "scan", "studies", "analyses", "report", "commands",
 ]  # fmt: skip
+APART = {("studies", "scan"), ("analyses", "scan"), ("analyses", "studies")}
+"""Folders that know nothing of each other, whatever their order."""
 
 
 def modules():
-    files = [*(ROOT / "bayeslmm").glob("*.py"), *(ROOT / "bayeslmm" / "estimators").glob("*.py")]
-    names = {".".join(path.relative_to(ROOT / "bayeslmm").with_suffix("").parts): path for path in files}
-    names |= {f"models.{path.stem}": path for path in (ROOT / "models").glob("*.py")}
-    return {name: path for name, path in names.items() if not name.endswith("__init__")}
+    """Return the path of each module by its name without ``bayeslmm.``."""
+    files = {path.relative_to(ROOT / "bayeslmm"): path for path in (ROOT / "bayeslmm").rglob("*.py")}
+    files |= {path.relative_to(ROOT): path for path in (ROOT / "models").glob("*.py")}
+    return {".".join(short.with_suffix("").parts).removesuffix(".__init__"): path for short, path in files.items()}
 
 
-def test_every_module_has_its_place():
-    assert sorted(modules()) == sorted(ORDER)
+MODULES = modules()
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_point_down(name):
-    imported = set()
-    tree = ast.parse(modules()[name].read_text())
-    # What a program does as a script is the command line's.
-    tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if __name__ == '__main__':")]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bayeslmm"):
-            module = node.module.removeprefix("bayeslmm").removeprefix(".")
-            inner = [".".join(filter(None, [module, alias.name])) for alias in node.names]
-            imported |= {candidate for candidate in [module, *inner] if candidate in ORDER}
-    below = ORDER[: ORDER.index(name)]
-    assert imported <= set(below), f"{name} imports {sorted(imported - set(below))}, which stand above it"
+def imported(name):
+    """Return the modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bayeslmm":
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {known for full in (node.module, *inner) if (known := full.removeprefix("bayeslmm.")) in MODULES}
+    return found
+
+
+def folder(name):
+    return name.split(".")[0]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if folder(name) in ORDER])
+def test_imports_point_in_one_direction(name):
+    allowed = ORDER[: ORDER.index(folder(name)) + 1]
+    upwards = [other for other in imported(name) if folder(other) not in allowed]
+    assert upwards == []
+    assert [other for other in imported(name) if (folder(name), folder(other)) in APART] == []
+
+
+def test_every_module_is_in_a_folder_of_the_list():
+    assert {folder(name) for name in MODULES if name not in ("__init__", "__main__")} == set(ORDER)
+
+
+def test_no_module_needs_itself():
+    TopologicalSorter({name: imported(name) - {name} for name in MODULES}).prepare()
 
 
 def test_the_package_can_be_sent_to_other_processes():
@@ -59,6 +63,4 @@ def test_the_package_can_be_sent_to_other_processes():
 
 
 def test_sampling_knows_no_program():
-    for node in ast.walk(ast.parse((ROOT / "bayeslmm" / "sampling.py").read_text())):
-        if isinstance(node, ast.ImportFrom):
-            assert "models" not in (node.module or "")
+    assert [name for name in MODULES if folder(name) == "posterior" and "models" in map(folder, imported(name))] == []

@@ -17,8 +17,8 @@ from numpy import ndarray
 from scipy.stats import chi2, kstest
 
 import bayeslmm as bl
-from bayeslmm import boundary
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.estimators import boundary
+from bayeslmm.likelihood.rotation import RotatedData
 
 VALIDATION = Path(__file__).resolve().parent
 MICE = VALIDATION / "data" / "mouse_hs1940"

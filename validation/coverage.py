@@ -14,8 +14,8 @@ from importlib.metadata import version
 import pandas as pd
 import study
 
-from bayeslmm.calibration_plots import plot_coverage
-from bayeslmm.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
+from bayeslmm.report.plots.calibration import plot_coverage
+from bayeslmm.studies.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
 
 SEED = 2016
 H2 = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, OVER_PRIOR)

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 import bayeslmm as bl
-from bayeslmm.files import replacing
-from bayeslmm.spectrum import Spectrum
+from bayeslmm.base.files import replacing
+from bayeslmm.likelihood.rotation import Spectrum
 
 CLAIM = "Bias, error and coverage of every estimator of h2, by sample size, h2 and genetic architecture"
 

@@ -18,8 +18,8 @@ import pandas as pd
 from four_correlated_traits import simulate, truth
 
 import bayeslmm as bl
-from bayeslmm import parameters
-from bayeslmm.joint_plots import plot_correlations
+from bayeslmm.likelihood import quantities
+from bayeslmm.report.plots.rg import plot_correlations
 
 HERE = Path(__file__).resolve().parent
 SPECTRUM = HERE / "work" / "source_5123_319147" / "four.npz"
@@ -64,12 +64,12 @@ def main() -> None:
 
 def _true_rows() -> pd.DataFrame:
     true = truth()
-    values = parameters.of_traits(true["Gamma_u"], true["Gamma_e"])
-    rows = [(trait, name, values[name][j]) for j, trait in enumerate(TRAITS) for name in parameters.OF_TRAIT]
+    values = quantities.of_traits(true["Gamma_u"], true["Gamma_e"])
+    rows = [(trait, name, values[name][j]) for j, trait in enumerate(TRAITS) for name in quantities.OF_TRAIT]
     rows += [
         (f"{TRAITS[j]}:{TRAITS[k]}", name, values[name][j, k])
         for j, k in combinations(range(4), 2)
-        for name in parameters.OF_PAIR
+        for name in quantities.OF_PAIR
     ]
     return pd.DataFrame(rows, columns=["trait", "parameter", "truth"])
 
@@ -96,7 +96,7 @@ def _report(tables: list[pd.DataFrame], notes: list[str], smallest: float) -> st
         [str(name)]
         + [f"{coverage.loc[name, ('mean', m)]:.3f} ({coverage.loc[name, ('size', m)]:.0f})" for m in METHODS]
         + [f"{rms.loc[name, method]:.4f}" for method in METHODS]
-        for name in (*parameters.OF_TRAIT, *parameters.OF_PAIR)
+        for name in (*quantities.OF_TRAIT, *quantities.OF_PAIR)
     ]
     return "\n".join(
         [

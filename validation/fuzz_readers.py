@@ -22,11 +22,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import bayeslmm as bl
-from bayeslmm.bim import chromosomes, read_bim
-from bayeslmm.cohort import Measurements
-from bayeslmm.dosages import dosages
-from bayeslmm.epistasis import read_pairs
-from bayeslmm.genotypes import Genotypes
+from bayeslmm.cohort.measurements import Measurements
+from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.genotypes.chromosomes import chromosomes
+from bayeslmm.genotypes.dosages import dosages
+from bayeslmm.genotypes.plink import Genotypes
+from bayeslmm.scan.pairs import read_pairs
 
 N, P = 12, 16
 # What has been found in files of this field, or breaks parsers.

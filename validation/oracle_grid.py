@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 import bayeslmm as bl
-from bayeslmm.files import replacing
+from bayeslmm.base.files import replacing
+from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.simulate import rotated_trait
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.studies.simulate import rotated_trait
 
 CLAIM = "NUTS draws agree with the quadrature over a grid of data sets, from h2 = 0 to 0.95"
 PEOPLE = (200, 1000)

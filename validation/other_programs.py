@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 import bayeslmm as bl
-from bayeslmm.cohort import Cohort
-from bayeslmm.dosages import dosages
-from bayeslmm.files import replacing
-from bayeslmm.kinship import centre
-from bayeslmm.spectrum import RotatedData, Spectrum
+from bayeslmm.base.files import replacing
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.genotypes.dosages import dosages
+from bayeslmm.kinship.kinship import centre
+from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data" / "mouse_hs1940"

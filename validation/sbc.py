@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 import study
 
-from bayeslmm.calibration import bivariate_ranks, calibration_table, calibration_tasks, univariate_ranks
-from bayeslmm.calibration_plots import plot_ranks
-from bayeslmm.engine import Task
+from bayeslmm.base.tasks import Task
+from bayeslmm.report.plots.calibration import plot_ranks
+from bayeslmm.studies.ranks import bivariate_ranks, calibration_table, calibration_tasks, univariate_ranks
 
 SEED = 2022
 

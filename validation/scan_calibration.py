@@ -21,9 +21,9 @@ import pandas as pd
 from scipy.stats import kstest
 
 import bayeslmm as bl
-from bayeslmm.bim import read_bim
-from bayeslmm.dosages import DosageBlock, dosages
-from bayeslmm.scan_plots import qq_band
+from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.genotypes.dosages import DosageBlock, dosages
+from bayeslmm.report.plots.scan import qq_band
 
 HERE = Path(__file__).resolve().parent
 MICE = HERE / "data" / "mouse_hs1940"

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
 
 import bayeslmm as bl
-from bayeslmm.engine import Task, run_tasks
-from bayeslmm.files import output_folder, replacing
-from bayeslmm.spectrum import JointData, RotatedData
+from bayeslmm.base.files import output_folder, replacing
+from bayeslmm.base.tasks import Task, run_tasks
+from bayeslmm.likelihood.rotation import JointData, RotatedData
 
 VALIDATION = Path(__file__).resolve().parent
 MICE = VALIDATION / "data" / "mouse_hs1940"

@@ -21,13 +21,14 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Int, ScalarLike
 from numpy import ndarray
 
-from bayeslmm import parameters
-from bayeslmm.checks import InputError
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.estimate import Boundary, Estimate
-from bayeslmm.estimators.variance_ratio import DELTA_MIN, H2_END, fixed_effects, profile, whitened
-from bayeslmm.likelihood import log_ml, univariate
-from bayeslmm.precision import in_float64
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.estimators.variance_ratio import DELTA_MIN, H2_END, fixed_effects, profile
+from bayeslmm.likelihood import quantities
+from bayeslmm.likelihood.one_trait import log_ml, univariate
+from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import whitened
 
 _RANK_TOLERANCE = 1e-10
 _FLOAT32 = 1e-5  # what K is computed in: below it an eigenvalue may be rounding
@@ -256,8 +257,8 @@ def _fit(
         method=method,
         sigma2_u=sigma2_u,
         sigma2_e=sigma2_e,
-        h2=float(parameters.h2(sigma2_u, sigma2_e)),
-        pve=float(parameters.pve(white_u, white_e, white.k_scale)),
+        h2=float(quantities.h2(sigma2_u, sigma2_e)),
+        pve=float(quantities.pve(white_u, white_e, white.k_scale)),
         loglik=last - log_units,
         loglik_null=null - log_units,
         # EM's own: that of least squares at the maximum only.

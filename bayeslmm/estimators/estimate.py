@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.checks import AnalysisError
+from bayeslmm.base.checks import AnalysisError
 
 Boundary = Literal["h2 = 0", "h2 = 1"]
 

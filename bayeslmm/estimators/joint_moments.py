@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError
-from bayeslmm.design import orthonormal
-from bayeslmm.estimators.joint_whitening import joint_whitened
-from bayeslmm.estimators.traces import Traces, check_identified
-from bayeslmm.spectrum import JointData
+from bayeslmm.base.checks import InputError
+from bayeslmm.likelihood.bases import orthonormal
+from bayeslmm.likelihood.joint_whitened import joint_whitened
+from bayeslmm.likelihood.rotation import JointData
+from bayeslmm.likelihood.traces import Traces, check_identified
 
 _ROWS = 256
 Name = tuple[int, int, int]  # the matrix M_j S^a M_k, as j, k, a

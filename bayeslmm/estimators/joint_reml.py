@@ -19,14 +19,14 @@ from numpy import ndarray
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
-from bayeslmm import parameters
-from bayeslmm.checks import AnalysisError
+from bayeslmm.base.checks import AnalysisError
+from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_moments import moment_solutions, overlaps
-from bayeslmm.estimators.joint_whitening import check_distinct, joint_whitened
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
-from bayeslmm.likelihood import joint_gls, joint_log_reml
-from bayeslmm.precision import in_float64
-from bayeslmm.spectrum import JointData
+from bayeslmm.likelihood import quantities
+from bayeslmm.likelihood.joint_whitened import check_distinct, joint_whitened
+from bayeslmm.likelihood.rotation import JointData
+from bayeslmm.likelihood.several_traits import joint_gls, joint_log_reml
 
 FLOOR = DELTA_MIN
 _SINGULAR = 1e-5  # an eigenvalue below it, in units of phenotypic variances, is 0
@@ -77,7 +77,7 @@ class Mode(NamedTuple):
     @property
     def h2(self) -> Float64[ndarray, " t"]:
         """Heritability of each trait."""
-        return parameters.h2(np.diag(self.Gamma_u), np.diag(self.Gamma_e))
+        return quantities.h2(np.diag(self.Gamma_u), np.diag(self.Gamma_e))
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class JointEstimate:
     @property
     def h2(self) -> Float64[ndarray, " t"]:
         """Heritability of each trait."""
-        return parameters.h2(np.diag(self.Gamma_u), np.diag(self.Gamma_e))
+        return quantities.h2(np.diag(self.Gamma_u), np.diag(self.Gamma_e))
 
     @property
     def rho_u(self) -> Float64[ndarray, "t t"]:
@@ -145,7 +145,7 @@ class JointEstimate:
 
     def _known(self, Gamma: ndarray, unknown: ndarray) -> Float64[ndarray, "t t"]:
         with np.errstate(invalid="ignore"):
-            rho = parameters.correlation(Gamma)
+            rho = quantities.correlation(Gamma)
         return np.where(unknown[:, None] | unknown, np.nan, rho)
 
 
@@ -496,7 +496,7 @@ def _boundary(
 
 
 def _singular(kind: str, name: str, Gamma: Float64[ndarray, "t t"], there: ndarray) -> list[str]:
-    rho = parameters.correlation(Gamma[np.ix_(there, there)])
+    rho = quantities.correlation(Gamma[np.ix_(there, there)])
     extreme = [(j, k) for j, k in zip(*np.triu_indices(len(rho), 1), strict=True) if abs(rho[j, k]) > 1 - 1e-4]
     pairs = [f"{name} = {np.sign(rho[j, k]):.0f} of {{{there[j]}}} and {{{there[k]}}}" for j, k in extreme]
     return pairs or [f"the {kind} correlation matrix is singular"]

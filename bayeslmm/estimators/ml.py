@@ -1,10 +1,10 @@
 """Maximum likelihood."""
 
+from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.variance_ratio import maximise
-from bayeslmm.likelihood import log_ml
-from bayeslmm.precision import in_float64
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.likelihood.one_trait import log_ml
+from bayeslmm.likelihood.rotation import RotatedData
 
 
 @in_float64

@@ -19,14 +19,14 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from bayeslmm import parameters
-from bayeslmm.checks import InputError
-from bayeslmm.design import orthonormal
-from bayeslmm.estimators.traces import Traces, check_identified, rotated_traces
-from bayeslmm.estimators.variance_ratio import whitened
-from bayeslmm.genotypes import MarkerBlocks
-from bayeslmm.information import Parameter, standard_errors_from
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.base.checks import InputError
+from bayeslmm.estimators.information import Parameter, standard_errors_from
+from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.likelihood import quantities
+from bayeslmm.likelihood.bases import orthonormal
+from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.traces import Traces, check_identified, rotated_traces
+from bayeslmm.likelihood.whitened import whitened
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Moments:
     @property
     def h2(self) -> float:
         """sigma2_u / (sigma2_u + sigma2_e), outside 0 to 1 if one of them is negative."""
-        return parameters.h2(self.sigma2_u, self.sigma2_e)
+        return quantities.h2(self.sigma2_u, self.sigma2_e)
 
     @property
     def pve(self) -> float:
         """Variance explained among the people analysed."""
-        return parameters.pve(self.sigma2_u, self.sigma2_e, self.k_scale)
+        return quantities.pve(self.sigma2_u, self.sigma2_e, self.k_scale)
 
     @property
     def outside(self) -> Literal["sigma2_u", "sigma2_e"] | None:

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from bayeslmm.checks import InputError
-from bayeslmm.design import orthonormal
-from bayeslmm.genotypes import MarkerBlocks
+from bayeslmm.base.checks import InputError
+from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.likelihood.bases import orthonormal
 
 _TOLERANCE = 1e-6
 _ROUNDS = 100

@@ -4,8 +4,8 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 import bayeslmm as bl
-from bayeslmm.checks import InputError
-from bayeslmm.results import rows_of
+from bayeslmm.analyses.rows import rows_of
+from bayeslmm.base.checks import InputError
 
 METHODS = [bl.em, bl.px_em]
 

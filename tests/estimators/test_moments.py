@@ -3,9 +3,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.checks import InputError
+from bayeslmm.base.checks import InputError
 from bayeslmm.estimators.moments import moments_covariance
-from bayeslmm.spectrum import RotatedData
+from bayeslmm.likelihood.rotation import RotatedData
 from conftest import MOUSE
 
 

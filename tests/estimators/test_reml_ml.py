@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 import bayeslmm as bl
-from bayeslmm import information
-from bayeslmm.checks import InputError
+from bayeslmm.base.checks import InputError
+from bayeslmm.estimators import information
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])

@@ -4,7 +4,7 @@ from bed_reader import to_bed
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.checks import InputError
+from bayeslmm.base.checks import InputError
 
 
 def proximal_gradient(W, y, lambda0, rounds=20, steps=4000):

@@ -11,11 +11,11 @@ from scipy.special import expit
 from scipy.stats import multivariate_t, norm
 
 import bayeslmm as bl
-from bayeslmm.diagnostics import MOST_OVERLAP, prior_overlap
+from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_reml import joint_whitened
-from bayeslmm.likelihood import joint_log_reml
+from bayeslmm.likelihood.several_traits import joint_log_reml
 from bayeslmm.models import bivariate, multivariate
-from bayeslmm.precision import in_float64
+from bayeslmm.posterior.diagnostics import MOST_OVERLAP, prior_overlap
 
 
 @in_float64

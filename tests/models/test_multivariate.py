@@ -8,9 +8,9 @@ from numpyro.infer import Predictive
 from scipy.stats import kstest
 
 import bayeslmm as bl
+from bayeslmm.base.float64 import in_float64
+from bayeslmm.likelihood.priors import correlation_prior
 from bayeslmm.models import multivariate
-from bayeslmm.precision import in_float64
-from bayeslmm.priors import correlation_prior
 
 RHO_U = np.array([[1, 0.6, -0.3], [0.6, 1, 0.2], [-0.3, 0.2, 1]])
 RHO_E = np.array([[1, -0.2, 0.1], [-0.2, 1, 0.3], [0.1, 0.3, 1]])

@@ -9,10 +9,10 @@ from numpyro.infer import Predictive
 from numpyro.infer.util import log_density
 
 import bayeslmm as bl
-from bayeslmm import exact
+from bayeslmm.base.float64 import in_float64
+from bayeslmm.likelihood.priors import residual_variance
 from bayeslmm.models import univariate
-from bayeslmm.precision import in_float64
-from bayeslmm.priors import residual_variance
+from bayeslmm.posterior import exact
 
 DATASETS = ["CD8", "MCH", "h2 near 0", "h2 near 1"]
 

@@ -56,7 +56,7 @@ def loglik(folder: Path) -> None:
     import jax
     import jax.numpy as jnp
 
-    from bayeslmm.likelihood import univariate
+    from bayeslmm.likelihood.one_trait import univariate
 
     data = _rotated()
     with jax.enable_x64(True):

@@ -21,10 +21,10 @@ from arviz_stats import ess
 from numpyro.infer import MCMC, NUTS
 
 import bayeslmm as bl
-from bayeslmm import likelihood
+from bayeslmm.likelihood import one_trait
+from bayeslmm.likelihood.priors import in_units
+from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.priors import in_units
-from bayeslmm.spectrum import RotatedData
 
 VALIDATION = Path(__file__).resolve().parents[1]
 MICE = VALIDATION / "data" / "mouse_hs1940"
@@ -136,7 +136,7 @@ def _rest(data: RotatedData, sigma2_u: jax.Array, sigma2_e: jax.Array, v: jax.Ar
     for name, value in {"h2": sigma2_u / sigma2_p, "sigma2_u": sigma2_u, "sigma2_e": sigma2_e}.items():
         numpyro.deterministic(name, value)
     mean = jnp.asarray(ready.data.X) @ b
-    numpyro.sample("y", likelihood.univariate(data.s, mean[:, 0], sigma2_u[0], sigma2_e[0]), obs=data.Y[:, 0])
+    numpyro.sample("y", one_trait.univariate(data.s, mean[:, 0], sigma2_u[0], sigma2_e[0]), obs=data.Y[:, 0])
 
 
 if __name__ == "__main__":

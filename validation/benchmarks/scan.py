@@ -34,7 +34,7 @@ def prepare(folder: Path) -> None:
     import numpy as np
 
     import bayeslmm as bl
-    from bayeslmm.kinship import centre
+    from bayeslmm.kinship.kinship import centre
 
     people = bl.read_table(MICE / "pheno.tsv")
     y = people.numbers("CD8")
@@ -144,7 +144,7 @@ def _mice(folder: Path) -> tuple[Any, Any, list[Any]]:
     import numpy as np
 
     import bayeslmm as bl
-    from bayeslmm.dosages import dosages
+    from bayeslmm.genotypes.dosages import dosages
 
     with np.load(folder / "mice.npz") as arrays:
         spectrum = bl.Spectrum(arrays["s"], arrays["U"])

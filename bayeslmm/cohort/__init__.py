@@ -1,0 +1,1 @@
+"""Who is analysed: traits, covariates and kinship, aligned by id, with every drop counted."""

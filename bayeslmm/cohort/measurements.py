@@ -1,0 +1,192 @@
+"""Traits and covariates taken out of tables, before they meet a kinship matrix."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
+from bayeslmm.base.ids import near_matches, near_words, spelled_alike
+from bayeslmm.base.text import is_code
+from bayeslmm.cohort.design import INTERCEPT, treatment_coding
+from bayeslmm.cohort.tables import Table
+
+_OUTLYING = 20  # standard deviations of the middle 98%
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Traits and covariates as the tables hold them, checked, before they meet a kinship matrix.
+
+    Attributes:
+        source: the phenotype file, for messages.
+        ids: IID of each row of the phenotype table.
+        traits: trait names.
+        Y: trait values, NaN where missing, shape (rows, t).
+        covariates: name -> values of a column (float, NaN where missing, or str with "" where missing).
+        absent: rows that the covariate table does not have, shape (rows,).
+        intercept: whether a column of ones is added.
+    """
+
+    source: Path
+    ids: tuple[str, ...]
+    traits: tuple[str, ...]
+    Y: Float64[ndarray, "rows t"]
+    covariates: dict[str, ndarray]
+    absent: Bool[ndarray, " rows"]
+    intercept: bool = True
+
+    def take(self, traits: Sequence[str]) -> "Measurements":
+        """Return the measurements with some of the traits."""
+        return replace(self, traits=tuple(traits), Y=self.Y[:, [self.traits.index(trait) for trait in traits]])
+
+
+def measure(
+    phenotypes: Table,
+    traits: Sequence[str],
+    *,
+    covariate_table: Table | None = None,
+    covariates: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    intercept: bool = True,
+) -> Measurements:
+    """Take traits and covariates out of tables, as numbers or categories.
+
+    Args:
+        phenotypes: table with the traits.
+        traits: which columns to analyse.
+        covariate_table: table with the covariates; without it, ``covariates`` are columns of ``phenotypes``.
+        covariates: which columns to use; by default all of ``covariate_table``.
+        categorical: covariates whose numbers are codes of categories; text is categorical anyway.
+        intercept: add a column of ones.
+
+    Raises:
+        InputError: unknown columns, a trait that is not numeric, or a covariate that is but for some values and is not
+            among the categorical ones.
+    """
+    if not traits or len(set(traits)) < len(traits):
+        raise InputError(f"one or more different traits are needed, but {list(traits)} was given")
+    Y = np.column_stack([phenotypes.numbers(name) for name in traits])
+    table = covariate_table or phenotypes
+    chosen = list(covariates) if covariates is not None else covariate_table.names() if covariate_table else []
+    if unused := sorted(set(categorical) - set(chosen)):
+        raise InputError(f"{table.path}: --categorical names {examples(unused)}, not among the covariates {chosen}")
+    if both := sorted(set(traits) & set(chosen)) if table is phenotypes else []:
+        raise InputError(f"{table.path}: {examples(both)} cannot be a trait and a covariate at once")
+    for name, y in zip(traits, Y.T, strict=True):
+        for text in trait_words(y):
+            warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
+    for name in chosen:
+        if table.missing_code_suspected(name):
+            _warn_of_code(table, name)
+    _warn_of_unseen_codes([(phenotypes, name) for name in traits] + [(table, name) for name in chosen])
+    if near := near_matches(set(phenotypes.ids) - set(table.ids), set(table.ids) - set(phenotypes.ids)):
+        warnings.warn(
+            f"{len(near)} ids of {phenotypes.path} have no row in {table.path} but for another case, zeros or .0 "
+            f"({near_words(near)}): write them in one way if they are the same",
+            InputWarning,
+            stacklevel=2,
+        )
+    row_of = {name: i for i, name in enumerate(table.ids)}
+    rows = np.array([row_of.get(name, -1) for name in phenotypes.ids])
+    columns: dict[str, ndarray] = {}
+    for name in chosen:
+        if name not in categorical and table.is_numeric(name):
+            columns[name] = np.where(rows < 0, np.nan, table.numbers(name)[rows])
+        else:
+            text = np.where(table.is_missing(name), "", table.text(name).astype(str))
+            if alike := spelled_alike(sorted(set(text) - {""})):
+                shown = examples(f"{a} and {b}" for a, b in alike)
+                warnings.warn(
+                    f"{table.path}: levels of the covariate {quoted(name)} are apart that may be one: {shown}",
+                    InputWarning,
+                    stacklevel=2,
+                )
+            columns[name] = np.where(rows < 0, "", text[rows])
+    return Measurements(phenotypes.path, phenotypes.ids, tuple(traits), Y, columns, rows < 0, intercept)
+
+
+def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
+    """Return what should be asked about a trait before it is analysed; nothing for an ordinary one.
+
+    Args:
+        y: its values, NaN where missing, shape (rows,).
+    """
+    values = y[np.isfinite(y)]
+    unit = float(np.abs(values).max(initial=0.0)) or 1.0
+    distinct = np.unique(values)
+    words: list[str] = []
+    if count := int((values == -9).sum()):
+        words.append(f"is -9 in {count} rows: is it a code of missing values (missing)? It is taken as a value")
+    if distinct.size == 2:
+        words.append(
+            f"has two values only, {distinct[0]:g} and {distinct[1]:g}: h2 is that of the observed scale under a "
+            "normal model, not that of a liability"
+        )
+    if distinct.tolist() == [0, 1, 2]:
+        words.append("has the values 0, 1 and 2: is 0 a code of missing values beside 1 and 2? It is taken as a value")
+    middle = (
+        values[(values >= np.quantile(values, 0.01)) & (values <= np.quantile(values, 0.99))] if values.size else values
+    )
+    if values.size >= 10 and distinct.size > 2 and (sd := (middle / unit).std()) > 0:
+        far = np.abs(values / unit - np.median(values / unit)) / sd
+        if far.max() > _OUTLYING:
+            at = int(far.argmax())
+            words.append(
+                f"has {int((far > _OUTLYING).sum())} values that lie more than {_OUTLYING} standard deviations from "
+                f"the others, the farthest {values[at]:g}: is it a mistake, or a code of missing values?"
+            )
+    return words
+
+
+def _warn_of_code(table: Table, name: str) -> None:
+    warnings.warn(
+        f"{table.path}: -9 in column {quoted(name)} looks like a missing code but is taken as a value: list it as one "
+        "(missing) if it is",
+        InputWarning,
+        stacklevel=3,
+    )
+
+
+def _warn_of_unseen_codes(columns: Sequence[tuple[Table, str]]) -> None:
+    """Say which codes of missing values stand nowhere: they may be written in another way."""
+    for code in dict.fromkeys(code for table, _ in columns for code in table.codes):
+        if not any(is_code(table.text(name), [code]).any() for table, name in columns):
+            files = " and ".join(dict.fromkeys(str(table.path) for table, _ in columns))
+            warnings.warn(
+                f"the missing code {quoted(code)} stands nowhere in the columns used of {files}: is it written so?",
+                InputWarning,
+                stacklevel=3,
+            )
+
+
+def design_matrix(
+    measurements: Measurements, covariates: Sequence[str], rows: ndarray
+) -> tuple[list[str], Float64[ndarray, "n c"]]:
+    """Return names and columns of X for some rows of the phenotype table, complete there.
+
+    Raises:
+        InputError: if a category is the same for all of them.
+    """
+    names: list[str] = [INTERCEPT] if measurements.intercept else []
+    blocks: list[ndarray] = [np.ones((len(rows), len(names)))]
+    for name in covariates:
+        column = measurements.covariates[name][rows]
+        if column.dtype.kind == "U":
+            coded, block = treatment_coding(name, column)
+            if not coded:
+                raise InputError(f"the covariate {name} is {str(column[0])!r} for everybody analysed: leave it out")
+        else:
+            coded, block = [name], column[:, None]
+        names += coded
+        blocks.append(block)
+    return names, np.column_stack(blocks)
+
+
+def is_missing(column: ndarray) -> Bool[ndarray, " rows"]:
+    """Return where a column of a covariate has no value."""
+    return column == "" if column.dtype.kind == "U" else np.isnan(column)

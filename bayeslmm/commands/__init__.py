@@ -1,0 +1,1 @@
+"""The command line: options, what each command does, its folder of results, its exit code."""

@@ -1,0 +1,93 @@
+"""``bayeslmm calibrate``: what intervals of h2 are worth with these people, before the trait is looked at."""
+
+import argparse
+from typing import Any
+
+import pandas as pd
+
+from bayeslmm.analyses.table import write_table
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.tasks import check_engine, run_tasks
+from bayeslmm.commands.checks import check_options, check_trait_names
+from bayeslmm.commands.failures import Failures
+from bayeslmm.commands.run import Clock, analysed, cohort_record, finish, read_inputs, results_of
+from bayeslmm.likelihood.priors import VariancePrior, beta_prior
+from bayeslmm.report.plots.calibration import plot_calibration
+from bayeslmm.studies.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
+from bayeslmm.studies.ranks import calibration_table, calibration_tasks, univariate_ranks
+
+_FILES = ("calibration.tsv", "ranks.tsv", "calibration.png")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Simulate traits of these people, and hold intervals of h2 and draws against the truth; return the exit code.
+
+    Raises:
+        InputError: for anything in the files or options that a user can mend.
+    """
+    clock = Clock()
+    check_engine(options.cluster, options.workers)
+    check_trait_names(options)
+    if wrong := [h2 for h2 in options.h2 if not 0 <= h2 <= 1]:
+        raise InputError(f"--h2 must lie between 0 and 1, but {wrong[0]:g} was given")
+    prior = VariancePrior(h2=beta_prior(*options.prior_h2))
+    check_options(options)
+    failures = Failures(options.trait)
+    with results_of(options, _FILES) as results:
+        inputs = read_inputs(options, clock)
+        results.begin()
+        out = results.path
+        traits: dict[str, Any] = {}
+        for one in analysed(options, clock, inputs, failures):
+            people = design(one.data)
+            given = {"seed": options.seed, "prior_h2": tuple(options.prior_h2)}
+            on = {"checkpoints": out / "checkpoints", "cluster": options.cluster, "workers": options.workers}
+            with clock.step("intervals"):
+                tasks = coverage_tasks([*dict.fromkeys(options.h2), OVER_PRIOR], options.datasets, **given)
+                intervals = coverage_table(
+                    tasks, run_tasks(simulated_intervals, tasks, people, label="intervals", **on)
+                )
+            with clock.step("ranks"):
+                tasks = calibration_tasks(options.datasets, **given)
+                ranked = run_tasks(univariate_ranks, tasks, people.data, label="ranks", **on)
+                ranks = calibration_table(ranked)
+            n, c = one.data.X.shape
+            who = f"{n:,} people with {one.trait}, {c} covariate{'s' * (c != 1)}"
+            title = f"{who}: {options.datasets:,} simulated data sets"
+            with clock.step("writing"):
+                write_table(intervals, out / "calibration.tsv")
+                write_table(ranks, out / "ranks.tsv")
+                plot_calibration(intervals, ranked, title, out / "calibration.png")
+            print(f"\n{_lines(intervals, ranks)}")
+            traits[one.trait] = cohort_record(one.cohort, one.spectrum)
+        finish(options, clock, inputs, prior, traits, results, failures)
+    print(f"\nresults are in {options.out}")
+    return failures.code
+
+
+def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:
+    """Return a table of coverage and width, and what it means in sentences."""
+    cells = [f"{row.coverage:.1%} ({row.width:.3f})" for row in intervals.itertuples()]
+    table = intervals.assign(cell=cells, method=intervals["method"].map(LABELS))
+    table["true h2"] = table["h2"].map(str)
+    frame = table.pivot(index="method", columns="true h2", values="cell").loc[
+        [*LABELS.values()], [*table["true h2"].unique()]
+    ]
+    lines = ["Coverage of 95% intervals of h2 (and their mean width), by the true h2:", "", _plain(frame), ""]
+    for row in intervals[intervals["method"] == "posterior"].itertuples():
+        of = "any h2, averaged over the prior," if row.h2 == OVER_PRIOR else f"h2 = {row.h2:g}"
+        lines.append(
+            f"With your sample a 95% interval for {of} covers {row.coverage:.1%} (standard error {row.se:.1%}) and is "
+            f"{row.width:.2f} wide."
+        )
+    if (intervals["h2"] == 0).any():
+        lines.append(
+            "An interval with equal tails never holds 0 itself: look at the shortest one and at test inversion."
+        )
+    outside = list(ranks.loc[~ranks["inside"], "quantity"])
+    found = f"{len(outside)} of {len(ranks)} leave it: {', '.join(outside)}" if outside else f"all {len(ranks)} inside"
+    return "\n".join([*lines, f"Ranks of true values among NUTS draws against their 99% bands: {found}."])
+
+
+def _plain(frame: pd.DataFrame) -> str:
+    return frame.rename_axis(index=None, columns=None).to_string()

@@ -1,0 +1,110 @@
+"""How a command ends if not well: exit codes, one line for each error, and traits that fail while others go on."""
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bayeslmm.base.checks import AnalysisError, InputError, examples, one_line
+from bayeslmm.base.files import WriteError
+
+ANALYSIS_FAILED = 1
+INPUT_ERROR = 2
+DIAGNOSTICS_FAILED = 3
+BUG = 70
+INTERRUPTED = 130
+TERMINATED = 143
+
+_LONGEST_NOTE = 500
+
+
+def told(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error and what to say of it; the traceback of one that nobody foresaw is kept."""
+    if isinstance(error, InputError):
+        return INPUT_ERROR, str(error)
+    if isinstance(error, AnalysisError):
+        return ANALYSIS_FAILED, str(error)
+    if isinstance(error, MemoryError):
+        return ANALYSIS_FAILED, f"there is not enough memory ({error}): use fewer individuals, or a larger machine"
+    what = f"{type(error).__name__}: {one_line(str(error), most=_LONGEST_NOTE)}"
+    return BUG, f"{what} (this is a fault of bayeslmm: please report it with {_kept_traceback(error)})"
+
+
+def _kept_traceback(error: Exception) -> str:
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="bayeslmm-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode())
+        return f"its traceback, in {file.name}"
+    except OSError as unwritten:
+        return f"its traceback, which could not be written ({unwritten.strerror})"
+
+
+@dataclass
+class Failures:
+    """Traits that could not be analysed. Each is told when it happens, and the others go on.
+
+    Attributes:
+        traits: all that the command was asked for.
+        why: what went wrong with those that failed.
+        codes: the exit codes of what went wrong.
+    """
+
+    traits: Sequence[str]
+    why: dict[str, str] = field(default_factory=dict)
+    codes: set[int] = field(default_factory=set)
+
+    @contextmanager
+    def caught(self, traits: Sequence[str]) -> Iterator[None]:
+        """Run a block that is about some of the traits; if it fails they have failed.
+
+        Raises:
+            InputError: if the only trait cannot be analysed as it is, or results cannot be written.
+        """
+        try:
+            yield
+        except WriteError:
+            raise
+        except Exception as error:
+            self.add(traits, error)
+
+    def add(self, traits: Sequence[str], error: Exception) -> None:
+        """Take traits for failed, and say so.
+
+        Raises:
+            InputError: the error itself, if it is one and there is no other trait.
+        """
+        if len(self.traits) == 1 and isinstance(error, InputError):
+            raise error
+        code, text = told(error)
+        self.codes.add(code)
+        self.why |= dict.fromkeys(traits, one_line(text, most=_LONGEST_NOTE))
+        print(f"bayeslmm: {one_line(f'{examples(traits)} FAILED: {text}')}", file=sys.stderr)
+
+    @property
+    def code(self) -> int:
+        """The exit code that failed traits ask for: 0 if there is none."""
+        if not self.codes:
+            return 0
+        return INPUT_ERROR if self.codes == {INPUT_ERROR} else ANALYSIS_FAILED
+
+    def check_any_left(self) -> None:
+        """Refuse to go on if no trait can be analysed as it is: there are no results then.
+
+        Raises:
+            InputError: with what is wrong with the first.
+        """
+        if self.codes == {INPUT_ERROR} and set(self.why) == set(self.traits):
+            raise InputError(f"none of the {len(self.traits)} traits can be analysed: {self.why[self.traits[0]]}")
+
+    def notes(self) -> dict[str, str]:
+        """Return the note of each failed trait, as tables hold it."""
+        return {trait: f"FAILED: {why}" for trait, why in self.why.items()}
+
+    def rows(self, **cells: Any) -> list[dict[str, Any]]:
+        """Return rows of a table that has a note: one for each failed trait, with no estimate."""
+        return [{"trait": trait, "note": note} | cells for trait, note in self.notes().items()]

@@ -1,0 +1,112 @@
+"""Which markers are used: what was called of a block of genotypes, and the reasons to leave a marker out."""
+
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError
+
+
+class Called(NamedTuple):
+    """What was called in a block of markers, missing genotypes at the mean of their marker since.
+
+    Attributes:
+        mean: of each marker, shape (b,).
+        present: how many genotypes each has, shape (b,).
+        holed: which markers lack any.
+        missing: genotypes that those lack, shape (n, len(holed)).
+    """
+
+    mean: Float64[ndarray, " b"]
+    present: Int64[ndarray, " b"]
+    holed: Int64[ndarray, " holed"]
+    missing: Bool[ndarray, "n holed"]
+
+
+class Unfit(NamedTuple):
+    """Which markers of a block are not used, by the first reason that applies, each of shape (b,)."""
+
+    above_missing: Bool[ndarray, " b"]
+    monomorphic: Bool[ndarray, " b"]
+    below_maf: Bool[ndarray, " b"]
+
+
+@dataclass
+class MarkerCounts:
+    """How many markers were read, kept and dropped, by reason; elsewhere: on chromosomes that are not used."""
+
+    read: int = 0
+    kept: int = 0
+    monomorphic: int = 0
+    below_maf: int = 0
+    above_missing: int = 0
+    elsewhere: int = 0
+
+    def add_elsewhere(self, count: int) -> None:
+        """Count markers of chromosomes that are not used."""
+        self.read += count
+        self.elsewhere += count
+
+    def add(self, dropped: Unfit) -> Bool[ndarray, " b"]:
+        """Count the markers of a block; return which are kept."""
+        keep = ~np.any(dropped, axis=0)
+        self.read += keep.size
+        self.kept += int(keep.sum())
+        self.above_missing += int(dropped.above_missing.sum())
+        self.monomorphic += int(dropped.monomorphic.sum())
+        self.below_maf += int(dropped.below_maf.sum())
+        return keep
+
+    def __add__(self, other: "MarkerCounts") -> "MarkerCounts":
+        return MarkerCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def line(self, *, maf: float, geno: float, left_out: str = "") -> str:
+        """Say how many markers were used and dropped, and which chromosomes were left out (`left_out_words`)."""
+        return (
+            f"markers: {self.kept:,} of {self.read:,} used; dropped: {self.monomorphic:,} monomorphic, "
+            f"{self.below_maf:,} with maf below {maf:g}, {self.above_missing:,} with more than {geno:.0%} missing"
+            f"{left_out and f'; left out: {left_out}'}"
+        )
+
+
+def check_filters(maf: float, geno: float) -> None:
+    """Refuse filters of markers that mean nothing.
+
+    Raises:
+        InputError: if maf is not in [0, 0.5), or geno not in [0, 1].
+    """
+    if not 0 <= maf < 0.5:
+        raise InputError(f"maf must be at least 0 and below 0.5, but {maf} was given")
+    if not 0 <= geno <= 1:
+        raise InputError(f"geno must lie between 0 and 1, but {geno} was given")
+
+
+def fill(G: Float[ndarray, "n b"]) -> Called:
+    """Put missing genotypes (NaN) at the mean of their marker, in place; say what was there."""
+    n = len(G)
+    # Sums of 0, 1, 2 are exact in float32 up to 2^24, which spares the conversion of the block.
+    total = G.sum(axis=0, dtype=G.dtype if n < 2**22 else np.float64).astype(np.float64)
+    holed = np.flatnonzero(np.isnan(total))
+    missing = np.isnan(G[:, holed])
+    present = np.full(G.shape[1], n)
+    present[holed] -= missing.sum(axis=0)
+    total[holed] = np.nansum(G[:, holed], axis=0, dtype=np.float64)
+    mean = total / np.maximum(present, 1)
+    for j, holes in zip(holed, missing.T, strict=True):
+        G[holes, j] = mean[j]
+    return Called(mean, present, holed, missing)
+
+
+def unfit(G: Float[ndarray, "n b"], called: Called, *, maf: float, geno: float) -> Unfit:
+    """Return which markers of a filled block are not used."""
+    mean = called.mean
+    minor = np.minimum(mean, 2 - mean) / 2  # a subtraction that is exact, so that both alleles count alike
+    above_missing = called.present < (1 - geno) * len(G)
+    # Constant among the people seen: mean 0 or 2, or all of them heterozygous.
+    constant = (mean == 0) | (mean == 2)
+    constant[mean == 1] = np.ptp(G[:, mean == 1], axis=0) == 0
+    monomorphic = ~above_missing & constant
+    return Unfit(above_missing, monomorphic, ~above_missing & ~monomorphic & (minor < maf * (1 - 1e-12)))

@@ -1,0 +1,1 @@
+"""Kinship matrices: from genotypes, from a pedigree, and from files."""

@@ -1,0 +1,64 @@
+"""The kinship matrix K with the ids of its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError, check_square, check_unique
+from bayeslmm.genotypes.chromosomes import left_out_words
+from bayeslmm.genotypes.filters import MarkerCounts
+
+
+@dataclass(frozen=True)
+class Kinship:
+    """A kinship matrix and whom its rows belong to.
+
+    Attributes:
+        ids: IID of each row.
+        K: symmetric, shape (n, n), on the scale of its source.
+        source: where it comes from, for messages.
+        details: how it was made (scale, filters, marker counts), for the record of the run.
+    """
+
+    ids: tuple[str, ...]
+    K: Float64[ndarray, "rows columns"]
+    source: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.K):
+            raise InputError(f"{self.source}: {len(self.ids)} ids were given for a K of {len(self.K)} rows")
+        check_unique(self.ids, where=self.source)
+        check_square(self.K, where=self.source)
+
+    @property
+    def mean_diagonal(self) -> float:
+        """Mean diagonal of K."""
+        return float(np.diag(self.K).mean())
+
+    def origin_line(self) -> str:
+        """Say which markers or animals it was computed from; empty for a kinship that was read."""
+        details = self.details
+        if "markers" in details:
+            left_out = left_out_words(details["left_out"])
+            return MarkerCounts(**details["markers"]).line(maf=details["maf"], geno=details["geno"], left_out=left_out)
+        if "animals" in details:
+            line = f"pedigree: {details['animals']:,} animals, {details['inbred']:,} of them inbred"
+            founders = details["founders_without_a_row"]
+            shown = f" ({details['such_founders']})" if founders else ""
+            return f"{line}; {founders:,} parents without a line of their own are taken as founders{shown}"
+        return ""
+
+    def take(self, rows: Sequence[int] | ndarray) -> Float64[ndarray, "m m"]:
+        """Return K of some of the individuals, shape (m, m), a copy."""
+        return self.K[np.ix_(rows, rows)]
+
+
+def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:
+    """Return J K J with J = I - 11'/n: K centred on the people who are analysed (as GEMMA does)."""
+    mean = K.mean(axis=0)
+    return K - mean - mean[:, None] + mean.mean()

@@ -1,0 +1,134 @@
+"""The numerator relationship matrix of a pedigree, with inbreeding."""
+
+from collections import Counter
+from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import numpy as np
+
+from bayeslmm.base.checks import InputError, check_unique, examples, quoted
+from bayeslmm.base.ids import near_matches, near_words
+from bayeslmm.base.memory import check_memory
+from bayeslmm.base.text import is_missing, read_text
+from bayeslmm.kinship.kinship import Kinship
+
+_FEW = 10  # founders: among fewer, two parents of all the others are nothing special
+_SHOWN = 6  # animals of a loop
+
+# Beside the codes of any table: what programs for pedigrees write for an unknown parent, as numbers.
+_UNKNOWN = ("0", "-1", "-9")
+_NAMES = {
+    "id": ("id", "iid", "#iid", "animal", "individual"),
+    "sire": ("sire", "father", "pat", "sire_id"),
+    "dam": ("dam", "mother", "mat", "dam_id"),
+}
+
+
+def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinship:
+    r"""Compute A, the additive relationships: :math:`A_{ii} = 1 + F_i`, :math:`A_{ij} = (A_{is_j} + A_{id_j}) / 2`.
+
+    Args:
+        path: a table with a header that names the columns id, sire and dam in any order (IID, animal, father and
+            mother are accepted too). Rows stand in any order. Unknown parents are 0, -1, -9, or what is missing in any
+            table (`tables.MISSING`: empty, ``NA``, ``.``, ``*`` and so on); parents without a row of their own are
+            founders.
+        missing: further codes of an unknown parent.
+
+    Raises:
+        InputError: missing columns, repeated ids, an animal that is its own ancestor (the loop is named), parents that
+            nearly match an animal, or one that must be a code of the unknown.
+
+    Source: Henderson (1976), doi:10.2307/2529339 (the tabular method).
+    """
+    names, rows, lines = read_text(path)
+    columns = [rows[:, _column(names, wanted, path)] for wanted in ("id", "sire", "dam")]
+    codes = [*_UNKNOWN, *missing]
+    unnamed, *unknown = (is_missing(column, codes) for column in columns)
+    if unnamed.any():
+        row = int(np.argmax(unnamed))
+        raise InputError(
+            f"{path} line {lines[row]}: the id must be known, but {quoted(columns[0][row])} stands for the unknown"
+        )
+    check_unique(columns[0].tolist(), where=path, advice="keep one line for each animal")
+    sires, dams = (
+        [None if gap else str(name) for name, gap in zip(column, gaps, strict=True)]
+        for column, gaps in zip(columns[1:], unknown, strict=True)
+    )
+    parents = dict(zip(columns[0].tolist(), zip(sires, dams, strict=True), strict=True))
+    offspring = Counter(
+        name for pair in parents.values() for name in set(pair) if name is not None and name not in parents
+    )
+    _check_founders(parents, offspring, path)
+    n = len(parents) + len(offspring)
+    check_memory(
+        8.0 * n**2,
+        what=f"{path}: the relationship matrix of {n:,} animals",
+        instead="leave out animals that are neither measured nor ancestors of those measured, or use a machine with "
+        "more memory",
+    )
+    order = _parents_first(parents, path)
+    position = {name: i for i, name in enumerate(order)}
+    A = np.zeros((n, n))
+    for i, name in enumerate(order):
+        of_two = [position[parent] for parent in parents.get(name, ()) if parent is not None]
+        for parent in of_two:
+            A[i, :i] += A[parent, :i] / 2
+        A[:i, i] = A[i, :i]
+        A[i, i] = 1 + (A[of_two[0], of_two[1]] / 2 if len(of_two) == 2 else 0)
+    details = {
+        "animals": n,
+        "founders_without_a_row": len(offspring),
+        "such_founders": examples(f"{name} with {count:,} offspring" for name, count in offspring.most_common()),
+        "inbred": int((np.diag(A) > 1).sum()),
+    }
+    return Kinship(tuple(order), A, str(path), details)
+
+
+def _check_founders(parents: dict[str, tuple[str | None, ...]], offspring: Counter[str], path: str | Path) -> None:
+    """Refuse parents without a row that nearly match an animal, or that are parents of most founders.
+
+    Args:
+        parents: of each animal with a row.
+        offspring: how many each parent without a row has.
+        path: of the pedigree, for messages.
+    """
+    if near := near_matches(offspring, parents):
+        raise InputError(
+            f"{path}: {len(near)} parents without a line of their own nearly match an animal that has one "
+            f"({near_words(near)}): write each animal in one way, or give these a line if they are other animals"
+        )
+    if not offspring:
+        return
+    founders = [pair for pair in parents.values() if not any(parent in parents for parent in pair)]
+    for name, _ in offspring.most_common(2):
+        alone, one = sum(pair == (name, name) for pair in founders), sum(name in pair for pair in founders)
+        if 2 * one > len(founders) and (alone > 1 or len(founders) >= _FEW):
+            raise InputError(
+                f"{path}: {examples([name])} has no line of its own and is a parent of {one} of the "
+                f"{len(founders)} animals without parents who have one, as if it stood for an unknown parent: list it "
+                "as a code of missing values, or give it a line if it is an animal"
+            )
+
+
+def _parents_first(parents: dict[str, tuple[str | None, ...]], path: str | Path) -> list[str]:
+    graph = {name: [parent for parent in pair if parent is not None] for name, pair in parents.items()}
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        loop = list(reversed(error.args[1]))
+        shown = " is a child of ".join(examples([name]) for name in loop[:_SHOWN])
+        more = f" and so on, over {len(loop) - 1} animals," if len(loop) > _SHOWN else ""
+        raise InputError(
+            f"{path}: no animal can be its own ancestor, but {shown}{more}: correct one of these rows"
+        ) from None
+
+
+def _column(names: list[str], wanted: str, path: str | Path) -> int:
+    found = [j for j, name in enumerate(names) if name.lower() in _NAMES[wanted]]
+    if len(found) != 1:
+        raise InputError(
+            f"{path} line 1: the header must name one column {wanted} ({' or '.join(_NAMES[wanted])}), "
+            f"but it names {examples(names, most=8)}: add a header line such as 'id sire dam'"
+        )
+    return found[0]

@@ -1,0 +1,127 @@
+r"""One trait in the eigenbasis of K: what it is distributed as, and its likelihoods.
+
+:math:`y^*_i \sim N(x^{*\prime}_i \beta, d_i)` independently, with :math:`d_i = \sigma_u^2 s_i + \sigma_e^2`. Every
+method for one trait calls this file.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+from jaxtyping import ArrayLike, Float, ScalarLike
+
+from bayeslmm.likelihood.rotation import RotatedData
+
+LogLikelihood = Callable[[RotatedData, ScalarLike, ScalarLike], Array]
+
+
+def univariate(
+    s: Float[ArrayLike, " n"], mean: Float[ArrayLike, " n"], sigma2_u: ScalarLike, sigma2_e: ScalarLike
+) -> dist.Distribution:
+    r"""One trait: :math:`y^*_i \sim N(\mu_i,\; \sigma_u^2 s_i + \sigma_e^2)`.
+
+    Source: Lippert et al. (2011), doi:10.1038/nmeth.1681.
+    """
+    return dist.Normal(mean, jnp.sqrt(sigma2_u * jnp.asarray(s) + sigma2_e)).to_event(1)
+
+
+class Gls(NamedTuple):
+    """Generalised least squares of one trait on X, at given variances.
+
+    Attributes:
+        beta: the estimate of the fixed effects, shape (c,).
+        cov: (X' V^-1 X)^-1, its covariance, shape (c, c).
+        log_det: log |X' V^-1 X|.
+        quad: (y - X beta)' V^-1 (y - X beta).
+    """
+
+    beta: Float[Array, " c"]
+    cov: Float[Array, "c c"]
+    log_det: Float[Array, ""]
+    quad: Float[Array, ""]
+
+
+def gls(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
+    """Fit the fixed effects of one trait by generalised least squares.
+
+    Source: Harville (1977), doi:10.1080/01621459.1977.10480998.
+    """
+    n, c = data.X.shape
+    Z = jnp.column_stack([data.X, data.Y])
+    # Products first: over a grid of variances they are common, and what is left is one matrix product.
+    products = (Z[:, :, None] * Z[:, None, :]).reshape(n, (c + 1) ** 2)
+    weights = 1 / (sigma2_u * jnp.asarray(data.s) + sigma2_e)
+    weighted = (weights @ products).reshape(c + 1, c + 1)
+    L = jnp.linalg.cholesky(weighted[:c, :c])
+    inverse = jax.scipy.linalg.solve_triangular(L, jnp.eye(c), lower=True)
+    half = inverse @ weighted[:c, c]
+    quad = weighted[c, c] - half @ half
+    return Gls(
+        beta=inverse.T @ half,
+        cov=inverse.T @ inverse,
+        log_det=2 * jnp.log(jnp.diag(L)).sum(),
+        quad=jnp.where(quad < 0, jnp.nan, quad),  # rounding has taken all digits
+    )
+
+
+def log_ml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
+    r"""Log-likelihood of one trait at the best fixed effects.
+
+    :math:`-\frac12 [ n \log 2\pi + \log|V| + (y - X\hat\beta)' V^{-1} (y - X\hat\beta) ]`.
+
+    Source: Harville (1977), doi:10.1080/01621459.1977.10480998.
+    """
+    return _log_density(data, gls(data, sigma2_u, sigma2_e).beta, sigma2_u, sigma2_e)
+
+
+def log_reml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
+    r"""Restricted log-likelihood of one trait, in the convention of GEMMA and FaST-LMM.
+
+    `log_ml` :math:`- \frac12 \log|X'V^{-1}X| + \frac12 \log|X'X| + \frac{c}{2} \log 2\pi`, which does not depend
+    on the units of X. GCTA and ASReml leave the constants out.
+
+    Source: Harville (1974), doi:10.1093/biomet/61.2.383.
+    """
+    c = data.X.shape[1]
+    X = jnp.asarray(data.X)
+    _, log_det_xx = jnp.linalg.slogdet(X.T @ X)
+    constant = (log_det_xx + c * jnp.log(2 * jnp.pi)) / 2
+    fit = gls(data, sigma2_u, sigma2_e)
+    return _log_density(data, fit.beta, sigma2_u, sigma2_e) - fit.log_det / 2 + constant
+
+
+def _log_density(data: RotatedData, beta: Float[Array, " c"], sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Array:
+    return jnp.asarray(univariate(data.s, data.X @ beta, sigma2_u, sigma2_e).log_prob(data.Y[:, 0]))
+
+
+class UnitScale(NamedTuple):
+    """A log-likelihood along h2 at sigma2_u + sigma2_e = 1, in two parts; `rescale` gives it at any scale.
+
+    Arrays of JAX or of NumPy, of any shape.
+
+    Attributes:
+        log_dets: at sigma2_u = h2, sigma2_e = 1 - h2 for y = 0: all but the quadratic form.
+        quad: the quadratic form of `Gls` there.
+    """
+
+    log_dets: Any
+    quad: Any
+
+
+def at_unit_scale(loglik: LogLikelihood, data: RotatedData, h2: ScalarLike, e2: ScalarLike) -> UnitScale:
+    """Evaluate a log-likelihood at h2 with total variance 1; e2 = 1 - h2 keeps its digits where h2 is near 1."""
+    nothing = data._replace(Y=jnp.zeros_like(jnp.asarray(data.Y)))
+    return UnitScale(loglik(nothing, h2, e2), gls(data, h2, e2).quad)
+
+
+def rescale(unit: UnitScale, k: int, sigma2_p: Any) -> Any:
+    r"""Return the log-likelihood at total variance sigma2_p, an array of JAX or of NumPy, as it comes.
+
+    :math:`V = \sigma_p^2 V_1` gives :math:`\ell = \ell_0 - \frac{q}{2 \sigma_p^2} - \frac{k}{2} \log \sigma_p^2`, with
+    :math:`\ell_0` for y = 0, k = n for `log_ml` and n - c for `log_reml`. Its maximum is at :math:`\sigma_p^2 = q / k`.
+    """
+    log = sigma2_p.__array_namespace__().log
+    return unit.log_dets - unit.quad / (2 * sigma2_p) - k / 2 * log(sigma2_p)

@@ -1,0 +1,46 @@
+"""Traces of powers of MKM, the kinship that is left once X is projected out: all that moments need to know of K."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError
+
+
+class Traces(NamedTuple):
+    """Traces of (MKM)^k for k = 0 (that of M, n - c), 1, 2, 3, 4."""
+
+    t0: float
+    t1: float
+    t2: float
+    t3: float
+    t4: float
+
+
+def rotated_traces(s: Float64[ndarray, " n"], Q: Float64[ndarray, "n c"]) -> Traces:
+    """Return the traces from the eigenvalues of K and an orthonormal basis of X: words of S and QQ', counted."""
+    A1, A2, A3, A4 = (Q.T @ (s[:, None] ** k * Q) for k in (1, 2, 3, 4))
+    tr = np.trace
+    return Traces(
+        t0=float(Q.shape[0] - Q.shape[1]),
+        t1=float(s.sum() - tr(A1)),
+        t2=float((s**2).sum() - 2 * tr(A2) + tr(A1 @ A1)),
+        t3=float((s**3).sum() - 3 * tr(A3) + 3 * tr(A2 @ A1) - tr(A1 @ A1 @ A1)),
+        t4=float((s**4).sum() - 4 * tr(A4) + 4 * tr(A3 @ A1) + 2 * tr(A2 @ A2) - 4 * tr(A2 @ A1 @ A1))
+        + float(tr(A1 @ A1 @ A1 @ A1)),
+    )
+
+
+def check_identified(t: Traces) -> None:
+    """Refuse a K that is a multiple of the identity once X is projected out: h2 then makes no difference to the data.
+
+    Raises:
+        InputError: if the eigenvalues, whose mean is t1 / t0 and mean square t2 / t0, do not vary.
+    """
+    if t.t2 * t.t0 - t.t1**2 <= 1e-10 * t.t2 * t.t0:
+        raise InputError(
+            "given the covariates, the people analysed are all equally related: sigma2_u and sigma2_e cannot be told "
+            "apart; a heritability needs some who are more related than others"
+        )

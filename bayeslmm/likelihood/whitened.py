@@ -1,0 +1,87 @@
+"""One trait in units in which all its numbers are near 1."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError, examples
+from bayeslmm.likelihood.bases import orthonormal
+from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.traces import check_identified, rotated_traces
+
+_LARGEST = 1e70  # of a standard deviation: the variance of a variance, its fourth power, must be a number
+
+
+class Whitened(NamedTuple):
+    """One trait in units in which all its numbers are near 1; no likelihood changes but by `log_unit`.
+
+    Attributes:
+        data: X orthonormal, y replaced by its least-squares residual at unit variance, s with mean 1.
+        R, b: with which fixed effects return to the user's X: R^-1 (sd beta + b).
+        sd: standard deviation of y given X.
+        k: the mean of s, by which it was divided.
+    """
+
+    data: RotatedData
+    R: Float[ndarray, "c c"]
+    b: Float[ndarray, " c"]
+    sd: float
+    k: float
+
+    @property
+    def unit_u(self) -> float:
+        """What sigma2_u of these data is to be multiplied by."""
+        return self.sd**2 / self.k
+
+    @property
+    def unit_e(self) -> float:
+        """What sigma2_e of these data is to be multiplied by."""
+        return self.sd**2
+
+    @property
+    def log_unit(self) -> float:
+        """What a log-likelihood of one observation of these data has more than that of the user's."""
+        return float(np.log(self.sd))
+
+
+def whitened(data: RotatedData) -> Whitened:
+    """Return one trait in units of its own: no digits are lost to its mean, nor to any unit.
+
+    Raises:
+        InputError: if Y has more than one column, h2 is not identified, or numbers are not finite or out of range.
+    """
+    if data.Y.shape[1] != 1:
+        raise InputError(f"one trait is analysed at a time, but Y has {data.Y.shape[1]} columns: choose one of them")
+    for name, array in (("s", data.s), ("Y", data.Y), ("X", data.X)):
+        if not np.isfinite(array).all():
+            where = examples(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1)) + 1)
+            raise InputError(f"{name} must hold finite numbers only, but row {where} does not")
+    Q, R = orthonormal(data.X)
+    n, c = Q.shape
+    y, s = np.asarray(data.Y[:, 0], dtype=float), np.asarray(data.s, dtype=float)
+    size, largest = float(np.abs(y).max()) or 1.0, float(s.max())
+    if not largest > 0:
+        raise InputError("K is 0: nobody is related to anybody, not even to themselves")
+    k = float((s / largest).mean() * largest)
+    b = Q.T @ (y / size)
+    residual = y / size - Q @ b
+    correction = Q.T @ residual  # once more: the first has lost the digits that y has in common
+    residual, b = residual - Q @ correction, b + correction
+    root = float(np.sqrt(residual @ residual / max(n - c, 1)))
+    sd = root * size
+    if not 1 / _LARGEST < sd < _LARGEST:
+        raise InputError(
+            f"the standard deviation of the trait given its covariates is {sd:.3g}, and must be between "
+            f"{1 / _LARGEST:g} and {_LARGEST:g}, so that variances and their standard errors are numbers: give the "
+            "trait in another unit, or leave it out if the covariates determine it"
+        )
+    if abs(2 * np.log(sd) - np.log(k)) > 2 * np.log(_LARGEST):
+        raise InputError(
+            f"sigma2_u would be about 1e{2 * np.log10(sd) - np.log10(k):.0f}, too far from 1 for its standard error: "
+            f"the standard deviation of the trait is {sd:.3g}, the mean diagonal of K {k:.3g}: give one in another unit"
+        )
+    white = data._replace(s=s / k, X=Q, Y=(residual / root)[:, None], k_scale=data.k_scale / k)
+    check_identified(rotated_traces(white.s, Q))
+    return Whitened(white, R, b * size, sd, k)

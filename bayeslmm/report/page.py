@@ -1,0 +1,167 @@
+"""The report of a run: one HTML page that needs nothing else, made of what was printed, drawn and recorded."""
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bayeslmm.base.files import replacing
+from bayeslmm.genotypes.filters import MarkerCounts
+from bayeslmm.report.citations import sources
+from bayeslmm.report.lights import (
+    Colour,
+    Light,
+)
+
+MOST_PICTURES = 20
+_LONG = 40
+_COLOURS: tuple[Colour, ...] = ("red", "amber", "green")
+_WORDS: dict[Colour, str] = {"green": "fine", "amber": "look", "red": "failed"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table to show.
+
+    Attributes:
+        caption: what it holds, and where the whole of it is.
+        table: its index, if it has a name, and its columns, with headings for people.
+    """
+
+    caption: str
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a report says about one trait, or about several taken together.
+
+    Attributes:
+        name: of the trait or traits.
+        people: who was analysed and who not, in the words of the command line.
+        sentences: the answer, in the words of the command line; those that begin with spaces belong to the one before.
+        picture: a PNG, if there is one.
+        caption: what the picture shows.
+        tables: the numbers.
+        notes: what methods say about their numbers.
+        lights: whether they can be trusted.
+        methods: what is to be cited, see `citations.sources`.
+    """
+
+    name: str
+    people: str
+    sentences: Sequence[str]
+    picture: Path | None
+    caption: str
+    tables: Sequence[Shown]
+    notes: Sequence[str]
+    lights: Sequence[Light]
+    methods: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command found.
+
+    Attributes:
+        title: what was estimated, of what.
+        question: what was asked.
+        parts: the answers.
+        reading: how to read them, in sentences.
+    """
+
+    title: str
+    question: str
+    parts: Sequence[Part]
+    reading: Sequence[str]
+
+
+def write_report(report: Report, record: Mapping[str, Any], path: str | Path) -> None:
+    """Write a report as one HTML page with its pictures inside, which loads nothing from elsewhere.
+
+    Args:
+        report: what was found.
+        record: what ``run.json`` holds.
+        path: of the page.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    environment = Environment(
+        loader=PackageLoader("bayeslmm.report"),
+        autoescape=True,  # names of traits and files are whatever users call them
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    methods = list(dict.fromkeys(method for part in report.parts for method in part.methods))
+    drawn = [(part, part.picture) for part in report.parts if part.picture]
+    page = environment.get_template("report.html.jinja").render(
+        report=report,
+        record=record,
+        people=dict.fromkeys(part.people for part in report.parts),
+        markers=_markers(record["kinship"]),
+        pictures=[(part, _data_uri(picture)) for part, picture in islice(drawn, MOST_PICTURES)],
+        not_shown=len(drawn[MOST_PICTURES:]),
+        counts={colour: _count(report.parts, colour) for colour in _COLOURS},
+        words=_WORDS,
+        cells=_cells,
+        command=shlex.join(record["command"]),
+        sampled="nuts" in methods,
+        sources=sources(methods, record),
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _count(parts: Sequence[Part], colour: Colour) -> int:
+    return sum(light.colour == colour for part in parts for light in part.lights)
+
+
+def _markers(kinship: Mapping[str, Any]) -> str:
+    if "markers" not in kinship:
+        return ""
+    return MarkerCounts(**kinship["markers"]).line(maf=kinship["maf"], geno=kinship["geno"])
+
+
+def _data_uri(picture: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
+def _cells(shown: Shown) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """Return the heading of each column with how it is set, and rows of text."""
+    table = shown.table.reset_index() if any(shown.table.index.names) else shown.table
+    rows = [[_cell(value) for value in row] for row in table.to_numpy(object)]
+    headings = [(str(name), _set(column)) for name, column in zip(table.columns, zip(*rows, strict=True), strict=True)]
+    return headings, rows
+
+
+def _set(column: Sequence[str]) -> str:
+    """Numbers stand on the right, and long words are broken into lines."""
+    if all(cell[:1] in "-+0123456789" for cell in column):  # an empty cell, too
+        return "number"
+    return "words" if max(map(len, column)) > _LONG else ""
+
+
+def _cell(value: Any) -> str:
+    """Write numbers with 4 significant digits, integers whole, and nothing for what is missing."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:#.4g}"
+
+
+def together(names: Sequence[str]) -> str:
+    """Return names as one phrase: ``A, B and C``, and of more than four the first three."""
+    if len(names) > 4:
+        names = [*names[:3], f"{len(names) - 3} more traits"]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,175 @@
+"""The picture of one trait: estimates with the prior, draws, and the fit in the eigenbasis."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import arviz_plots
+import numpy as np
+import xarray as xr
+from jaxtyping import Float64
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy import ndarray
+from scipy.stats import chi2
+from xarray import DataTree
+
+from bayeslmm.analyses.heritability import Heritability
+from bayeslmm.base.files import replacing
+from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.likelihood.bases import orthonormal
+from bayeslmm.likelihood.priors import VariancePrior, density_of_h2
+from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.posterior.exact import ExactPosterior
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # told apart by colour-blind readers
+_BINS = 25
+
+
+def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePrior, path: str | Path) -> None:
+    """Write one picture of one trait as PNG: posterior, trace, ranks, fit in the eigenbasis.
+
+    Panels: the posterior of h2 (draws, exact density, prior, REML with its interval); trace and rank plots of the
+    draws, if there are any; the variance of the rotated residuals against the eigenvalues of K with its expectation.
+    """
+    drawn = result.posterior is not None
+    figure = Figure(figsize=(12, 8) if drawn else (12, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 if drawn else 1, 2, squeeze=False).ravel()
+    _posterior_of_h2(axes[0], result, prior, float(np.mean(data.s)))
+    _residual_variance(axes[1], result.reml, data)
+    if result.posterior is not None:
+        plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
+    n, c = data.X.shape
+    figure.suptitle(f"{result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14, parse_math=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
+    if result.posterior is not None:
+        draws = result.posterior["posterior"]["h2"].to_numpy().ravel()
+        ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
+    if result.exact is not None:
+        _exact_density(ax, result.exact)
+    low, high = ax.get_xlim() if ax.has_data() else (0.0, 1.0)
+    low, high = max(low, 0.0), min(high, 1.0)
+    grid = np.linspace(low, high, 402)[1:-1]
+    ax.plot(grid, density_of_h2(prior, mean_diagonal, grid), color=GREY, linestyle="--", label="prior")
+    ax.set_xlim(low, high)
+    ax.set_ylim(bottom=0)
+    row = result.estimates.query("method == 'reml' and parameter == 'h2'")
+    if len(row):
+        estimate, lower, upper, interval = row[["estimate", "lower", "upper", "interval"]].iloc[0]
+        kind = {"wald95": "95% Wald interval", "profile95": "95% profile interval, on the boundary"}[interval]
+        y = 0.06 * ax.get_ylim()[1]
+        ax.errorbar(
+            estimate,
+            y,
+            xerr=[[estimate - lower], [upper - estimate]],
+            fmt="o",
+            color=ORANGE,
+            capsize=4,
+            label=f"REML, {kind}",
+        )
+    ax.set(xlabel="heritability h2", ylabel="density", title="Heritability")
+    ax.legend(frameon=False)
+
+
+def _exact_density(ax: Axes, exact: ExactPosterior) -> None:
+    value, density = exact.h2.curve()
+    lower, upper = exact.h2.quantile(1e-4), exact.h2.quantile(1 - 1e-4)
+    shown = (value >= lower) & (value <= upper)
+    ax.plot(value[shown], density[shown], color=BLUE, label="exact posterior")
+
+
+class ResidualBins(NamedTuple):
+    """Mean squares of whitened residuals in bins of eigenvalues, over what is left of them once X is estimated.
+
+    Attributes:
+        s: mean eigenvalue of each bin, by what X leaves of its rows, shape (b,).
+        ratio: mean square over its expectation at the estimates, shape (b,).
+        df: degrees of freedom of the chi-square that the mean square is about, twice mean^2 / variance, shape (b,).
+    """
+
+    s: Float64[ndarray, " b"]
+    ratio: Float64[ndarray, " b"]
+    df: Float64[ndarray, " b"]
+
+
+def residual_bins(fit: Estimate, data: RotatedData, *, most: int = _BINS) -> ResidualBins:
+    r"""Return how residual variance goes with the eigenvalues of K, to be held against the fit.
+
+    Residuals :math:`r = y - X \hat\beta`, divided by the square root of :math:`d = \sigma_u^2 s + \sigma_e^2`, have the
+    covariance :math:`I - QQ'`, Q an orthonormal basis of :math:`d^{-1/2} X`: rows that X spans, such as those of
+    principal components that are covariates, have none left. So a bin expects the sum of its :math:`1 - q_i'q_i`; bins
+    hold about the same of it.
+
+    Args:
+        fit: of the trait.
+        data: the trait in the eigenbasis.
+        most: number of bins; fewer where less than 10 degrees of freedom would be in each.
+
+    Source: Satterthwaite (1946), doi:10.2307/3002019, for the degrees of freedom.
+    """
+    d = fit.sigma2_u * data.s + fit.sigma2_e
+    white = (data.Y[:, 0] - data.X @ fit.beta) / np.sqrt(d)
+    Q, _ = orthonormal(data.X / np.sqrt(d)[:, None])
+    left = np.maximum(1 - np.square(Q).sum(axis=1), 0.0)  # below 0 by rounding only
+    total = left.sum()
+    bins = int(min(most, max(total // 10, 1)))
+    which = np.minimum((left.cumsum() - left / 2) * bins / total, bins - 1).astype(int)
+    found: list[tuple[float, float, float]] = []
+    for k in range(bins):
+        own = which == k
+        expected = left[own].sum()
+        # The variance of the sum of squares is twice the sum of squares of the covariance.
+        spread = own.sum() - 2 * np.square(Q[own]).sum() + np.square(Q[own].T @ Q[own]).sum()
+        s = left[own] @ data.s[own] / expected
+        found.append((s, np.square(white[own]).sum() / expected, expected**2 / spread))
+    return ResidualBins(*np.array(found).T)
+
+
+def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
+    """Residual variance in bins of eigenvalues, against sigma2_u s + sigma2_e."""
+    bins = residual_bins(fit, data)
+    line = fit.sigma2_u * bins.s + fit.sigma2_e
+    ax.plot(bins.s, line, color=BLUE, label="expected: sigma2_u s + sigma2_e (REML)")
+    lower, upper = (line * chi2.ppf(p, bins.df) / bins.df for p in (0.025, 0.975))
+    ax.fill_between(bins.s, lower, upper, color=BLUE, alpha=0.15, label="95% of bins")
+    ax.plot(bins.s, bins.ratio * line, "o", color=GREEN, label=f"observed, {len(line)} bins of eigenvalues")
+    ax.set_xscale("symlog", linthresh=_linear_below(bins.s))
+    ax.set_yscale("log")
+    ax.set(
+        xlabel="eigenvalue s of K",
+        ylabel="residual variance, given covariates",
+        title="Fit in the eigenbasis of K",
+    )
+    ax.legend(frameon=False)
+
+
+def _linear_below(s: Float64[ndarray, " b"]) -> float:
+    """Return where a logarithmic axis is to begin, so that bins of eigenvalues of 0 are seen too."""
+    positive = s[s > 1e-6 * s.max()]
+    return float(positive.min()) if positive.size else 1.0
+
+
+def plot_draws(trace: Axes, rank: Axes, posterior: DataTree, figure: Figure, name: str) -> None:
+    """Draw trace and rank plots of one number: a site with no dimension left but trait, of length 1."""
+    one = posterior["posterior"].dataset[[name]].squeeze(drop=True)
+    if one.sizes.get("chain", 1) == 1:
+        one = one.expand_dims("chain")
+    tree = DataTree.from_dict({"posterior": one, "sample_stats": posterior["sample_stats"].dataset})
+    panels = [(trace, arviz_plots.plot_trace), (rank, arviz_plots.plot_rank)]
+    if one.sizes["chain"] == 1:
+        panels.pop()
+        rank.text(0.5, 0.5, "one chain: nothing to compare", ha="center", va="center", transform=rank.transAxes)
+    for ax, plot in panels:
+        place = DataTree.from_dict(
+            {"plot": xr.Dataset({name: xr.DataArray(ax)}), "figure": xr.Dataset({"figure": xr.DataArray(figure)})}
+        )
+        by_chain = {"color": ["chain"], "overlay": ["chain"]}  # overlay is what ArviZ marks divergences by
+        collection = arviz_plots.PlotCollection(one, place, backend="matplotlib", aes=by_chain)
+        plot(tree, var_names=[name], plot_collection=collection, backend="matplotlib")
+    trace.set(title=f"Trace of {name}", xlabel="draw", ylabel=name)
+    rank.set(title=f"Ranks of {name} (lines stay near 0 when chains agree)", xlabel="fractional rank")

@@ -1,0 +1,166 @@
+"""A scan on disk while it runs: one file for each block of markers, so that a run that was stopped can go on."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bayeslmm.base.checks import InputError, examples
+from bayeslmm.base.files import output_folder, read_sealed, remove_stale, replacing, write_sealed
+
+_RECORD = "run.json"
+_ADVICE = "delete it, and go on with --resume"
+
+Format = Literal["tsv", "parquet"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The tables of the blocks that were tested so far, in a folder; made by `open_parts`.
+
+    Attributes:
+        folder: holds ``run.json``, what is tested and how, and ``000000.parquet`` and so on.
+    """
+
+    folder: Path
+
+    def path(self, number: int) -> Path:
+        """Return the name of the file of a block."""
+        return self.folder / f"{number:06d}.parquet"
+
+    def has(self, number: int) -> bool:
+        """Return whether a block was tested."""
+        return self.path(number).exists()
+
+    def write(self, number: int, table: pd.DataFrame) -> None:
+        """Keep the table of a block, with its `attrs`."""
+        block = io.BytesIO()
+        table.to_parquet(block, index=False)
+        write_sealed(self.path(number), block.getvalue())
+
+    def tables(self, numbers: Iterable[int]) -> Iterator[pd.DataFrame]:
+        """Yield the tables of some blocks, in order; some may be empty.
+
+        Raises:
+            InputError: if a file is damaged.
+        """
+        for number in numbers:
+            yield pd.read_parquet(io.BytesIO(read_sealed(self.path(number), advice=_ADVICE)))
+
+    def join(self, numbers: Iterable[int], path: Path, form: Format, failed: Sequence[Mapping[str, str]] = ()) -> None:
+        """Write blocks as one file, a block at a time, without the column line. At least one has a row.
+
+        Args:
+            numbers: of the blocks.
+            path: of the file.
+            form: of the file.
+            failed: rows that have some of the columns, to follow all others.
+        """
+        # Columns without rows have no type.
+        tables = (table.drop(columns="line") for table in self.tables(numbers) if len(table))
+        with replacing(path) as temporary:
+            if form == "tsv":
+                with temporary.open("w", newline="", encoding="utf-8") as stream:
+                    table = pd.DataFrame()
+                    for k, table in enumerate(tables):
+                        table.to_csv(stream, sep="\t", index=False, header=k == 0, na_rep="NA", float_format="%.8g")
+                    last = pd.DataFrame(failed, columns=table.columns)
+                    last.to_csv(stream, sep="\t", index=False, header=False, na_rep="NA")
+            else:
+                plain = (pa.Table.from_pandas(t, preserve_index=False).replace_schema_metadata() for t in tables)
+                first = next(plain)
+                with pq.ParquetWriter(temporary, first.schema) as writer:
+                    writer.write_table(first)
+                    for table in plain:
+                        writer.write_table(table)
+                    writer.write_table(pa.Table.from_pylist([*failed], schema=first.schema))
+
+    def remove(self) -> None:
+        """Delete the folder, once its tables are joined."""
+        shutil.rmtree(self.folder)
+
+
+@contextmanager
+def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Iterator[Parts]:
+    """Open the folder of a scan, or make it; whoever does must keep other runs out of it.
+
+    Args:
+        folder: of the parts.
+        run: what is tested and how: another run cannot be continued.
+        resume: go on with the blocks that are there.
+
+    Raises:
+        InputError: if there are blocks and resume is false, or if they are of another run.
+    """
+    check_parts(folder, run, resume=resume)
+    remove_stale(output_folder(folder))
+    with replacing(folder / _RECORD) as temporary:
+        temporary.write_text(json.dumps(_described(run), indent=1) + "\n")
+    try:
+        yield Parts(folder)
+    except KeyboardInterrupt as stopped:
+        if _blocks(folder):
+            stopped.add_note("go on with --resume")
+        raise
+    finally:
+        if folder.is_dir() and not _blocks(folder):
+            shutil.rmtree(folder)
+
+
+def check_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse to go on with another scan, or to lose one.
+
+    Raises:
+        InputError: as `open_parts`.
+    """
+    if not _blocks(folder):
+        return
+    if not resume:
+        raise InputError(
+            f"{folder} holds a scan that was not finished: go on with --resume, or start anew with --overwrite"
+        )
+    _check_same(folder / _RECORD, _described(run))
+    for path in _blocks(folder):
+        read_sealed(path, advice=_ADVICE)  # now, not when the others are tested
+
+
+def _blocks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.parquet"))
+
+
+def _described(run: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(run))
+
+
+def _check_same(record: Path, described: Mapping[str, Any]) -> None:
+    """Refuse to go on with another scan."""
+    anew = "start anew with --overwrite"
+    try:
+        before = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        before = None
+    if not isinstance(before, dict) or not isinstance(before.get("files", {}), dict):
+        raise InputError(f"{record} does not say which scan was begun there: {anew}")
+    for name, value in described.items():
+        if (was := before.get(name)) == value:
+            continue
+        if name == "files" and was:
+            raise InputError(
+                f"{record.parent} is of another scan: {examples(_changed(was, value))} changed since: {anew}"
+            )
+        raise InputError(
+            f"{record.parent} is of another scan, with {name} {was} where it is {value} now: give the same options and "
+            f"files, or {anew}"
+        )
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))

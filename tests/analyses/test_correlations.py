@@ -1,0 +1,286 @@
+import sys
+from dataclasses import replace
+
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+import xarray as xr
+from numpy.testing import assert_allclose
+from scipy.stats import truncnorm
+
+import bayeslmm as bl
+from bayeslmm.analyses import joint_rows
+from bayeslmm.estimators.joint_reml import SearchError
+from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
+from bayeslmm.report.plots.rg import plot_correlations
+from bayeslmm.report.rg import correlation_lines
+
+correlations = sys.modules["bayeslmm.correlations"]  # the function has the name of its module
+FAST = {"chains": 2, "draws": 300, "warmup": 300}
+OF_TRAIT, OF_PAIR = ["sigma2_u", "sigma2_e", "h2"], ["rho_u", "rho_e", "rho_p", "cov_u", "cov_e"]
+
+
+def values(result, method, trait, column="estimate"):
+    rows = result.estimates[(result.estimates["method"] == method) & (result.estimates["trait"] == trait)]
+    return dict(zip(rows["parameter"], rows[column], strict=True))
+
+
+@pytest.fixture(scope="module")
+def gryphon(gryphon_correlations):
+    return gryphon_correlations
+
+
+def test_rows_of_every_method(gryphon):
+    assert gryphon.estimates["method"].unique().tolist() == ["mom", "reml", "nuts"]
+    for method in ("mom", "reml", "nuts"):
+        betas = [] if method == "mom" else ["beta[intercept]"]
+        for trait in ("BWT", "TARSUS"):
+            assert list(values(gryphon, method, trait)) == OF_TRAIT + betas
+        assert list(values(gryphon, method, "BWT:TARSUS")) == OF_PAIR
+    of_pair, of_one = values(gryphon, "reml", "BWT:TARSUS"), values(gryphon, "reml", "BWT")
+    assert_allclose(of_pair["rho_u"], 0.38144, atol=1e-5)
+    assert_allclose(of_one["h2"], 0.4666459, atol=1e-6)
+    assert_allclose(of_pair["cov_u"], gryphon.reml.Gamma_u[0, 1])
+    assert_allclose(values(gryphon, "reml", "BWT:TARSUS", "se")["rho_u"], 0.1299758, atol=1e-6)
+    assert set(values(gryphon, "reml", "BWT", "se_kind").values()) == {"average", "gls"}
+    assert set(values(gryphon, "nuts", "BWT:TARSUS", "interval").values()) == {"eti95"}
+
+
+def test_phenotypic_correlation_is_that_of_the_sum(gryphon):
+    Gamma = gryphon.reml.Gamma_u + gryphon.reml.Gamma_e
+    rho_p = values(gryphon, "reml", "BWT:TARSUS")["rho_p"]
+    assert_allclose(rho_p, Gamma[0, 1] / np.sqrt(Gamma[0, 0] * Gamma[1, 1]))
+
+
+def test_pairs_say_what_is_known_of_rho_u(gryphon):
+    (row,) = gryphon.pairs.to_dict("records")
+    assert (row["pair"], row["both"]) == ("BWT:TARSUS", 683)
+    assert 0.97 < row["probability_positive"] < 1
+    assert row["identified"]
+    assert_allclose(row["ratio_zero"], 5.878, atol=0.01)
+    note = values(gryphon, "nuts", "BWT:TARSUS", "note")["rho_u"]
+    assert note.startswith(f"P(rho_u > 0) = {row['probability_positive']:.4g}; posterior and prior share 3")
+    lines = correlation_lines(gryphon)
+    assert "genetic correlation of BWT and TARSUS: 0.3" in lines
+    assert "683 individuals have both" in lines
+    assert "WEAKLY IDENTIFIED" not in lines
+
+
+def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tmp_path):
+    Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
+    data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
+    result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1)
+    assert result.diagnostics.failures == ()
+    assert not result.pairs["identified"].any()
+    lines = correlation_lines(result)
+    assert "WEAKLY IDENTIFIED by these data" in lines
+    assert result.reml.boundary
+    assert values(result, "reml", "A:B", "interval")["rho_u"] == "profile95"
+    assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)
+    assert pd.isna(values(result, "reml", "A:B", "se")["rho_u"])
+    assert pd.isna(values(result, "reml", "A:B", "lower")["cov_u"])
+    assert "boundary: rho_u = " in lines
+    assert "boundary" not in values(result, "reml", "A", "note")["h2"]
+    plot_correlations(result, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 20_000
+
+
+def test_moments_outside_are_named(mouse_pair):
+    result = bl.correlations(
+        mouse_pair(complete_only=True), traits=["CD8", "MCH"], covariates=[["one"]] * 2, seed=1, methods=["mom"]
+    )
+    notes = values(result, "mom", "CD8:MCH", "note")
+    assert notes["rho_e"] == "undefined: sigma2_e of CD8 is negative; Gamma_e not positive semi-definite"
+    assert np.isnan(values(result, "mom", "CD8:MCH")["rho_e"])
+    assert np.isfinite(values(result, "mom", "CD8:MCH")["rho_u"])
+    assert values(result, "mom", "CD8", "note")["h2"].startswith(
+        "outside the parameter space: sigma2_e of CD8 is negative"
+    )
+    assert_allclose(values(result, "mom", "CD8")["h2"], 1.277, atol=0.01)
+
+
+def test_nobody_with_both_leaves_rho_e_open(rng, tmp_path):
+    n = 160
+    W = rng.standard_normal((n, 100)) * np.geomspace(3, 0.1, 100)
+    K = W @ W.T / np.trace(W @ W.T) * n
+    Y = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], n)
+    Y += 0.7 * rng.standard_normal((n, 2))
+    Y[:80, 0] = np.nan
+    Y[80:, 1] = np.nan
+    data = bl.decompose(K).rotate_jointly(Y, [np.ones((n, 1))] * 2)
+    result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, **FAST)
+    for method in ("mom", "reml", "nuts"):
+        assert "not identified: nobody has both traits" in values(result, method, "A:B", "note")["rho_e"]
+        assert np.isfinite(values(result, method, "A:B")["cov_u"])
+    assert np.isnan(values(result, "reml", "A:B")["rho_e"])
+    of_nuts = result.estimates[result.estimates["method"] == "nuts"]
+    alone = replace(result, estimates=of_nuts, fits={"nuts": result.fits["nuts"]})
+    assert "NUTS (rho_e of A:B, rho_p of A:B, cov_e of A:B): not identified: nobody has both" in correlation_lines(
+        alone
+    )
+    plot_correlations(result, tmp_path / "a.png")
+
+
+def test_three_traits_have_three_pairs_and_a_picture(rng, tmp_path):
+    s = np.sort(rng.gamma(0.5, 2.0, 300))
+    data = bl.simulate.rotated_traits(s, 0.5 * np.eye(3) + 0.1, 0.5 * np.eye(3), rng=rng)
+    prior = MultivariatePrior(eta_u=2.0)
+    result = bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, prior=prior, **FAST)
+    assert result.pairs["pair"].tolist() == ["A:B", "A:C", "B:C"]
+    assert list(values(result, "nuts", "B:C")) == OF_PAIR
+    assert_allclose(result.rho_prior[0].base_dist.concentration1, 2.5)
+    without = [
+        bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, methods=[method])
+        for method in ("reml", "mom")
+    ]
+    for one in (result, *without):
+        plot_correlations(one, tmp_path / "a.png")
+        assert (tmp_path / "a.png").stat().st_size > 20_000
+
+
+def test_a_prior_of_other_traits_is_refused(gryphon_pair):
+    common = {"traits": ["A", "B"], "covariates": [["one"]] * 2, "seed": 1}
+    with pytest.raises(bl.InputError, match=r"the prior of 2 traits must be a BivariatePrior"):
+        bl.correlations(gryphon_pair, prior=MultivariatePrior(), **common)
+
+
+def test_names_that_do_not_fit_are_refused(gryphon_pair):
+    for traits, covariates in ((["A"], [["one"]]), (["A", "A"], [["one"]] * 2), (["A", "B"], [["one"]])):
+        with pytest.raises(bl.InputError, match="two or more different traits with the covariates of each"):
+            bl.correlations(gryphon_pair, traits=traits, covariates=covariates, seed=1)
+
+
+def test_moments_alone_do_without_reml(gryphon_pair):
+    result = bl.correlations(gryphon_pair, traits="AB", covariates=[["one"]] * 2, seed=1, methods=["mom", "mom"])
+    assert result.reml is None
+    assert list(result.seconds) == ["mom"]
+    assert len(values(result, "mom", "A:B")) == len(result.estimates.query("trait == 'A:B'"))
+    assert "genetic correlation of A and B: 0.319" in correlation_lines(result)
+
+
+def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):
+    prior = BivariatePrior(rho_u=dist.Uniform(0.0, 1.0))
+    result = bl.correlations(
+        gryphon_pair, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, prior=prior, methods=["nuts"], **FAST
+    )
+    assert float(result.posterior["posterior"]["rho_u"].min()) > 0
+    assert "Uniform(low=0, high=1)" in result.posterior.attrs["prior"]
+    assert result.pairs["probability_positive"].tolist() == [1.0]
+
+
+def null_pair(rng):
+    """Two traits that vary less along the large eigenvalues: h2 = 0 of both."""
+    s = np.sort(rng.gamma(1.0, 1.0, 80))
+    data = bl.simulate.rotated_traits(s, np.zeros((2, 2)), np.array([[1, 0.4], [0.4, 1]]), rng=rng)
+    return data._replace(Y=data.Y / np.sqrt(1 + s)[:, None])
+
+
+def test_no_genetic_correlation_is_made_of_variances_of_zero(rng, tmp_path):
+    result = bl.correlations(null_pair(rng), traits="AB", covariates=[["one"]] * 2, seed=1, methods=["reml"])
+    of_pair, notes = values(result, "reml", "A:B"), values(result, "reml", "A:B", "note")
+    assert np.isnan(of_pair["rho_u"])
+    assert notes["rho_u"] == "not identified: the genetic variance of A and B is estimated at 0"
+    assert of_pair["cov_u"] == 0
+    assert notes["rho_e"] == "no standard error exists: REML is on a bound, h2 = 0 of A and h2 = 0 of B"
+    assert values(result, "reml", "A:B", "lower")["rho_e"] < of_pair["rho_e"]
+    assert values(result, "reml", "A", "note")["h2"].startswith("boundary: h2 = 0 of A")
+    (pair,) = result.pairs.to_dict("records")
+    assert np.isnan([pair["p_zero"], pair["p_one"]]).all()
+    lines = correlation_lines(result)
+    assert "genetic correlation of A and B: not estimated" in lines
+    assert pair["note"] in lines
+    assert "nan" not in lines
+    plot_correlations(result, tmp_path / "a.png")
+
+
+def boundary_triple(rng):
+    s = np.sort(rng.gamma(1.0, 1.0, 120))
+    return bl.simulate.rotated_traits(s, np.outer([0.7, 0.6, 0.5], [0.7, 0.6, 0.5]), 0.5 * np.eye(3), rng=rng)
+
+
+def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch):
+    """Three traits on the boundary: the searches of one pair fail, and its rows say so."""
+    interval, tests = joint_rows.likelihood_interval, correlations.correlation_tests
+
+    def failing_interval(fit, data, parameter, at):
+        if (parameter, at) == ("rho_e", (0, 2)):
+            raise SearchError("lost on the way")
+        return interval(fit, data, parameter, at)
+
+    def failing_tests(fit, data, pair):
+        if pair == (0, 2):
+            raise SearchError("lost again")
+        return tests(fit, data, pair)
+
+    monkeypatch.setattr(joint_rows, "likelihood_interval", failing_interval)
+    monkeypatch.setattr(correlations, "correlation_tests", failing_tests)
+    result = bl.correlations(boundary_triple(rng), traits="ABC", covariates=[["one"]] * 3, seed=1, methods=["reml"])
+    assert result.reml.boundary
+    for pair in ("A:B", "A:C", "B:C"):
+        lost = pair == "A:C"
+        assert ("no interval: lost on the way" in values(result, "reml", pair, "note")["rho_e"]) == lost
+        assert np.isnan(values(result, "reml", pair, "lower")["rho_e"]) == lost
+        (row,) = result.pairs[result.pairs["pair"] == pair].to_dict("records")
+        assert row["note"] == ("no tests of rho_u: lost again" if lost else "")
+        assert np.isnan(row["p_zero"]) == lost
+
+
+def test_moments_are_kept_where_reml_fails(gryphon_pair, monkeypatch, tmp_path):
+    def lost(data):
+        raise SearchError("lost")
+
+    monkeypatch.setattr(correlations, "joint_reml", lost)
+    common = {"traits": "AB", "covariates": [["one"]] * 2, "seed": 1}
+    result = bl.correlations(gryphon_pair, methods=["mom", "reml", "nuts"], **common)
+    assert result.failed == {"reml": "lost", "nuts": "it starts from REML, and lost"}
+    assert np.isfinite(values(result, "mom", "A:B")["rho_u"])
+    assert values(result, "reml", "A:B", "note")["rho_u"] == "failed: lost"
+    assert "REML: failed: lost" in correlation_lines(result)
+    plot_correlations(result, tmp_path / "a.png")
+    with pytest.raises(SearchError, match="lost"):
+        bl.correlations(gryphon_pair, methods=["reml"], **common)
+
+
+def test_traits_that_are_the_same_are_refused_by_name(gryphon_pair):
+    data = gryphon_pair.take([0, 0])
+    data = data._replace(Y=data.Y * [1.0, 2.2046])
+    for methods in (["mom"], ["reml"]):
+        with pytest.raises(bl.InputError, match="LB is KG again, or a multiple of it, once covariates are fitted"):
+            bl.correlations(data, traits=["KG", "LB"], covariates=[["one"]] * 2, seed=1, methods=methods)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "prior", "words"),
+    [
+        (0.6, 0.15, dist.Uniform(-1.0, 1.0), ""),
+        (0.55, 0.19, dist.Uniform(-1.0, 1.0), ": its sign is clear, its size is weakly identified"),
+        (0.3, 0.3, dist.Uniform(-1.0, 1.0), ": rho_u is weakly identified by these data"),
+        (0.0, 2.0, dist.Uniform(-1.0, 1.0), ": rho_u is WEAKLY IDENTIFIED by these data"),
+        (0.5, 1.0, dist.Uniform(0.0, 1.0), ": rho_u is WEAKLY IDENTIFIED by these data"),
+    ],
+)
+def test_words_on_what_is_identified_are_graded(mean, sd, prior, words):
+    """Normal posteriors cut at the ends of the prior: loud where it is mostly the prior, quiet where a sign is sure."""
+    low, high = float(prior.low), float(prior.high)
+    rho = truncnorm((low - mean) / sd, (high - mean) / sd, mean, sd).ppf((np.arange(4000) + 0.5) / 4000)
+    Gamma_u = np.ones((1, 4000, 2, 2))
+    Gamma_u[..., 0, 1] = Gamma_u[..., 1, 0] = rho
+    draws = xr.Dataset({name: (("chain", "draw", "trait", "trait_bis"), Gamma_u) for name in ("Gamma_u", "Gamma_e")})
+    about = correlations._data_about(xr.DataTree.from_dict({"posterior": draws}), (0, 1), prior)
+    told = correlations._told(about)
+    assert words in told
+    assert ("identified" in told.lower()) == (words != "")
+    assert ("WEAKLY" in told) == ("WEAKLY" in words)
+
+
+def test_a_prior_that_the_program_does_not_take_is_refused(gryphon_pair):
+    with pytest.raises(bl.InputError, match="the program that NUTS samples takes none"):
+        bl.correlations(
+            gryphon_pair,
+            traits=["a", "b"],
+            covariates=[["intercept"]] * 2,
+            seed=1,
+            program=lambda data: None,
+            prior=BivariatePrior(),
+        )

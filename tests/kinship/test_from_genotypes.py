@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import bayeslmm as bl
+from bayeslmm.base.checks import InputError
+from bayeslmm.kinship.kinship import Kinship, centre
+
+
+@pytest.mark.parametrize("scale", ["hwe", "sample", "vanraden"])
+def test_kinship_is_the_dense_product(plink, scale):
+    prefix, G, ids = plink
+    kinship = bl.genomic_kinship(prefix, scale=scale, maf=0.0, geno=1.0)
+    mean = np.nanmean(G, axis=0)
+    Z = np.where(np.isnan(G), mean, G) - mean
+    expected = 2 * (mean / 2) * (1 - mean / 2)
+    dense = {
+        "hwe": (Z / expected) @ Z.T / 50,
+        "sample": (Z / Z.var(axis=0)) @ Z.T / 50,
+        "vanraden": Z @ Z.T / expected.sum(),
+    }[scale]
+    assert_allclose(kinship.K, dense, atol=1e-6)
+    assert list(kinship.ids) == ids
+
+
+def test_kinship_equals_gemma(mouse_kinship, mouse_reference):
+    for scale, name in (("sample", "sXX"), ("vanraden", "cXX")):
+        K, reference = mouse_kinship(scale).K, mouse_reference["kinship"][name]
+        ours = K * (reference["mean_diag"] / np.diag(K).mean())
+        found = [ours[0, 0], ours[0, 1], ours[1, 1], ours[-1, -1]]
+        expected = [reference[key] for key in ("K_0_0", "K_0_1", "K_1_1", "K_last_last")]
+        assert_allclose(found, expected, atol=1e-6)
+        assert_allclose(np.linalg.norm(ours), reference["frobenius"], rtol=1e-6)
+        assert_allclose(np.linalg.eigvalsh(ours)[:-6:-1], reference["largest_eigenvalues"], rtol=1e-6)
+
+
+def test_mouse_markers_are_counted(mouse_kinship):
+    counts = mouse_kinship("hwe").details["markers"]
+    assert {name: count for name, count in counts.items() if count} == {
+        "read": 12226,
+        "kept": 10783,
+        "monomorphic": 1230,
+        "below_maf": 213,
+    }
+
+
+def test_centre_is_jkj(rng):
+    A = rng.standard_normal((9, 9))
+    K = A @ A.T
+    J = np.eye(9) - 1 / 9
+    assert_allclose(centre(K), J @ K @ J, atol=1e-12)
+
+
+def test_asymmetric_kinship_is_refused():
+    K = np.eye(3)
+    K[0, 2] = 0.5
+    with pytest.raises(InputError, match=r"must be symmetric, but row 1 column 3 is 0.5 and row 3 column 1 is 0"):
+        Kinship(("a", "b", "c"), K, "K.txt")
+
+
+def test_nan_in_kinship_is_refused():
+    K = np.eye(3)
+    K[1, 1] = np.nan
+    with pytest.raises(InputError, match=r"K\.txt: the kinship matrix must hold finite numbers only, but 1 of 9"):
+        Kinship(("a", "b", "c"), K, "K.txt")
+
+
+def test_shape_and_ids_must_fit():
+    with pytest.raises(InputError, match=r"must be square, but it has shape \(2, 3\)"):
+        Kinship(("a", "b"), np.ones((2, 3)), "K.txt")
+    with pytest.raises(InputError, match="3 ids were given for a K of 2 rows"):
+        Kinship(("a", "b", "c"), np.eye(2), "K.txt")
+    with pytest.raises(InputError, match="each id must stand once"):
+        Kinship(("a", "a"), np.eye(2), "K.txt")
+
+
+def test_relationships_whose_squares_are_no_numbers_are_refused():
+    with pytest.raises(InputError, match=r"relationships of about 1, but the largest is 1e\+150: rescale it"):
+        Kinship(("a", "b"), np.eye(2) * 1e150, "K.txt")

@@ -1,0 +1,203 @@
+"""The page of a run: one file, whatever things are called, that says what the terminal says."""
+
+import base64
+import html
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from bayeslmm.commands.main import main
+from bayeslmm.posterior.diagnostics import Diagnostics
+from bayeslmm.report.citations import _OF_METHOD, Source, sources
+from bayeslmm.report.lights import light_of_inflation, light_of_scale, lights_of_draws, lights_of_estimates
+from bayeslmm.report.page import MOST_PICTURES, Part, Report, Shown, write_report
+from conftest import ROOT
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+TRAIT = "<b>&x"
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order; keeps the text, and what is loaded or linked."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.loaded, self.linked, self.said = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.loaded += [attrs["src"]] if "src" in attrs else []
+        (self.linked if tag == "a" else self.loaded).extend([attrs["href"]] if "href" in attrs else [])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        self.said.append(" " * (tag in ("td", "th")))
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.said.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.said).split())
+
+
+@pytest.fixture
+def run(plink, tmp_path, rng, capsys):
+    """`bayeslmm h2` on a trait that is called like HTML; the terminal and the page."""
+    rows = "".join(f"p{i}\t{'NA' if i < 2 else f'{rng.standard_normal():.4f}'}\n" for i in range(30))
+    (tmp_path / "pheno.tsv").write_text(f"IID\t{TRAIT}\n{rows}")
+    arguments = ["h2", "--bfile", str(plink[0]), "--pheno", str(tmp_path / "pheno.tsv"), "--trait", TRAIT]
+    assert main([*arguments, "--methods", "reml", "exact", "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    return SimpleNamespace(printed=capsys.readouterr().out, text=text, page=Page(text))
+
+
+def test_a_page_is_whole_and_loads_nothing(run):
+    page = run.page
+    assert page.loaded
+    assert all(address.startswith("data:image/png;base64,") for address in page.loaded)
+    assert base64.b64decode(page.loaded[0].partition(",")[2])[:4] == b"\x89PNG"
+    inside = [link for link in page.linked if link.startswith("#")]
+    assert {link[1:] for link in inside} <= set(page.ids)
+    assert all(
+        link.startswith(("https://doi.org/10.", "https://arxiv.org/abs/")) for link in page.linked[len(inside) :]
+    )
+    assert "default-src 'none'" in run.text
+    assert "@import" not in run.text
+    assert "url(" not in run.text
+    assert "<script" not in run.text
+
+
+def test_names_are_text(run):
+    assert f"Heritability of {TRAIT}" in run.page.text
+    assert "<b>" not in run.text
+
+
+def test_the_page_says_what_the_terminal_says(run):
+    (answer,) = [line for line in run.printed.splitlines() if line.startswith("heritability of")]
+    interval = r"with 95% probability between 0\.\d+ and [01]\.\d+"
+    assert re.fullmatch(rf"heritability of .*: 0\.\d+ \(posterior mean, exact\), {interval}", answer)
+    assert f'<p class="answer">{html.escape(answer)}</p>' in run.text
+    told = ("individuals with", "dropped: 2 without", "h2 ")
+    lines = [
+        line for line in run.printed.splitlines() if any(words in line for words in told[:2]) or line[:3] == told[2]
+    ]
+    assert len(lines) == 3
+    for line in lines:
+        assert all(word in run.page.text for word in line.split("  ") if word)
+    (markers,) = [line for line in run.printed.splitlines() if line.startswith("markers: ")]
+    assert markers.removeprefix("markers: ") in run.page.text
+
+
+def test_draws_have_lights():
+    def colours(*values, failures=()):
+        return [light.colour for light in lights_of_draws(Diagnostics(*values, failures), chains=4)]
+
+    assert colours(1.004, 900.0, 801.0, 0) == ["green"] * 4
+    assert colours(1.006, 799.0, 500.0, 0) == ["amber"] * 3 + ["green"]
+    failures = ("R-hat is 1.02", "bulk ESS is 90", "tail ESS is 80", "3 divergent transitions")
+    assert colours(1.02, 90.0, 80.0, 3, failures=failures) == ["red"] * 4
+    assert colours(float("nan"), 900.0, 900.0, 0, failures=("one chain only: R-hat cannot",)) == ["red"] + ["green"] * 3
+    assert colours(1.0, 900.0, 900.0, 0, failures=("draws of z are not all finite",)) == ["green"] * 4 + ["red"]
+    assert lights_of_draws(None, chains=4) == []
+
+
+def test_estimates_that_warn_of_themselves_are_amber():
+    rows = [
+        ("reml", "h2", 0.0, "profile95", "boundary: h2 = 0, no standard error exists"),
+        ("mom", "h2", 1.2, "wald95", "outside the parameter space: sigma2_e is negative"),
+        (
+            "em",
+            "h2",
+            0.1,
+            "wald95",
+            "100 iterations with 30 random effects, NOT the maximum: stopped with a score of 2",
+        ),
+        ("rhe", "h2", 0.5, "wald95", "Monte Carlo error 0.01"),
+        ("mom", "sigma2_u", 1.2, "wald95", "the Wald interval leaves the parameter space: prefer the posterior"),
+    ]
+    table = pd.DataFrame(rows, columns=["method", "parameter", "estimate", "interval", "note"]).assign(trait="y")
+    lights = lights_of_estimates(table)
+    assert [light.found for light in lights] == [
+        "h2 of y by reml is 0",
+        "h2 of y by mom is 1.2",
+        "h2 of y by em is 0.1",
+    ]
+    assert {light.colour for light in lights} == {"amber"}
+    assert "prefer the posterior" in lights[0].advice
+
+
+def test_scale_and_inflation_have_lights():
+    assert [light_of_scale(value).colour for value in (0.89, 1.0, 1.11)] == ["amber", "green", "amber"]
+    assert "read pve" in light_of_scale(0.36).advice
+    assert [light_of_inflation(value, 100_000).colour for value in (0.9, 1.0, 1.06)] == ["amber", "green", "amber"]
+    assert light_of_inflation(1.06, 10_000).colour == "green"  # three standard errors are 7% there
+    assert "--loco" in light_of_inflation(0.9, 100_000).advice
+
+
+RECORD = {
+    "command": ["bayeslmm", "h2", "--pheno", "my file.tsv"],
+    "versions": {"bayeslmm": "0"},
+    "options": {"centre": False, "normalise": True, "trait": ["a"], "pheno": "my file.tsv", "pedigree": "p.csv"},
+    "prior": {"h2": "Uniform(low=0, high=1)"},
+    "convention": "y = X beta + g + e",
+    "kinship": {"source": "p.csv", "n": 12345},
+    "started": "2026-01-02T03:04:05+00:00",
+    "inputs_sha256": {"my file.tsv": "ab"},
+    "seconds": {"tables": 1.0},
+    "peak_rss_mb": 1000,
+}
+
+
+def part(name, *, picture, lights=(), table=None):
+    table = pd.DataFrame({"h2": [0.123456], "n": [12345], "big": [54321.4], "none": [float("nan")]}, index=["x"])
+    return Part(name, "people", ["a", "  b"], picture, "caption", [Shown("t", table)], [], lights, ["reml"])
+
+
+def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
+    (tmp_path / "a.png").write_bytes(PNG)
+    parts = [part(f"t{i}", picture=tmp_path / "a.png") for i in range(MOST_PICTURES + 5)]
+    write_report(Report("t", "q", parts, ["r"]), RECORD, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text())
+    assert len(page.loaded) == MOST_PICTURES
+    assert "The pictures of 5 more traits" in page.text
+    assert page.text.count("people") == 1  # once for all traits
+    assert "12,345 individuals" in page.text
+    assert "0.1235 12,345 54,321" in page.text
+    assert "bayeslmm h2 --pheno 'my file.tsv'" in page.text
+    assert "divided by its mean diagonal" in page.text
+    assert "Henderson (1976)" in page.text
+
+
+def test_red_is_said_beside_the_answer(tmp_path):
+    failed = lights_of_draws(Diagnostics(1.2, 900.0, 900.0, 0, ("R-hat is 1.200, above 1.01",)), chains=4)
+    write_report(Report("t", "q", [part("a", picture=None, lights=failed)], []), RECORD, tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text()).text
+    assert "failed 1 of the checks failed: do not use these numbers" in text
+    assert "R-hat is 1.200, above 1.01." in text
+
+
+def test_sources_are_those_of_the_docstrings():
+    code = [*(ROOT / "bayeslmm").rglob("*.py"), *(ROOT / "models").glob("*.py")]
+    written = " ".join(path.read_text() for path in code if path.name != "citations.py")
+    everything = {"kinship": {"scale": "hwe"}, "options": {"pedigree": "p", "se": "average", "loco": True}}
+    found = sources(_OF_METHOD, everything) + sources([], {"kinship": {"scale": "vanraden"}, "options": {}})
+    assert len(set(found)) > 30
+    for source in found:
+        assert source.where in written, source
+        assert source.who.split(" et al")[0].split(",")[0].split(" and ")[0].split(" (")[0] in written, source
+    assert Source("a", "arXiv:1", "").url == "https://arxiv.org/abs/1"
+    assert Source("a", "JMLR 15:1593", "").url == ""
