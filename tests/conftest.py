@@ -3,6 +3,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+# What one test compiled serves the others, in all processes, and the next run: set before JAX is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import numpy as np
 import pytest
 from bed_reader import to_bed
@@ -13,7 +19,6 @@ from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 
-ROOT = Path(__file__).resolve().parents[1]
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
 GRYPHON = ROOT / "validation" / "data" / "gryphon"
 REFERENCES = ROOT / "tests" / "data"
