@@ -120,7 +120,8 @@ def compare(
     for method, fit in result.fits.items():
         fits[method] = fit
         if markers and method in _CLIMBS:
-            fits[f"{method}_markers"] = _CLIMBS[method](data, m=markers.counts.kept)
+            m = _get(result.fits, "lasso", ScaledLasso).counts.kept
+            fits[f"{method}_markers"] = _CLIMBS[method](data, m=m)
     # An informative prior moves the posterior away from REML, and should.
     flat = _get(fits, "exact", ExactPosterior) if settings.get("prior") is None else exact.posterior(data)
     distribution = boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=seed)
@@ -268,7 +269,7 @@ def _boundary(
     return pd.DataFrame([row])
 
 
-def _get[T](fits: Mapping[str, Fit], name: str, kind: type[T]) -> T:
+def _get[T](fits: Mapping[Any, Fit], name: str, kind: type[T]) -> T:
     fit = fits[name]
     if not isinstance(fit, kind):
         raise TypeError(f"{name} is a {type(fit).__name__}, not a {kind.__name__}")
