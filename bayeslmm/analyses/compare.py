@@ -122,7 +122,7 @@ def compare(
         method = METHODS[name]
         fits[name] = method, fit
         if markers and method.marker_space:
-            fits[f"{name}_markers"] = method, method.marker_space(data, markers.counts.kept)
+            fits[f"{name}_markers"] = method, method.marker_space(data, result.fits["lasso"].counts.kept)
     oracle: ExactPosterior = result.fits["exact"]
     # An informative prior moves the posterior away from REML, and should.
     flat = oracle if settings.get("prior") is None else exact.posterior(data)

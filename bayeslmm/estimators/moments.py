@@ -222,11 +222,13 @@ def _multiply(
     blocks: MarkerBlocks, rows: ndarray, V: Float64[ndarray, "n k"]
 ) -> tuple[Float64[ndarray, "n k"], Float64[ndarray, " n"]]:
     """Return K V and the diagonal of K by one pass over the genotypes: float32 in a block, float64 across them."""
-    V32, KV, diagonal = V.astype(np.float32), np.zeros(V.shape), np.zeros(len(V))
-    for W in blocks.tracked("moments", rows):
+    V32, KV, diagonal, weight = V.astype(np.float32), np.zeros(V.shape), np.zeros(len(V)), 0.0
+    for block in blocks.tracked("moments", rows):
+        W = block.G
         KV += W @ (W.T @ V32)
         diagonal += np.einsum("ij,ij->i", W, W)
-    return KV / blocks.weight, diagonal / blocks.weight
+        weight += block.tally.weight
+    return KV / weight, diagonal / weight
 
 
 def _system(t: Traces) -> Float64[ndarray, "2 2"]:
