@@ -143,7 +143,7 @@ def compare(
 def _compared(result: Heritability, name: str, method: Method, fit: Any, fitted: Fitted) -> dict[str, Any]:
     """Return a row of `Comparison.table`."""
     known = select(result.rows, method=name, parameter="h2")
-    # EM in marker space is not among the estimates: it is the same estimate, found another way.
+    # EM in marker space is not among the estimates: it is the same estimate, computed another way.
     h2 = known[0].estimate if known else fit.estimate.h2
     near, why, unit = method.near(fit, fitted), method.why(fit, fitted), fitted.posterior.sd
     difference, allowed = (h2 - near.h2) / unit, near.allowed / unit

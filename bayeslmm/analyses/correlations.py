@@ -3,94 +3,33 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Unpack
 
-import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 from xarray import DataTree
 
 from bayeslmm.analyses.heritability import check_methods
-from bayeslmm.analyses.joint_rows import draws_of_traits, pair_name, places, without_overlap
+from bayeslmm.analyses.joint_rows import draws_of_traits, places, without_overlap
 from bayeslmm.analyses.method import Drawn, Settings, SeveralTraits, methods_in
+from bayeslmm.analyses.pairs import Pair, evidence_of, pair_of, pair_table, with_evidence
 from bayeslmm.analyses.table import Note, Row, to_table
 from bayeslmm.base.checks import AnalysisError, InputError
-from bayeslmm.estimators.joint_information import PairTest, correlation_tests
 from bayeslmm.estimators.joint_reml import JointEstimate
 from bayeslmm.likelihood.joint_whitened import check_distinct
-from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior, correlation_prior, density_on
+from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.models import bivariate, multivariate
-from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Diagnostics, prior_overlap
+from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.sampling import Program
 
 JOINT_METHODS = methods_in("joint_methods")
 """The methods by name."""
-_CLEAR = 0.975  # probability of a sign that need not be doubted, if the prior did not give it already
-_MOSTLY_PRIOR = 0.7  # overlap with the prior, twice `MOST_OVERLAP`, above which little else is seen
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What draws say about a genetic correlation, beside its prior.
-
-    Attributes:
-        probability_positive: posterior probability of rho_u > 0.
-        prior_overlap: the area that posterior and prior share.
-        identified: whether that is at most `MOST_OVERLAP`.
-        sign_clear: whether the data make the sign all but certain.
-    """
-
-    probability_positive: float
-    prior_overlap: float
-    identified: bool
-    sign_clear: bool
-
-    @property
-    def verdict(self) -> str:
-        """What the data say about rho_u, in words: loud only where they say next to nothing; "" if all is well."""
-        if self.identified:
-            return ""
-        if self.sign_clear:
-            return "its sign is clear, its size is weakly identified, the prior influences it"
-        if self.prior_overlap <= _MOSTLY_PRIOR:
-            return "rho_u is weakly identified, the prior influences this estimate"
-        return "rho_u is WEAKLY IDENTIFIED, the prior strongly influences this estimate"
-
-    @property
-    def notes(self) -> tuple[Note, Note]:
-        """The same as notes of the estimate."""
-        shared = f"posterior and prior share {self.prior_overlap:.0%}"
-        return (
-            Note("info", f"P(rho_u > 0) = {self.probability_positive:.4g}", self.probability_positive),
-            Note("prior", f"{shared}: {self.verdict}" if self.verdict else shared, self.prior_overlap),
-        )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What is known about the genetic correlation of two traits.
-
-    Attributes:
-        name: ``A:B``.
-        at: their numbers, from 0.
-        both: how many individuals have both.
-        tests: likelihood ratio tests, if REML was asked for and they exist.
-        note: why they do not exist.
-        evidence: what draws of our program say, if NUTS was asked for.
-    """
-
-    name: str
-    at: tuple[int, int]
-    both: int
-    tests: PairTest | None = None
-    note: str = ""
-    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -133,20 +72,12 @@ class Correlations:
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """What is known about each pair as a table: tests if REML succeeded, evidence if NUTS did."""
-        return pd.DataFrame([_pair_record(pair, tested="reml" in self.fits) for pair in self.known])
+        return pair_table(self.known, tested="reml" in self.fits)
 
     @property
     def posterior(self) -> DataTree | None:
         """NUTS draws, if asked for."""
         return self.fits["nuts"].posterior if "nuts" in self.fits else None
-
-
-def _pair_record(pair: Pair, *, tested: bool) -> dict[str, Any]:
-    record: dict[str, Any] = {"pair": pair.name, "both": pair.both}
-    if tested:
-        none = dict.fromkeys((field.name for field in fields(PairTest)), np.nan)
-        record |= (asdict(pair.tests) if pair.tests else none) | {"note": pair.note}
-    return record | (asdict(pair.evidence) if pair.evidence else {})
 
 
 def correlations(
@@ -200,31 +131,22 @@ def correlations(
     request.check_prior(methods)
     check_distinct(data, traits)
     seconds: dict[str, float] = {}
-    with _timed(seconds, "reml"):
-        failed = _failed(methods, request)
+    failed = _failed(methods, request, seconds)
     fits: dict[str, Any] = {}
     rows: list[Row] = []
     for method in methods:
         if method in failed:
-            note = Note("failed", f"failed: {failed[method]}")
-            rows += [Row(place.trait, method, place.parameter, notes=(note,)) for place in places(traits)]
-            continue
-        with _timed(seconds, method):
-            fits[method] = JOINT_METHODS[method].fit(request)
-            rows += _rows(method, fits[method], request)
-    with _timed(seconds, "reml"):
-        pairs = [_tested(request, pair, "reml" in fits) for pair in combinations(range(len(traits)), 2)]
-    if "nuts" in fits and not request.own:
-        rho_u = draws_of_traits(fits["nuts"].posterior)["rho_u"]
-        pairs = [replace(pair, evidence=evidence(rho_u[(..., *pair.at)], rho_prior[0])) for pair in pairs]
-        rows = _with_evidence(rows, pairs)
-    if set(methods) == {"mom"}:
-        del seconds["reml"]
+            rows += _empty_rows(method, failed[method], traits)
+        else:
+            with _timed(seconds, method):
+                fits[method] = JOINT_METHODS[method].fit(request)
+                rows += _rows(method, fits[method], request)
+    pairs = _pairs(fits, request, rho_prior, seconds)
     return Correlations(
         traits=request.traits,
-        rows=tuple(rows),
-        known=tuple(pairs),
-        reml=None if failed or set(methods) == {"mom"} else request.reml,
+        rows=tuple(with_evidence(rows, pairs)),
+        known=pairs,
+        reml=request.reml if "reml" in seconds and not failed else None,
         overlaps=request.overlaps,
         n=len(data.s),
         fits=fits,
@@ -263,22 +185,28 @@ def _rho_prior(request: SeveralTraits) -> tuple[dist.Distribution, dist.Distribu
     return correlation_prior(prior.eta_u, t), correlation_prior(prior.eta_e, t)
 
 
-def _failed(methods: Sequence[str], request: SeveralTraits) -> dict[str, str]:
-    """Return which methods fail, and why: all that need REML, where its search fails and moments are there instead.
+def _failed(methods: Sequence[str], request: SeveralTraits, seconds: dict[str, float]) -> dict[str, str]:
+    """Return which methods fail, and why: those that need REML, if its search fails and another method is left.
 
     Raises:
         AnalysisError: if no method is left.
     """
-    dependent = [method for method in methods if method != "mom"]
+    dependent = [method for method in methods if JOINT_METHODS[method].needs == "reml"]
     if not dependent:
         return {}
-    try:
-        _ = request.reml
-    except AnalysisError as error:
-        if "mom" not in methods:
-            raise
-        return {method: str(error) if method == "reml" else f"it starts from REML, and {error}" for method in dependent}
+    with _timed(seconds, "reml"):
+        try:
+            _ = request.reml
+        except AnalysisError as error:
+            if len(dependent) == len(methods):
+                raise
+            return {name: str(error) if name == "reml" else f"it starts from REML, and {error}" for name in dependent}
     return {}
+
+
+def _empty_rows(method: str, why: str, traits: Sequence[str]) -> list[Row]:
+    note = Note("failed", f"failed: {why}")
+    return [Row(place.trait, method, place.parameter, notes=(note,)) for place in places(traits)]
 
 
 def _rows(method: str, fit: Any, request: SeveralTraits) -> list[Row]:
@@ -288,41 +216,19 @@ def _rows(method: str, fit: Any, request: SeveralTraits) -> list[Row]:
     return without_overlap(rows, request.traits, request.overlaps, drawn=drawn)
 
 
-def _tested(request: SeveralTraits, at: tuple[int, int], tested: bool) -> Pair:
-    """Return a pair with its tests, or why there are none: the other pairs keep theirs."""
-    pair = Pair(pair_name(request.traits, at), at, int(request.overlaps[at]))
-    if not tested:
-        return pair
-    if zero := [request.traits[j] for j in at if request.reml.at_zero[j]]:
-        why = f"rho_u is not identified: the genetic variance of {' and '.join(zero)} is estimated at 0"
-        return replace(pair, note=why)
-    try:
-        return replace(pair, tests=correlation_tests(request.reml, request.data, at))
-    except AnalysisError as error:
-        return replace(pair, note=f"no tests of rho_u: {error}")
-
-
-def evidence(rho_u: Float[ndarray, "..."], prior: dist.Distribution) -> Evidence:
-    """Return what draws of a genetic correlation say, beside its prior."""
-    overlap = prior_overlap(rho_u, prior, -1.0, 1.0)
-    positive, before = float(np.mean(rho_u > 0)), _positive(prior)
-    clear = max(positive, 1 - positive) >= _CLEAR > max(before, 1 - before)
-    return Evidence(positive, overlap, overlap <= MOST_OVERLAP, clear)
-
-
-def _positive(prior: dist.Distribution) -> float:
-    """Return the prior probability of a correlation above 0."""
-    points = (np.arange(2000) + 0.5) / 1000 - 1
-    density = density_on(prior, points)
-    return float(density[points > 0].sum() / density.sum())
-
-
-def _with_evidence(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Row]:
-    """Return the rows, those of NUTS and rho_u with what the draws say as notes."""
-    notes = {pair.name: pair.evidence.notes for pair in pairs if pair.evidence}
-    return [
-        replace(row, notes=(*notes[row.trait], *row.notes))
-        if (row.method, row.parameter) == ("nuts", "rho_u")
-        else row
-        for row in rows
-    ]  # fmt: skip
+def _pairs(
+    fits: Mapping[str, Any],
+    request: SeveralTraits,
+    rho_prior: tuple[dist.Distribution, dist.Distribution],
+    seconds: dict[str, float],
+) -> tuple[Pair, ...]:
+    at = list(combinations(range(len(request.traits)), 2))
+    if "reml" not in fits:
+        pairs = [pair_of(request, pair, tested=False) for pair in at]
+    else:
+        with _timed(seconds, "reml"):
+            pairs = [pair_of(request, pair, tested=True) for pair in at]
+    if "nuts" in fits and not request.own:
+        rho_u = draws_of_traits(fits["nuts"].posterior)["rho_u"]
+        pairs = [replace(pair, evidence=evidence_of(rho_u[(..., *pair.at)], rho_prior[0])) for pair in pairs]
+    return tuple(pairs)

@@ -124,25 +124,19 @@ class OneTrait(Request):
         """REML, which other methods need."""
         return reml(self.data)
 
-    def before_rotation(self, why: str) -> tuple[Cohort, Float64[ndarray, "n 1"]]:
-        """Return the cohort and the values of the trait.
-
-        Raises:
-            InputError: if the cohort was not given, with the reason why it is needed.
-        """
-        if self.cohort is None:
-            raise InputError(f"{why}, and needs the cohort before rotation")
-        return self.cohort, self.cohort.Y[:, [self.cohort.traits.index(self.trait)]]
+    def y(self, cohort: Cohort) -> Float64[ndarray, "n 1"]:
+        """Return the trait before rotation."""
+        return cohort.Y[:, [cohort.traits.index(self.trait)]]
 
     def genotypes(self, method: str) -> tuple[MarkerBlocks, Cohort, Float64[ndarray, "n 1"]]:
-        """Return the genotypes, the cohort and the values of the trait.
+        """Return the genotypes, the cohort and the trait before rotation, for a method that works on genotypes.
 
         Raises:
-            InputError: if genotypes or cohort were not given.
+            InputError: if they were not given.
         """
-        if self.markers is None:
-            raise InputError(f"the method {method} works on genotypes, which were not given")
-        return self.markers, *self.before_rotation(f"the method {method} works on genotypes")
+        if self.markers is None or self.cohort is None:
+            raise InputError(f"the method {method} works on genotypes, and needs markers and cohort")
+        return self.markers, self.cohort, self.y(self.cohort)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +252,7 @@ class Method:
     near: Callable[[Any, Fitted], Near] = lambda fit, fitted: Near()
     why: Callable[[Any, Fitted], str] = lambda fit, fitted: ""
     marker_space: Callable[[RotatedData, int], Any] | None = None
-    needs: Literal["genotypes"] | None = None
+    needs: Literal["genotypes", "reml"] | None = None
     wide: bool = False
 
 

@@ -24,7 +24,7 @@ NoteKind = Literal[
 WARNINGS: frozenset[NoteKind] = frozenset(
     {"boundary", "outside", "wald_outside", "more_modes", "not_converged", "not_identified", "meaningless", "failed"}
 )
-"""Kinds of notes by which a method warns of its own number."""
+"""Kinds of notes by which a method warns about its estimate."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Note:
 
     @property
     def warns(self) -> bool:
-        """Whether the method warns of its own number."""
+        """Whether the method warns about its estimate."""
         return self.kind in WARNINGS
 
 

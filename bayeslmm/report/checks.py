@@ -9,7 +9,7 @@ from bayeslmm.cohort.align import about_scale
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
 
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so it has no curvature there"
-_WARNED = "the method warns of its own number"
+_WARNED = "the method warns about its estimate"
 
 
 def check(
@@ -35,7 +35,7 @@ def checks_of_draws(diagnostics: Diagnostics | None) -> list[Check]:
 
 
 def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
-    """Return a check for each h2 or rho_u of a classical method that warns of its own number."""
+    """Return a check for each h2 or rho_u of a classical method whose method warns about it."""
     return [
         _check_of_estimate(row)
         for row in rows

@@ -77,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found.
+    """The answer of a command.
 
     Attributes:
         title: what was estimated, of what.
@@ -96,7 +96,7 @@ def write_report(report: Report, record: Mapping[str, Any], path: str | Path) ->
     """Write a report as one HTML page with its pictures inside, which loads nothing from elsewhere.
 
     Args:
-        report: what was found.
+        report: what the page says.
         record: what ``run.json`` holds.
         path: of the page.
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayeslmm.analyses.correlations import JOINT_METHODS, Correlations, Pair
+from bayeslmm.analyses.correlations import JOINT_METHODS, Correlations
+from bayeslmm.analyses.pairs import Pair
 from bayeslmm.analyses.table import Note, Row, select
 from bayeslmm.cohort.joint import JointCohort
 from bayeslmm.likelihood.rotation import Spectrum

@@ -8,8 +8,8 @@ from numpy.testing import assert_allclose
 from scipy.stats import truncnorm
 
 import bayeslmm as bl
-from bayeslmm.analyses import correlations
 from bayeslmm.analyses import method as method_module
+from bayeslmm.analyses import pairs
 from bayeslmm.analyses.joint_methods import reml
 from bayeslmm.analyses.table import select
 from bayeslmm.estimators.joint_reml import SearchError
@@ -200,7 +200,7 @@ def boundary_triple(rng):
 
 def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch):
     """Three traits on the boundary: the searches of one pair fail, and its rows say so."""
-    interval, tests = reml.likelihood_interval, correlations.correlation_tests
+    interval, tests = reml.likelihood_interval, pairs.correlation_tests
 
     def failing_interval(fit, data, parameter, at):
         if (parameter, at) == ("rho_e", (0, 2)):
@@ -213,7 +213,7 @@ def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch)
         return tests(fit, data, pair)
 
     monkeypatch.setattr(reml, "likelihood_interval", failing_interval)
-    monkeypatch.setattr(correlations, "correlation_tests", failing_tests)
+    monkeypatch.setattr(pairs, "correlation_tests", failing_tests)
     result = bl.correlations(boundary_triple(rng), traits="ABC", covariates=[["one"]] * 3, seed=1, methods=["reml"])
     assert result.reml.boundary
     for pair in ("A:B", "A:C", "B:C"):
@@ -263,7 +263,7 @@ def test_words_on_what_is_identified_are_graded(mean, sd, prior, words):
     """Normal posteriors cut at the ends of the prior: loud where it is mostly the prior, quiet where a sign is sure."""
     low, high = float(prior.low), float(prior.high)
     rho = truncnorm((low - mean) / sd, (high - mean) / sd, mean, sd).ppf((np.arange(4000) + 0.5) / 4000)
-    evidence = correlations.evidence(rho, prior)
+    evidence = pairs.evidence_of(rho, prior)
     assert [note.kind for note in evidence.notes] == ["info", "prior"]
     note = evidence.notes[1].text
     assert words in note

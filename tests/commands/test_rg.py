@@ -47,7 +47,7 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     assert "covariates of BWT: intercept, sex[2]" in printed
     assert "covariates of TARSUS: intercept\n" in printed
     assert "171 missing values are integrated over exactly" in printed
-    assert "--complete-only would drop 171 individuals instead" in printed
+    assert "keeping only individuals with all traits would drop 171 instead" in printed
     assert "took: REML" in printed
     estimates = table(out)
     assert list(estimates.columns) == COLUMNS

@@ -13,10 +13,6 @@ from bayeslmm.estimators.joint_moments import JointMoments, joint_moments
 from bayeslmm.likelihood import quantities
 
 
-def _fit(request: SeveralTraits) -> JointMoments:
-    return joint_moments(request.data)
-
-
 def _rows(fit: JointMoments, request: SeveralTraits) -> list[Row]:
     """Return estimates as the equations give them; what is outside the parameter space, or undefined, is noted."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -54,4 +50,4 @@ def _depends(parameter: str, variance: str) -> bool:
     return parameter[-2:] not in ("_u", "_e") or parameter[-1] == variance[-1]
 
 
-METHOD: Method = replace(mom.METHOD, fit=_fit, rows=_rows)
+METHOD: Method = replace(mom.METHOD, fit=lambda request: joint_moments(request.data), rows=_rows)

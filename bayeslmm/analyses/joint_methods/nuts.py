@@ -42,6 +42,7 @@ METHOD: Method = replace(
     nuts.METHOD,
     fit=_fit,
     rows=_rows,
+    needs="reml",
     sources=(
         Source("Lewandowski, Kurowicka and Joe (2009)", "10.1016/j.jmva.2009.04.008", "the prior of correlations"),
         Source("Garrett and Zeger (2000)", "10.1111/j.0006-341X.2000.01055.x", "the overlap of prior and posterior"),

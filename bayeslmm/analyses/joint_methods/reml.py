@@ -21,10 +21,6 @@ _WITH_INTERVAL = ("h2", "rho_u", "rho_e")
 """What has a likelihood interval on the boundary."""
 
 
-def _fit(request: SeveralTraits) -> JointEstimate:
-    return request.reml
-
-
 def _rows(fit: JointEstimate, request: SeveralTraits) -> list[Row]:
     """Return Wald intervals inside the parameter space; on its boundary likelihood intervals.
 
@@ -104,8 +100,9 @@ def _on_bound(fit: JointEstimate, place: Place) -> bool:
 
 METHOD: Method = replace(
     reml.METHOD,
-    fit=_fit,
+    fit=lambda request: request.reml,
     rows=_rows,
+    needs="reml",
     sources=(
         reml.SOURCE,
         Source("Meyer (1991)", "10.1186/1297-9686-23-1-67", "REML of several traits"),

@@ -8,17 +8,8 @@ from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Note, Row
 from bayeslmm.estimators.em import EmFit, em
 from bayeslmm.estimators.estimate import Estimate
-from bayeslmm.likelihood.rotation import RotatedData
 
 IN_MIXED_MODELS = Source("Foulley and van Dyk (2000)", "10.1186/1297-9686-32-2-143", "both in linear mixed models")
-
-
-def _fit(request: OneTrait) -> EmFit:
-    return em(request.data)
-
-
-def _in_marker_space(data: RotatedData, p: int) -> EmFit:
-    return em(data, m=p)
 
 
 def em_rows(fit: EmFit, request: OneTrait) -> list[Row]:
@@ -65,18 +56,14 @@ def climb(fit: EmFit, fitted: Fitted) -> str:
 
 
 METHOD = Method(
-    name="em",
-    label="EM",
-    spread="se",
-    rank=6,
-    order=3,
-    fit=_fit,
+    name="em", label="EM", spread="se", rank=6, order=3,
+    fit=lambda request: em(request.data),
     rows=em_rows,
     near=near_ml,
     why=climb,
-    marker_space=_in_marker_space,
+    marker_space=lambda data, p: em(data, m=p),
     sources=(
         Source("Dempster, Laird and Rubin (1977)", "10.1111/j.2517-6161.1977.tb01600.x", "EM"),
         IN_MIXED_MODELS,
     ),
-)
+)  # fmt: skip

@@ -1,15 +1,11 @@
 """The posterior by quadrature."""
 
-from bayeslmm.analyses.method import Fitted, Method, OneTrait
+from bayeslmm.analyses.method import Method, OneTrait
 from bayeslmm.analyses.rows import VARIANCES
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row
 from bayeslmm.posterior import exact
 from bayeslmm.posterior.exact import ExactPosterior
-
-
-def _fit(request: OneTrait) -> ExactPosterior:
-    return exact.posterior(request.data, request.prior)
 
 
 def _rows(fit: ExactPosterior, request: OneTrait) -> list[Row]:
@@ -24,19 +20,11 @@ def _rows(fit: ExactPosterior, request: OneTrait) -> list[Row]:
     ]
 
 
-def _why(fit: ExactPosterior, fitted: Fitted) -> str:
-    return "the unit of the differences"
-
-
 METHOD = Method(
-    name="exact",
-    label="exact",
-    spread="sd",
-    rank=1,
-    order=8,
-    fit=_fit,
+    name="exact", label="exact", spread="sd", rank=1, order=8,
+    fit=lambda request: exact.posterior(request.data, request.prior),
     rows=_rows,
-    why=_why,
+    why=lambda fit, fitted: "the unit of the differences",
     sources=(
         Source("Trefethen and Weideman (2014)", "10.1137/130932132", "the quadrature of the exact posterior"),
     ),

@@ -22,25 +22,16 @@ def _rows(fit: ScaledLasso, request: OneTrait) -> list[Row]:
     return [Row(request.trait, "lasso", name, getattr(fit, name), notes=tuple(notes)) for name in ("sigma2_e", "h2")]
 
 
-def _near(fit: ScaledLasso, fitted: Fitted) -> Near:
-    return Near("reml", fitted.reml.h2)
-
-
 def _why(fit: ScaledLasso, fitted: Fitted) -> str:
     return f"{fit.selected:,} of {fit.p:,} markers selected: the share of few markers, not of all"
 
 
 METHOD = Method(
-    name="lasso",
-    label="scaled lasso",
-    spread="",
-    rank=9,
-    order=7,
-    fit=_fit,
-    rows=_rows,
-    near=_near,
+    name="lasso", label="scaled lasso", spread="", rank=9, order=7,
+    fit=_fit, rows=_rows,
+    near=lambda fit, fitted: Near("reml", fitted.reml.h2),
     why=_why,
     needs="genotypes",
     wide=True,
     sources=(Source("Sun and Zhang (2012)", "10.1093/biomet/ass043", "the scaled lasso"),),
-)
+)  # fmt: skip

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from bayeslmm.analyses.method import Fitted, Method, Near, OneTrait
+from bayeslmm.analyses.method import Fitted, Method, Near
 from bayeslmm.analyses.rows import likelihood_rows
 from bayeslmm.analyses.source import Source
 from bayeslmm.base.float64 import in_float64
@@ -15,10 +15,6 @@ from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.one_trait import log_ml
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.whitened import whitened
-
-
-def _fit(request: OneTrait) -> Estimate:
-    return ml(request.data)
 
 
 def _near(fit: Estimate, fitted: Fitted) -> Near:
@@ -53,14 +49,10 @@ def _newton_step(reml: Estimate, data: RotatedData) -> float:
 
 
 METHOD = Method(
-    name="ml",
-    label="ML",
-    spread="se",
-    rank=4,
-    order=2,
-    fit=_fit,
+    name="ml", label="ML", spread="se", rank=4, order=2,
+    fit=lambda request: ml(request.data),
     rows=likelihood_rows,
     near=_near,
     why=_why,
     sources=(Source("Hartley and Rao (1967)", "10.1093/biomet/54.1-2.93", "maximum likelihood"),),
-)
+)  # fmt: skip

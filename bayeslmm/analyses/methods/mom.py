@@ -5,6 +5,7 @@ import numpy as np
 from bayeslmm.analyses.method import Fitted, Method, Near, OneTrait
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Note, Row, wald_note, wald_row
+from bayeslmm.base.checks import InputError
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import standard_errors, standard_errors_from
 from bayeslmm.estimators.moments import Moments, moments, moments_covariance, moments_jackknife
@@ -16,8 +17,9 @@ _JACKKNIFE = Note("info", "standard error too small unless individuals of differ
 def _fit(request: OneTrait) -> Moments:
     if request.settings.get("moments_se", "exact") == "exact":
         return moments(request.data)
-    cohort, y = request.before_rotation("the jackknife leaves out individuals")
-    return moments_jackknife(cohort.K, y, cohort.X)
+    if request.cohort is None:
+        raise InputError("the jackknife leaves out individuals, and needs the cohort before rotation")
+    return moments_jackknife(request.cohort.K, request.y(request.cohort), request.cohort.X)
 
 
 def moments_rows(fit: Moments, request: OneTrait) -> list[Row]:
@@ -49,10 +51,6 @@ def _near(fit: Moments, fitted: Fitted) -> Near:
     return Near("reml", fitted.reml.h2, allowed)
 
 
-def _why(fit: Moments, fitted: Fitted) -> str:
-    return "moments are less efficient: 3 standard errors of the difference (Hausman); more would fault the model"
-
-
 def _hausman(reml: Estimate, data: RotatedData) -> float:
     """Return the standard error of h2 by moments less h2 by REML, at the REML estimate."""
     at = reml.sigma2_u, reml.sigma2_e
@@ -62,18 +60,16 @@ def _hausman(reml: Estimate, data: RotatedData) -> float:
 
 
 METHOD = Method(
-    name="mom",
-    label="moments",
-    spread="se",
-    rank=7,
-    order=5,
+    name="mom", label="moments", spread="se", rank=7, order=5,
     fit=_fit,
     rows=moments_rows,
     near=_near,
-    why=_why,
+    why=lambda fit, fitted: (
+        "moments are less efficient: 3 standard errors of the difference (Hausman); more would fault the model"
+    ),
     wide=True,
     sources=(
         Source("Haseman and Elston (1972)", "10.1007/BF01066731", "moments"),
         Source("Zhou (2017)", "10.1214/17-AOAS1052", "their equations"),
     ),
-)
+)  # fmt: skip

@@ -27,23 +27,13 @@ def _near(fit: Drawn, fitted: Fitted) -> Near:
     return Near("exact", fitted.posterior.mean, 4 * error)
 
 
-def _why(fit: Drawn, fitted: Fitted) -> str:
-    return "4 Monte Carlo standard errors of the draws"
-
-
 METHOD = Method(
-    name="nuts",
-    label="NUTS",
-    spread="sd",
-    rank=2,
-    order=9,
-    fit=_fit,
-    rows=_rows,
-    near=_near,
-    why=_why,
+    name="nuts", label="NUTS", spread="sd", rank=2, order=9,
+    fit=_fit, rows=_rows, near=_near,
+    why=lambda fit, fitted: "4 Monte Carlo standard errors of the draws",
     sources=(
         Source("Hoffman and Gelman (2014)", "JMLR 15:1593", "NUTS"),
         Source("Phan et al. (2019)", "arXiv:1912.11554", "NumPyro"),
         Source("Vehtari et al. (2021)", "10.1214/20-BA1221", "R-hat and effective sample sizes"),
     ),
-)
+)  # fmt: skip

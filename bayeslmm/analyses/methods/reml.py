@@ -2,17 +2,13 @@
 
 import numpy as np
 
-from bayeslmm.analyses.method import Fitted, Method, Near, OneTrait
+from bayeslmm.analyses.method import Fitted, Method, Near
 from bayeslmm.analyses.rows import likelihood_rows
 from bayeslmm.analyses.source import Source
 from bayeslmm.estimators.estimate import Estimate
 
 SOURCE = Source("Patterson and Thompson (1971)", "10.1093/biomet/58.3.545", "restricted maximum likelihood")
 BOUND = Source("Self and Liang (1987)", "10.1080/01621459.1987.10478472", "likelihood ratios on the boundary")
-
-
-def _fit(request: OneTrait) -> Estimate:
-    return request.reml
 
 
 def _near(fit: Estimate, fitted: Fitted) -> Near:
@@ -26,14 +22,10 @@ def _why(fit: Estimate, fitted: Fitted) -> str:
 
 
 METHOD = Method(
-    name="reml",
-    label="REML",
-    spread="se",
-    rank=3,
-    order=1,
-    fit=_fit,
+    name="reml", label="REML", spread="se", rank=3, order=1,
+    fit=lambda request: request.reml,
     rows=likelihood_rows,
     near=_near,
     why=_why,
     sources=(SOURCE, BOUND),
-)
+)  # fmt: skip

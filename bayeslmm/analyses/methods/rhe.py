@@ -17,21 +17,13 @@ def _near(fit: Moments, fitted: Fitted) -> Near:
     return Near("mom", fitted.get("mom", Moments).h2, 3 * fit.monte_carlo_errors()["h2"])
 
 
-def _why(fit: Moments, fitted: Fitted) -> str:
-    return "3 Monte Carlo standard errors of the random vectors"
-
-
 METHOD = Method(
-    name="rhe",
-    label="randomised moments",
-    spread="se",
-    rank=8,
-    order=6,
+    name="rhe", label="randomised moments", spread="se", rank=8, order=6,
     fit=_fit,
     rows=moments_rows,
     near=_near,
-    why=_why,
+    why=lambda fit, fitted: "3 Monte Carlo standard errors of the random vectors",
     needs="genotypes",
     wide=True,
     sources=(Source("Wu and Sankararaman (2018)", "10.1093/bioinformatics/bty253", "randomised moments"),),
-)
+)  # fmt: skip

@@ -55,8 +55,8 @@ class PValues:
 def qq_band(m: int) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
     """Return the lower and upper ends of a simultaneous 95% band of m sorted uniform p-values.
 
-    Each p-value has the same chance to leave it, and that chance is such that all stay inside in 95% of samples: found
-    by drawing samples, at ranks that are dense at both ends, where samples leave.
+    Each p-value has the same chance to leave it, such that all stay inside in 95% of samples. Samples give that chance,
+    at ranks that are dense at both ends, where samples leave.
 
     Source: Aldor-Noiman et al. (2013), doi:10.1080/00031305.2013.847865 (tail-sensitive bands).
     """
