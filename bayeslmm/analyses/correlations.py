@@ -16,7 +16,7 @@ from xarray import DataTree
 
 from bayeslmm.analyses.heritability import check_methods
 from bayeslmm.analyses.joint_rows import draws_of_traits, places, without_overlap
-from bayeslmm.analyses.method import Drawn, Settings, SeveralTraits, methods_in
+from bayeslmm.analyses.method import Drawn, JointSettings, SeveralTraits, methods_in
 from bayeslmm.analyses.pairs import Pair, evidence_of, pair_of, pair_table, with_evidence
 from bayeslmm.analyses.table import Note, Row, to_table
 from bayeslmm.base.checks import AnalysisError, InputError
@@ -90,7 +90,7 @@ def correlations(
     program: Program | Callable[..., None] | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
-    **settings: Unpack[Settings],
+    **settings: Unpack[JointSettings],
 ) -> Correlations:
     """Estimate genetic and residual correlations of two or more traits.
 

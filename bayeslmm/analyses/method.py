@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Float64
@@ -31,16 +31,21 @@ from bayeslmm.posterior.sampling import Program, takes_prior
 MomentsSe = Literal["exact", "jackknife"]
 
 
-class Settings(TypedDict, total=False):
+class JointSettings(TypedDict, total=False):
     """How to estimate; `heritability` explains each. Those of NUTS have the defaults of `sample`."""
 
     se_kind: Kind
-    moments_se: MomentsSe
     prior: Any
     chains: int
     draws: int
     warmup: int
     target_accept: float
+
+
+class Settings(JointSettings, total=False):
+    """How to estimate one trait."""
+
+    moments_se: MomentsSe
 
 
 class Drawn(NamedTuple):
@@ -60,13 +65,21 @@ class Request:
         program: what NUTS samples.
         own: whether that is the user's program: then NUTS is of another model than all other methods.
         attrs: kept with the draws.
+
+    Raises:
+        TypeError: if a setting is unknown.
     """
 
     seed: int
-    settings: Settings
+    settings: Mapping[str, Any]
     program: Program | Callable[..., None]
     own: bool
     attrs: Mapping[str, Any] | None
+    KNOWN: ClassVar[type] = JointSettings
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.settings if name not in self.KNOWN.__annotations__]:
+            raise TypeError(f"{unknown[0]!r} is no setting: those are {', '.join(self.KNOWN.__annotations__)}")
 
     @property
     def se_kind(self) -> Kind:
@@ -92,7 +105,7 @@ class Request:
 
     def draw(self, data: RotatedData | JointData, coords: Mapping[str, Sequence[Any]], **start: Any) -> Drawn:
         """Return draws of the program, with their checks."""
-        sampling: dict[str, Any] = {name: value for name, value in self.settings.items() if name in _OF_NUTS}
+        sampling = {name: value for name, value in self.settings.items() if name in _OF_NUTS}
         prior = self.prior if takes_prior(self.program) else None
         common = {"seed": self.seed, "prior": prior, "coords": coords, "attrs": self.attrs}
         return Drawn(*checked_draws(self.program, data, **common, **sampling, **start))
@@ -118,6 +131,7 @@ class OneTrait(Request):
     covariates: tuple[str, ...]
     cohort: Cohort | None
     markers: MarkerBlocks | None
+    KNOWN: ClassVar[type] = Settings
 
     @cached_property
     def reml(self) -> Estimate:
