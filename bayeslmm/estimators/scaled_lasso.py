@@ -136,7 +136,7 @@ def _projected_markers(
         projected[:, p : p + kept] = W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)
         p += kept
     if p == 0:
-        raise InputError(f"{blocks.genotypes.bed}: no marker varies among the {n} individuals analysed, given X")
+        raise InputError(f"{blocks.genotypes.path}: no marker varies among the {n} individuals analysed, given X")
     return projected[:, :p], counts
 
 

@@ -18,19 +18,19 @@ _UNPLACED = frozenset({"0", "UN"})
 _PLINK_HUMAN = {"23": "X", "24": "Y", "25": "XY", "26": "MT"}
 
 
-def chromosomes(bim: pd.DataFrame, *, where: str | Path) -> dict[str, range]:
+def chromosomes(variants: pd.DataFrame, *, where: str | Path) -> dict[str, range]:
     """Return the range of markers of each chromosome, in the order of the file.
 
     Raises:
-        InputError: if the markers of one do not stand together.
+        InputError: if the markers of one are not consecutive.
     """
-    chrom = bim["chrom"].to_numpy()
+    chrom = variants["chrom"].to_numpy()
     starts = np.flatnonzero(np.r_[True, chrom[1:] != chrom[:-1]])
     names = chrom[starts].tolist()
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(
-            f"{where}: the markers of chromosome {examples(repeated, most=1)} must stand together: sort with plink "
-            "--make-bed"
+            f"{where}: the markers of chromosome {examples(repeated, most=1)} must be consecutive: sort them (plink "
+            "--make-bed)"
         )
     ends = [*starts[1:].tolist(), len(chrom)]
     return {name: range(start, end) for name, start, end in zip(names, starts.tolist(), ends, strict=True)}

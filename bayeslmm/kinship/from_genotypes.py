@@ -13,7 +13,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.memory import check_memory
 from bayeslmm.genotypes.blocks import Block, MarkerBlocks, Tally
 from bayeslmm.genotypes.filters import GENO, MAF, SCALE
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.kinship import Kinship
 
 _LITTLE = 0.05  # share of the markers that is summed anew, in place of subtracting all others
@@ -44,7 +44,7 @@ def genomic_kinship(
     n = len(genotypes.ids)
     check_memory(
         12.0 * n**2,
-        what=f"{genotypes.bed}: the kinship of {n:,} individuals",
+        what=f"{genotypes.path}: the kinship of {n:,} individuals",
         instead="use a machine with more memory, or genotypes of those individuals alone who are analysed",
     )
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
@@ -58,7 +58,7 @@ def genomic_kinship(
         "markers": asdict(tally.counts),
         "left_out": genotypes.left_out,
     }
-    return Kinship(genotypes.ids, K, str(genotypes.bed), details)
+    return Kinship(genotypes.ids, K, str(genotypes.path), details)
 
 
 def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
@@ -83,7 +83,7 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
     K, tally = _products(blocks_of(left_out), n)
     if tally.counts.kept == details["markers"]["kept"]:
         raise InputError(
-            f"{genotypes.bed}: all markers used are on one chromosome, so that no kinship is left without it: test "
+            f"{genotypes.path}: all markers used are on one chromosome, so that no kinship is left without it: test "
             "against the kinship of all markers"
         )
     weight = everything - tally.weight

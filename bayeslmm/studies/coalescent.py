@@ -15,7 +15,8 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import replacing
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import special_chromosomes
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
+from bayeslmm.genotypes.source import plink_files
 
 POPULATION_SIZE = 10_000  # diploid, and constant
 RECOMBINATION_RATE = 1e-8  # for each base and generation
@@ -68,7 +69,7 @@ def write_coalescent(
         "fid": [f"F{k + 1:0{width}d}" for k in family],
         "iid": [f"P{i + 1:0{width}d}" for i in range(people)],
     }
-    bed, bim, fam = (Path(f"{prefix}.{suffix}") for suffix in ("bed", "bim", "fam"))
+    bed, bim, fam = plink_files(prefix)
     sites: list[tuple[int, int]] = []
     with replacing(fam) as new_fam, replacing(bim) as new_bim, replacing(bed) as new_bed:
         # create_bed writes a .bim of its own, before positions are known: it stays in the temporary folder of new_bed.

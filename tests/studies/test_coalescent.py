@@ -6,7 +6,7 @@ from bed_reader import open_bed
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.studies import coalescent
 
 

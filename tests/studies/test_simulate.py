@@ -5,7 +5,7 @@ from scipy.stats import kstest
 
 import bayeslmm as bl
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.genotypes.genotypes import open_genotypes
 from bayeslmm.studies import simulate
 
 GAMMA_U = np.array([[0.6, -0.3], [-0.3, 0.4]])
