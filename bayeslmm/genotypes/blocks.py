@@ -69,7 +69,7 @@ class MarkerBlocks:
     al. 2011, doi:10.1016/j.ajhg.2010.11.011), "sample" the sample sd after imputation (GEMMA -gk 2), "vanraden" 1.
 
     Attributes:
-        genotypes: opened; which of their markers a kinship is made from, they know.
+        genotypes: opened, with the choice of markers that a kinship is made from.
         scale: "hwe", "sample" or "vanraden".
         maf: least minor allele frequency.
         geno: largest missing rate.

@@ -61,7 +61,7 @@ class BedReader:
         try:
             return self.bed.read((slice(None) if rows is None else rows, columns), dtype=dtype, order="F")
         except ValueError as error:
-            raise InputError(f"{self.path} has changed while it was read ({error}): begin again") from None
+            raise InputError(f"{self.path} changed while it was read ({error}): start again") from None
 
 
 def open_plink(bed: Path, bim: Path, fam: Path) -> Plink:
@@ -111,11 +111,11 @@ def read_bim(path: str | Path) -> pd.DataFrame:
                 raise InputError(
                     f"{path} line {number}: a .bim has six columns, but {found} were found: write it with plink"
                 )
-        raise InputError(f"{path} holds no marker: write it with plink")
+        raise InputError(f"{path} has no marker: write it with plink")
     table.columns = _BIM
     pos = pd.to_numeric(table["pos"], errors="coerce")
     if pos.dtype != np.int64:
-        # A float holds whole numbers exactly up to 2^53, a position of a genome is far below.
+        # A float holds whole numbers exactly up to 2^53, which is far above any position.
         wrong = (pos.isna() | (pos % 1 != 0) | (pos.abs() > 2.0**53)).to_numpy()
         if wrong.any():
             line = int(wrong.argmax())

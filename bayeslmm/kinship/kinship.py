@@ -41,7 +41,7 @@ class Kinship:
         return float(np.trace(self.K) / len(self.K))
 
     def origin_line(self) -> str:
-        """Say which markers or animals it was computed from; empty for a kinship that was read."""
+        """Say which markers or animals it was computed from; empty for a kinship read from a file."""
         details = self.details
         if "markers" in details:
             left_out = left_out_words(details["left_out"])
@@ -50,7 +50,7 @@ class Kinship:
             line = f"pedigree: {details['animals']:,} animals, {details['inbred']:,} of them inbred"
             founders = details["founders_without_a_row"]
             shown = f" ({details['such_founders']})" if founders else ""
-            return f"{line}; {founders:,} parents without a line of their own are taken as founders{shown}"
+            return f"{line}; {founders:,} parents without a line are taken as founders{shown}"
         return ""
 
     def diagonal(self) -> Float64[ndarray, " n"]:

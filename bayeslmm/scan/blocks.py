@@ -160,17 +160,17 @@ def block_tables(
 
 
 def _factor(cohort: Cohort, name: str) -> Float64[ndarray, " n"]:
-    """Return the values of a covariate less their mean, so that a marker's own effect is that at the mean.
+    """Return the values of a covariate less their mean, so that the effect of a marker is that at the mean.
 
     Raises:
         InputError: if the covariate is not one column of X.
     """
     columns = [j for j, column in enumerate(cohort.covariates) if column == name or column.startswith(f"{name}[")]
     if len(columns) != 1 or name == INTERCEPT:
-        found = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(cohort.covariates)}"
+        matches = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(cohort.covariates)}"
         raise InputError(
-            f"--interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
-            f"{found}"
+            f"interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
+            f"{matches}"
         )
     values = cohort.X[:, columns[0]]
     return values - values.mean()
@@ -182,7 +182,7 @@ def effect_rows(
     """Yield the posterior of effects, the variance components integrated out.
 
     The prior of an effect is flat, as that of all fixed effects; those of the variances are the defaults of `exact`.
-    Markers that do not vary, or that the covariates determine, are told in a warning.
+    Warns of markers that do not vary, or that the covariates determine.
 
     Args:
         markers: of the file.

@@ -139,7 +139,7 @@ def _described(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(record: Path, described: Mapping[str, Any]) -> None:
-    """Refuse to go on with another scan."""
+    """Refuse to continue another scan."""
     anew = "start again and overwrite it"
     try:
         before = json.loads(record.read_text(encoding="utf-8"))

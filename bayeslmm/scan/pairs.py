@@ -36,11 +36,11 @@ def read_pairs(path: str | Path, variants: pd.DataFrame) -> Int64[ndarray, "pair
             raise InputError(f"{path} line {number}: two different markers are needed, but {quoted(line)} was found")
         for name in names:
             if name not in line_of or name in repeated:
-                found = "several markers are" if name in repeated else "no marker is"
-                raise InputError(f"{path} line {number}: {found} called {quoted(name)}: name one of the genotypes")
+                count = "several markers are" if name in repeated else "no marker is"
+                raise InputError(f"{path} line {number}: {count} called {quoted(name)}: name one of the genotypes")
         pairs.append([line_of[name] for name in names])
     if not pairs:
-        raise InputError(f"{path} holds no pair of markers: write two names on each line")
+        raise InputError(f"{path} has no pair of markers: write two names on each line")
     return np.array(pairs)
 
 

@@ -43,7 +43,7 @@ from bayeslmm.scan.gains import (
 from bayeslmm.scan.ratio_grid import RatioGrid
 
 _EXPLAINED = 1e-12
-"""A marker that leaves less than this share of a trait has no test: nothing is left to estimate variances from."""
+"""A marker that leaves less than this share of a trait is not tested: nothing is left to estimate variances from."""
 
 
 class Tests(NamedTuple):

@@ -87,7 +87,7 @@ def test_a_kinship_that_is_not_one_is_bent_if_asked_for(cohort, capsys, rng):
 
 
 def test_chromosomes_that_are_simulated_have_no_number_of_a_sex_chromosome(tmp_path, rng):
-    with pytest.raises(bl.InputError, match="of 24 chromosomes, 23, 24 would carry the numbers of human sex"):
+    with pytest.raises(bl.InputError, match="of 24 chromosomes, 23, 24 would have the numbers of human sex"):
         bl.write_coalescent(tmp_path / "x", people=10, markers=60, chromosomes=24, rng=rng)
 
 

@@ -36,7 +36,7 @@ def test_a_bed_that_shrinks_while_it_is_read_is_told(plink):
     blocks = iter(MarkerBlocks(open_genotypes(prefix), maf=0.0, geno=1.0, block=10))
     next(blocks)
     os.truncate(prefix.with_suffix(".bed"), 100)
-    with pytest.raises(InputError, match=r"toy.bed has changed while it was read"):
+    with pytest.raises(InputError, match=r"toy.bed changed while it was read"):
         list(blocks)
 
 
