@@ -106,11 +106,11 @@ def compare(
     Raises:
         InputError: as `heritability`.
     """
-    white = whitened(data)
+    white, at = whitened(data), cohort.traits.index(trait)
     result = heritability(
         white,
         trait=trait,
-        covariates=cohort.covariates,
+        covariates=cohort.covariates[at],
         seed=seed,
         methods=[method for method in METHODS if markers or method not in OF_GENOTYPES],
         cohort=cohort,
@@ -131,7 +131,7 @@ def compare(
         em={name: fit for name, fit in fits.items() if isinstance(fit, EmFit)},
         reml_distribution=distribution,
         boundary=_boundary(result, _get(fits, "exact", ExactPosterior), distribution, white),
-        conventions=conventions(result.reml, _get(fits, "ml", Estimate), white, cohort.X).assign(trait=trait),
+        conventions=conventions(result.reml, _get(fits, "ml", Estimate), white, cohort.X[at]).assign(trait=trait),
     )
 
 

@@ -110,7 +110,7 @@ def correlations(
         warmup: adaptation steps per chain.
         target_accept: mean acceptance rate of the steps; if transitions diverge, NUTS draws again at a higher one (see
             `checked_draws`).
-        coords: names of further dimensions of the draws, such as `JointCohort.coords`.
+        coords: names of further dimensions of the draws, such as `Cohort.coords`.
         attrs: kept with the draws.
 
     Raises:

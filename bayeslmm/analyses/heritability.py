@@ -149,18 +149,20 @@ def heritability(
     def of_genotypes(method: Method) -> Fit:
         if cohort is None or markers is None:
             raise InputError(f"the method {method} works on genotypes, which were not given (--bfile)")
-        y = cohort.Y[:, [cohort.traits.index(trait)]]
+        at = cohort.traits.index(trait)
+        y, X = cohort.Y[:, [at]], cohort.X[at]
         if method == "lasso":
-            return scaled_lasso(markers, cohort.ids, y, cohort.X)
+            return scaled_lasso(markers, cohort.ids, y, X)
         # It sees the genotypes, not whether K was divided by its mean diagonal.
-        return randomised_moments(markers, cohort.ids, y, cohort.X, seed=seed).with_k_scale(data.k_scale)
+        return randomised_moments(markers, cohort.ids, y, X, seed=seed).with_k_scale(data.k_scale)
 
     def by_moments() -> Moments:
         if moments_se == "exact":
             return moments(white)
         if cohort is None:
             raise InputError("the jackknife leaves out people, and needs the cohort before rotation")
-        return moments_jackknife(cohort.K, cohort.Y[:, [cohort.traits.index(trait)]], cohort.X)
+        at = cohort.traits.index(trait)
+        return moments_jackknife(cohort.K, cohort.Y[:, [at]], cohort.X[at])
 
     def fit(method: Method) -> Fit:
         match method:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bayeslmm.analyses.correlations import Correlations
-from bayeslmm.cohort.joint import JointCohort
+from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.report.lights import (
     light_of_overlap,
@@ -16,7 +16,7 @@ from bayeslmm.report.lights import (
     lights_of_estimates,
 )
 from bayeslmm.report.page import Part, Report, Shown, together
-from bayeslmm.report.people import joint_cohort_lines
+from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.reading import H2, INTERVALS
 from bayeslmm.report.tables import (
     OWN_SITES,
@@ -34,7 +34,7 @@ _JOINT = {"mom": "mom", "reml": "joint reml", "nuts": "joint nuts"}
 
 
 def correlation_report(
-    result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
+    result: Correlations, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
 ) -> Report:
     """Return the report of `rg`; ``own`` if the program that was sampled is the user's."""
     drawn = result.posterior is not None
@@ -44,7 +44,7 @@ def correlation_report(
     pairs = [pair for pair in result.pairs.to_dict("records") if "identified" in pair]
     part = Part(
         name=traits,
-        people=joint_cohort_lines(cohort),
+        people=cohort_lines(cohort),
         sentences=correlation_answers(result),
         picture=picture,
         caption=OWN_SITES
