@@ -10,9 +10,9 @@ from .base.checks import AnalysisError as AnalysisError
 from .base.checks import InputError as InputError
 from .base.checks import InputWarning as InputWarning
 from .cohort.align import align as align
+from .cohort.align import align_jointly as align_jointly
 from .cohort.cohort import Cohort as Cohort
-from .cohort.joint import JointCohort as JointCohort
-from .cohort.joint import align_jointly as align_jointly
+from .cohort.cohort import JointCohort as JointCohort
 from .cohort.measurements import measure as measure
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table

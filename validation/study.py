@@ -61,7 +61,7 @@ def gryphons(n: int | None = None) -> JointData:
     """Return the gryphons with a birth weight, all or the first n: pedigree, intercept, and two traits of zeros."""
     people = bl.measure(bl.read_table(GRYPHONS / "pheno.tsv"), ["BWT"])
     (cohort,) = bl.align(bl.pedigree_kinship(GRYPHONS / "pedigree.csv"), people)
-    X = cohort.X[:n]
+    X = cohort.X[0][:n]
     return bl.decompose(cohort.K[:n, :n]).rotate_jointly(np.zeros((len(X), 2)), [X, X])
 
 

@@ -108,11 +108,11 @@ def compare(
     Raises:
         InputError: as `heritability`.
     """
-    white = whitened(data)
+    white, at = whitened(data), cohort.traits.index(trait)
     result = heritability(
         white,
         trait=trait,
-        covariates=cohort.covariates,
+        covariates=cohort.covariates[at],
         seed=seed,
         methods=[name for name, method in METHODS.items() if markers or method.needs != "genotypes"],
         cohort=cohort,
@@ -138,7 +138,7 @@ def compare(
         em={name: fit for name, (_, fit) in fits.items() if isinstance(fit, EmFit)},
         reml_distribution=distribution,
         boundary=_boundary(result, oracle, distribution, white),
-        conventions=conventions(result.reml, fitted.get("ml", Estimate), white, cohort.X).assign(trait=trait),
+        conventions=conventions(result.reml, fitted.get("ml", Estimate), white, cohort.X[at]).assign(trait=trait),
     )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def correlations(
         methods: which of `JOINT_METHODS`.
         program: what NUTS samples, by default `bivariate` or `multivariate`. A user's program has rows of all its small
             sites, of the trait ``A:B``.
-        coords: names of further dimensions of the draws, such as `JointCohort.coords`.
+        coords: names of further dimensions of the draws, such as `Cohort.coords`.
         attrs: kept with the draws.
         **settings: as in `heritability` without moments_se; the prior is a `bivariate.Prior` for two traits, a
             `multivariate.Prior` for more, by default that of the program.

@@ -145,19 +145,22 @@ class TraitRequest(Request):
         """REML, which other methods need."""
         return reml(self.white)
 
-    def y(self, cohort: Cohort) -> Float64[ndarray, "n 1"]:
-        """Return the trait before rotation."""
-        return cohort.Y[:, [cohort.traits.index(self.trait)]]
+    def measured(self, cohort: Cohort) -> tuple[Float64[ndarray, "n 1"], Float64[ndarray, "n c"]]:
+        """Return the trait and its covariates before rotation."""
+        at = cohort.traits.index(self.trait)
+        return cohort.Y[:, [at]], cohort.X[at]
 
-    def genotypes(self, method: str) -> tuple[MarkerBlocks, Cohort, Float64[ndarray, "n 1"]]:
-        """Return the genotypes, the cohort and the trait before rotation, for a method that works on genotypes.
+    def genotyped(
+        self, method: str
+    ) -> tuple[MarkerBlocks, tuple[str, ...], Float64[ndarray, "n 1"], Float64[ndarray, "n c"]]:
+        """Return genotypes, ids, trait and covariates before rotation, for a method that works on genotypes.
 
         Raises:
             InputError: if they were not given.
         """
         if self.markers is None or self.cohort is None:
             raise InputError(f"the method {method} works on genotypes, and needs markers and cohort")
-        return self.markers, self.cohort, self.y(self.cohort)
+        return self.markers, self.cohort.ids, *self.measured(self.cohort)
 
 
 @dataclass(frozen=True, kw_only=True)

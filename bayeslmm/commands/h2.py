@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
                     result = heritability(
                         one.data,
                         trait=one.trait,
-                        covariates=one.cohort.covariates,
+                        covariates=one.cohort.covariates[0],
                         seed=options.seed,
                         methods=options.methods,
                         program=own.program if own else univariate,

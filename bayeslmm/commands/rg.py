@@ -9,7 +9,8 @@ from bayeslmm.analyses.correlations import Correlations, correlations
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import AnalysisError, InputError
-from bayeslmm.cohort.joint import JointCohort, align_jointly
+from bayeslmm.cohort.align import align_jointly
+from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.measurements import Measurements
 from bayeslmm.commands.checks import check_options
 from bayeslmm.commands.failures import DIAGNOSTICS_FAILED, Failures
@@ -32,7 +33,7 @@ from bayeslmm.likelihood.rotation import JointData, Spectrum
 from bayeslmm.likelihood.spectrum_files import save_spectra
 from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.failed import failed_report
-from bayeslmm.report.people import joint_cohort_lines
+from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.rg import PICTURES, correlation_lines, correlation_report
 
 _FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", *PICTURES, "report.html")
@@ -49,7 +50,7 @@ class _Analysed:
     """
 
     data: JointData
-    cohort: JointCohort
+    cohort: Cohort
     spectrum: Spectrum
 
 
@@ -157,7 +158,7 @@ def _analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs) -> _Ana
         save_spectra(options.eigen, [(cohort.ids, spectrum)])
     if options.pcs:
         cohort = cohort.with_covariates(*components(options, spectrum))
-    print(f"\n{joint_cohort_lines(cohort)}")
+    print(f"\n{cohort_lines(cohort)}")
     with clock.step("rotation"):
         data = spectrum.rotate_jointly(cohort.Y, cohort.X)
     return _Analysed(data, cohort, spectrum)

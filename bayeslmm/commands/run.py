@@ -22,7 +22,6 @@ from bayeslmm.base.checks import InputError, InputWarning, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, remove_stale, replacing
 from bayeslmm.cohort.align import align, refusals
 from bayeslmm.cohort.cohort import Cohort, Drop
-from bayeslmm.cohort.joint import JointCohort
 from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.tables import read_table
 from bayeslmm.commands.checks import named_covariates
@@ -240,11 +239,11 @@ def attributes(
     }
 
 
-def cohort_record(cohort: Cohort | JointCohort, spectrum: Spectrum) -> dict[str, Any]:
+def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
     """Return what the record of the run says about who was analysed, whatever the command."""
     return {
         "n": len(cohort.ids),
-        "covariates": list(cohort.covariates),
+        "covariates": list(cohort.covariates[0] if cohort.uniform else cohort.covariates),
         "k_scale": spectrum.k_scale,
         "mean_diagonal": spectrum.mean_diagonal,
         "dropped": [asdict(drop) for drop in cohort.dropped],
@@ -339,7 +338,7 @@ def _kinship(options: argparse.Namespace) -> Kinship:
     return genomic_kinship(given_genotypes(options), scale=options.scale, maf=options.maf, geno=options.geno)
 
 
-def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
+def spectrum_of(options: argparse.Namespace, cohort: Cohort) -> Spectrum:
     """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
     if options.eigen and options.eigen.exists():
         return load_spectrum(options.eigen, cohort.ids, cohort.K)

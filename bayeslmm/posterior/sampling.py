@@ -170,7 +170,7 @@ def sample(
             "constant_data": _constant_data(data),
         },
         coords={name: list(values) for name, values in (coords or {}).items()},
-        dims={**_DATA_DIMS, **dims},
+        dims={**_DATA_DIMS, **({"X": ["eigenvector", "coefficient"]} if isinstance(data, JointData) else {}), **dims},
     )
     tree.attrs |= {
         **{f"version_{name}": version(name) for name in _PACKAGES},

@@ -8,12 +8,12 @@ import pandas as pd
 from bayeslmm.analyses.correlations import JOINT_METHODS, Correlations
 from bayeslmm.analyses.pairs import Pair
 from bayeslmm.analyses.table import Note, Row, select
-from bayeslmm.cohort.joint import JointCohort
+from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.people import joint_cohort_lines
+from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.plots.rg import plot_correlations
 from bayeslmm.report.plots.sites import plot_sites
 from bayeslmm.report.reading import H2, INTERVALS
@@ -33,7 +33,7 @@ PICTURES = ("correlations.png",)
 
 
 def correlation_report(
-    result: Correlations, cohort: JointCohort, spectrum: Spectrum, folder: Path, *, program: str = ""
+    result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path, *, program: str = ""
 ) -> Report:
     """Draw the pictures of several traits into a folder; return the report of `rg`.
 
@@ -47,7 +47,7 @@ def correlation_report(
     traits = together(result.traits)
     part = Part(
         name=traits,
-        individuals=joint_cohort_lines(cohort),
+        individuals=cohort_lines(cohort),
         sentences=correlation_answers(result),
         pictures=_pictures(result, folder, program),
         tables=[

@@ -99,7 +99,7 @@ def least_allele_counts(cohort: Cohort) -> dict[str, float]:
     Source: Hall (1992), The Bootstrap and Edgeworth Expansion, section 2.4; Jarque and Bera (1987),
         doi:10.2307/1403192.
     """
-    Q, _ = orthonormal(cohort.X)
+    Q, _ = orthonormal(cohort.X[0])
     residuals = cohort.Y - Q @ (Q.T @ cohort.Y)
     skew2, excess = np.atleast_1d(skew(residuals)) ** 2, np.atleast_1d(kurtosis(residuals))
     z = norm.isf(_P / 2)
@@ -152,7 +152,7 @@ def block_tables(
             ols=dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
             interactions=interactions,
             covariate_effects=alpha,
-            covariates=cohort.covariates,
+            covariates=cohort.covariates[0],
         )
         table["line"] = np.repeat(block.lines, len(cohort.traits))
         table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.tally.counts)}
@@ -165,14 +165,15 @@ def _factor(cohort: Cohort, name: str) -> Float64[ndarray, " n"]:
     Raises:
         InputError: if the covariate is not one column of X.
     """
-    columns = [j for j, column in enumerate(cohort.covariates) if column == name or column.startswith(f"{name}[")]
+    names = cohort.covariates[0]
+    columns = [j for j, column in enumerate(names) if column == name or column.startswith(f"{name}[")]
     if len(columns) != 1 or name == INTERCEPT:
-        matches = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(cohort.covariates)}"
+        matches = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(names)}"
         raise InputError(
             f"interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
             f"{matches}"
         )
-    values = cohort.X[:, columns[0]]
+    values = cohort.X[0][:, columns[0]]
     return values - values.mean()
 
 

@@ -113,7 +113,7 @@ def test_a_wrong_model_is_a_disagreement(mice):
 
 def small(K, X, y, **options):
     names = tuple(f"c{j}" for j in range(X.shape[1]))
-    cohort = Cohort(tuple(f"p{i}" for i in range(len(y))), ("y",), names, K, y[:, None], X)
+    cohort = Cohort(tuple(f"p{i}" for i in range(len(y))), ("y",), (names,), K, y[:, None], (X,))
     data = bl.decompose(K).rotate(cohort.Y, X)
     return bl.compare(data, cohort, trait="y", seed=1, **FEW, **options).table.set_index("method")
 

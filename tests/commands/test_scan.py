@@ -75,7 +75,7 @@ def by_hand(folder, lines):
     people = bl.measure(bl.read_table(folder / "pheno.tsv"), ["a"], covariates=["age"])
     (one,) = bl.align(bl.genomic_kinship(folder / "x"), people)
     (block,) = dosages(open_genotypes(folder / "x"), np.arange(80), [lines])
-    return ByHand(one.K, one.Y, one.X[:, 1]), block.G
+    return ByHand(one.K, one.Y, one.X[0][:, 1]), block.G
 
 
 @in_float64
@@ -307,7 +307,7 @@ def test_a_trait_that_cannot_be_scanned_costs_the_others_nothing(cohort, capsys,
     capsys.readouterr()
     code, out = scan(cohort, "--format", form, traits=("a", "flat"))
     assert code == 2
-    why = "trait 'flat' is 1 for all 80 people: it has no variation"
+    why = "trait 'flat' is 1 for all 80 individuals: it has no variation"
     assert re.fullmatch(f"bayeslmm: flat FAILED: .*{why}\n", capsys.readouterr().err)
     read = pd.read_parquet if form == "parquet" else lambda path: pd.read_csv(path, sep="\t")
     both, only = (read(folder / f"scan.{form}") for folder in (out, alone))
@@ -430,7 +430,7 @@ def test_loco_tests_each_chromosome_against_the_others(cohort):
     people = bl.measure(bl.read_table(cohort / "pheno.tsv"), ["a"])
     (one,) = bl.align(left, people)
     (block,) = dosages(genotypes, np.arange(80), [range(30, 31)])
-    fit = bl.reml(bl.decompose(one.K).rotate(one.Y, np.column_stack([one.X, block.G])))
+    fit = bl.reml(bl.decompose(one.K).rotate(one.Y, np.column_stack([one.X[0], block.G])))
     assert_allclose(table.loc["sid31", ["beta", "se"]].astype(float), [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
 
 
@@ -489,7 +489,8 @@ def test_so_many_copies_double_a_p_value_of_a_skewed_trait():
     n = 2_000
     skewed, normal = (law.ppf((np.arange(n) + 0.5) / n) for law in (gamma(1), norm))
     ids, names = tuple(map(str, range(n))), ("intercept",)
-    cohort = Cohort(ids, ("skewed", "normal"), names, np.eye(n), np.column_stack([skewed, normal]), np.ones((n, 1)))
+    Y, X = np.column_stack([skewed, normal]), np.ones((n, 1))
+    cohort = Cohort(ids, ("skewed", "normal"), (names, names), np.eye(n), Y, (X, X))
     found = least_allele_counts(cohort)
     assert found["normal"] == 0
     m = found["skewed"]

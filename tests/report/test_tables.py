@@ -164,7 +164,7 @@ def test_a_second_maximum_of_the_likelihood_is_noted(small_data):
 def compared(dense):
     """Make a comparison with a table of given verdicts."""
     K, X, y, spectrum = dense
-    cohort = Cohort(tuple(map(str, range(40))), ("y",), tuple(NAMES), K, y[:, None], X)
+    cohort = Cohort(tuple(map(str, range(40))), ("y",), (tuple(NAMES),), K, y[:, None], (X,))
     real = bl.compare(spectrum.rotate(cohort.Y, cohort.X), cohort, trait="y", seed=1, chains=2, draws=100, warmup=100)
 
     def comparison(agrees, *, r_hat=1.0):

@@ -248,7 +248,7 @@ def test_mice_equal_gemma(mouse_kinship, trait):
     assert_allclose(tests.se[:, 0], se, rtol=1e-5)
     # Four digits, or a hundred-thousandth of the standard error where the effect is next to none.
     assert (np.abs(tests.beta[:, 0] - gemma["beta"]) < 1e-4 * gemma["beta"].abs() + 1e-5 * se).all()
-    n, c = cohort.X.shape
+    n, c = cohort.X[0].shape
     found = {name: np.ravel(getattr(tests, name)) for name in ("p_wald", "p_lrt", "p_score")}
     # GEMMA's score test has n where ours has n - c.
     t_of = scipy.stats.t(n - c - 1)

@@ -7,8 +7,7 @@ from bayeslmm.estimators.scaled_lasso import ScaledLasso, scaled_lasso
 
 
 def _fit(request: TraitRequest) -> ScaledLasso:
-    markers, cohort, y = request.genotypes("lasso")
-    return scaled_lasso(markers, cohort.ids, y, cohort.X)
+    return scaled_lasso(*request.genotyped("lasso"))
 
 
 def _rows(fit: ScaledLasso, request: TraitRequest) -> list[Row]:

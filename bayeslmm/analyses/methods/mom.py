@@ -19,7 +19,7 @@ def _fit(request: TraitRequest) -> Moments:
         return moments(request.white)
     if request.cohort is None:
         raise InputError("the jackknife leaves out individuals, and needs the cohort before rotation")
-    return moments_jackknife(request.cohort.K, request.y(request.cohort), request.cohort.X)
+    return moments_jackknife(request.cohort.K, *request.measured(request.cohort))
 
 
 def moments_rows(fit: Moments, request: TraitRequest) -> list[Row]:

@@ -7,9 +7,8 @@ from bayeslmm.estimators.moments import Moments, randomised_moments
 
 
 def _fit(request: TraitRequest) -> Moments:
-    markers, cohort, y = request.genotypes("rhe")
     # It sees the genotypes, not whether K was divided by its mean diagonal.
-    fit = randomised_moments(markers, cohort.ids, y, cohort.X, seed=request.seed)
+    fit = randomised_moments(*request.genotyped("rhe"), seed=request.seed)
     return fit.with_k_scale(request.data.k_scale)
 
 

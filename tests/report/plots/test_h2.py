@@ -44,7 +44,7 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
 def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
     K, X, _, spectrum = dense
     y = np.linalg.cholesky(h2 * K + (1 - h2) * np.eye(40)) @ rng.standard_normal(40)
-    cohort = Cohort(tuple(f"p{i}" for i in range(40)), ("y",), ("intercept", "a", "b"), K, y[:, None], X)
+    cohort = Cohort(tuple(f"p{i}" for i in range(40)), ("y",), (("intercept", "a", "b"),), K, y[:, None], (X,))
     data = spectrum.rotate(cohort.Y, cohort.X)
     found = compare(data, cohort, trait="y", seed=1, chains=2, draws=200, warmup=200)
     plot_comparison(found, tmp_path / "y.png")
