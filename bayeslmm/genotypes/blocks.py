@@ -8,6 +8,7 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
+from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import left_out_words
 from bayeslmm.genotypes.filters import MarkerCounts, check_filters, fill, unfit
@@ -37,9 +38,9 @@ class MarkerBlocks:
     """
 
     genotypes: Genotypes
-    scale: str = "hwe"
-    maf: float = 0.01
-    geno: float = 0.05
+    scale: str = SCALE
+    maf: float = MAF
+    geno: float = GENO
     block: int = BLOCK
     among: range | None = None
     counts: MarkerCounts = field(init=False)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from bayeslmm.base.defaults import GENO, MAF
 from bayeslmm.genotypes.filters import MarkerCounts, check_filters, fill, unfit
 from bayeslmm.genotypes.plink import Genotypes
 
@@ -34,8 +35,8 @@ def dosages(
     rows: Int64[ndarray, " n"],
     blocks: Iterable[Sequence[int]],
     *,
-    maf: float = 0.01,
-    geno: float = 0.05,
+    maf: float = MAF,
+    geno: float = GENO,
 ) -> Iterator[DosageBlock]:
     """Yield the dosages of some people, a block of markers at a time.
 

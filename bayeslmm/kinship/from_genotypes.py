@@ -10,6 +10,7 @@ from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.memory import check_memory
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.plink import Genotypes, open_genotypes
@@ -19,7 +20,7 @@ _LITTLE = 0.05  # share of the markers that is summed anew, in place of subtract
 
 
 def genomic_kinship(
-    bfile: str | Path | Genotypes, *, scale: str = "hwe", maf: float = 0.01, geno: float = 0.05
+    bfile: str | Path | Genotypes, *, scale: str = SCALE, maf: float = MAF, geno: float = GENO
 ) -> Kinship:
     """Compute K = W W' / p from PLINK 1 genotypes, streaming the markers.
 
