@@ -19,7 +19,7 @@ from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.commands.settings import MarkerSettings, OutputSettings, plink_files
 from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.filters import check_filters
+from bayeslmm.genotypes.filters import MarkerCounts, check_filters
 from bayeslmm.genotypes.plink import Genotypes, open_genotypes
 from bayeslmm.likelihood import quantities
 from bayeslmm.studies import coalescent, simulate
@@ -105,7 +105,7 @@ def _simulate(
     genotypes = given or _coalescent(settings, out, rng)
     markers = MarkerBlocks(genotypes, settings.markers.scale, settings.markers.maf, settings.markers.geno)
     G, effects = simulate.genetic_values(markers, Gamma_u, causal=settings.causal, rng=rng)
-    print(markers.counts_line())
+    print(markers.counts_line(effects.counts))
 
     n, c = len(genotypes.ids), settings.covariates
     X = rng.standard_normal((n, c))
@@ -132,7 +132,7 @@ def _simulate(
         "command": command_line(),
         "versions": versions(_PACKAGES if settings.bfile else (*_PACKAGES, "msprime")),
         "seed": settings.seed,
-        "genotypes": _described(settings, genotypes, markers, read),
+        "genotypes": _described(settings, genotypes, effects.counts, read),
         "causal": len(effects.lines),
         "traits": true,
     }
@@ -188,13 +188,13 @@ def _parameters(
 
 
 def _described(
-    settings: SimulateSettings, genotypes: Genotypes, markers: MarkerBlocks, read: dict[str, Fingerprint]
+    settings: SimulateSettings, genotypes: Genotypes, counts: MarkerCounts, read: dict[str, Fingerprint]
 ) -> dict[str, Any]:
     """Return where the genotypes come from, and which of their markers are used."""
     files = read or fingerprints(genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam"))
     described = {
         "people": len(genotypes.ids),
-        "markers": asdict(markers.counts),
+        "markers": asdict(counts),
         "scale": settings.markers.scale,
         "maf": settings.markers.maf,
         "geno": settings.markers.geno,

@@ -32,7 +32,7 @@ from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.one_trait import Gls, UnitScale, at_unit_scale, gls, log_reml, rescale
 from bayeslmm.likelihood.priors import OnLine, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import Whitened, whitened
+from bayeslmm.likelihood.whitened import OneTrait, Whitened, whitened
 from bayeslmm.posterior.marginal import Marginal
 
 _NODES = 400
@@ -131,7 +131,7 @@ class ExactPosterior:
 
 
 @in_float64
-def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPosterior:
+def posterior(data: OneTrait, prior: VariancePrior | None = None) -> ExactPosterior:
     """Compute the posterior of one trait by quadrature.
 
     Moments and equal-tailed intervals have at least 6 digits (tests compare them with Gauss-Legendre panels). A warning
@@ -165,7 +165,7 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
         )
 
     beta, se_beta, mixture = _fixed_effects(joint, of)
-    log_units = (len(data.s) - data.X.shape[1]) * of.log_unit
+    log_units = (len(of.data.s) - of.data.X.shape[1]) * of.log_unit
     return ExactPosterior(
         h2=of_share(1 / of.k),
         pve=of_share(of.data.k_scale),

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from bayeslmm import likelihood
+from bayeslmm.likelihood import one_trait
 
 
 def own(data):
@@ -36,7 +36,7 @@ def own(data):
 REST = """\
     sigma2_e = numpyro.sample("sigma2_e", dist.HalfNormal(2.0))
     mean = numpyro.sample("mean", dist.Normal(0.0, 10.0))
-    numpyro.sample("y", likelihood.univariate(data.s, data.X[:, 0] * mean, sigma2_u, sigma2_e), obs=data.Y[:, 0])
+    numpyro.sample("y", one_trait.univariate(data.s, data.X[:, 0] * mean, sigma2_u, sigma2_e), obs=data.Y[:, 0])
 """
 SHORT = ["--chains", "2", "--draws", "50", "--warmup", "50"]
 
@@ -138,14 +138,14 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from bayeslmm import likelihood
+from bayeslmm.likelihood import several_traits
 
 
 def two(data):
     sd = numpyro.sample("sd", dist.HalfNormal(2.0).expand([2, 2]).to_event(2))
     rho_u = numpyro.sample("rho_u", dist.Uniform(-1.0, 1.0))
     Gamma_u = jnp.outer(sd[0], sd[0]) * (rho_u + (1 - rho_u) * jnp.eye(2))
-    y = likelihood.multivariate(data.s, jnp.zeros_like(data.Y), Gamma_u, jnp.diag(sd[1] ** 2))
+    y = several_traits.multivariate(data.s, jnp.zeros_like(data.Y), Gamma_u, jnp.diag(sd[1] ** 2))
     numpyro.sample("y", y, obs=data.Y)
 """
 
@@ -221,7 +221,7 @@ WRONG = {
         "DIMS says ['trait'] of the site 'Z', whose shape is (3,); trait has 1",
     ),
     "three.py:own": (
-        HEAD + REST.replace("likelihood.univariate(data.s, data.X[:, 0] * mean, sigma2_u, sigma2_e)",
+        HEAD + REST.replace("one_trait.univariate(data.s, data.X[:, 0] * mean, sigma2_u, sigma2_e)",
                             "dist.Normal(mean * jnp.ones(3), sigma2_e)"),
         "what the site 'y' observes has shape (30,), but its distribution (3,): they must be the same",
     ),
