@@ -18,6 +18,7 @@ from bayeslmm.analyses.joint_rows import JointFit, draws_of_traits, joint_rows_o
 from bayeslmm.analyses.site_rows import site_rows
 from bayeslmm.analyses.table import Row, joined, to_table
 from bayeslmm.base.checks import AnalysisError, InputError
+from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.estimators.information import Kind
 from bayeslmm.estimators.joint_information import PairTest, correlation_tests
 from bayeslmm.estimators.joint_moments import joint_moments, overlaps
@@ -86,10 +87,10 @@ def correlations(
     se_kind: Kind = "average",
     prior: JointPrior | None = None,
     program: Program | Callable[..., None] | None = None,
-    chains: int = 4,
-    draws: int = 1000,
-    warmup: int = 1000,
-    target_accept: float = 0.9,
+    chains: int = CHAINS,
+    draws: int = DRAWS,
+    warmup: int = WARMUP,
+    target_accept: float = TARGET_ACCEPT,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Correlations:

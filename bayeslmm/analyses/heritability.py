@@ -12,6 +12,7 @@ from bayeslmm.analyses.rows import Fit, rows_of
 from bayeslmm.analyses.site_rows import site_rows
 from bayeslmm.analyses.table import to_table
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.em import em, px_em
 from bayeslmm.estimators.estimate import Estimate
@@ -96,10 +97,10 @@ def heritability(
     moments_se: MomentsSe = "exact",
     prior: VariancePrior | None = None,
     program: Program | Callable[..., None] = univariate,
-    chains: int = 4,
-    draws: int = 1000,
-    warmup: int = 1000,
-    target_accept: float = 0.9,
+    chains: int = CHAINS,
+    draws: int = DRAWS,
+    warmup: int = WARMUP,
+    target_accept: float = TARGET_ACCEPT,
     attrs: Mapping[str, Any] | None = None,
     cohort: Cohort | None = None,
     markers: MarkerBlocks | None = None,

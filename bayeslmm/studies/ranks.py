@@ -23,6 +23,7 @@ from arviz_stats.ecdf_utils import compute_ecdf, get_pointwise_confidence_band, 
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
+from bayeslmm.base.defaults import PRIOR_H2
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.tasks import Task
 from bayeslmm.likelihood import one_trait, quantities, several_traits
@@ -63,7 +64,7 @@ def _bivariate_with_unit_1(data: JointData) -> bivariate.Prepared:
     return bivariate.prepare(data)._replace(sd=np.ones(2), k=np.ones(()))
 
 
-def calibration_tasks(datasets: int, *, seed: int, prior_h2: tuple[float, float] = (1.0, 1.0)) -> list[Task]:
+def calibration_tasks(datasets: int, *, seed: int, prior_h2: tuple[float, float] = PRIOR_H2) -> list[Task]:
     """Return tasks of `univariate_ranks` or `bivariate_ranks`, 25 data sets each.
 
     Args:

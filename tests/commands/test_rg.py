@@ -200,7 +200,7 @@ def test_moments_are_written_where_reml_fails(toy, tmp_path, capsys, monkeypatch
     def lost(data):
         raise SearchError("REML was lost")
 
-    monkeypatch.setattr(sys.modules["bayeslmm.correlations"], "joint_reml", lost)
+    monkeypatch.setattr(sys.modules["bayeslmm.analyses.correlations"], "joint_reml", lost)
     assert main([*toy, "--traits", "x", "y", "--methods", "mom", "reml", "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.strip().splitlines()[-1] == "bayeslmm: error: reml failed: REML was lost"
     estimates = table(tmp_path / "out")
