@@ -39,9 +39,9 @@ def test_commands_of_the_readme_are_all_there_are():
 
 @pytest.mark.parametrize("command", re.findall(r"^    bayeslmm (.+)$", README + COMMANDS + TERMS, flags=re.MULTILINE))
 def test_commands_of_the_pages_can_be_typed(command):
-    from bayeslmm.commands.main import _parser
+    from bayeslmm.commands.parser import parser
 
-    _parser().parse_args(command.split())
+    parser().parse_args(command.split())
 
 
 def test_options_of_the_pages_exist():
@@ -54,6 +54,6 @@ def test_options_of_the_pages_exist():
 
 
 def _commands():
-    from bayeslmm.commands.main import _parser
+    from bayeslmm.commands.parser import parser
 
-    return next(action for action in _parser()._actions if action.choices).choices
+    return next(action for action in parser()._actions if action.choices).choices

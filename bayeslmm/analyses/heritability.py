@@ -24,6 +24,7 @@ from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.posterior.sampling import Program
 
 METHODS = methods_in("methods")
+OF_GENOTYPES = tuple(name for name, method in METHODS.items() if method.needs == "genotypes")
 """The methods by name."""
 
 

@@ -10,8 +10,6 @@ from numpy import ndarray
 from bayeslmm.base.checks import InputError
 
 SCALES = ("hwe", "sample", "vanraden")
-SCALE, MAF, GENO = "hwe", 0.01, 0.05
-"""How markers are standardised, the least minor allele frequency and the largest missing rate: defaults everywhere."""
 
 
 class Called(NamedTuple):

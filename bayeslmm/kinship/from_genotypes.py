@@ -10,9 +10,9 @@ from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.memory import check_memory
 from bayeslmm.genotypes.blocks import Block, MarkerBlocks, Tally
-from bayeslmm.genotypes.filters import GENO, MAF, SCALE
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.kinship import Kinship
 

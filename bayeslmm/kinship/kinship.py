@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_square, check_unique
+from bayeslmm.base.array_checks import check_square
+from bayeslmm.base.checks import InputError, check_unique
 from bayeslmm.genotypes.chromosomes import left_out_words
 from bayeslmm.genotypes.filters import MarkerCounts
 

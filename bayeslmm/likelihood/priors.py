@@ -12,6 +12,7 @@ from numpyro.distributions.transforms import AffineTransform, biject_to
 from scipy.special import betaln, expit, log_expit, logit
 
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import PRIOR_EFFECT
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import orthonormal
@@ -67,7 +68,7 @@ class EffectPrior(NamedTuple):
             default is that of coloc (Giambartolomei et al. 2014, doi:10.1371/journal.pgen.1004383).
     """
 
-    beta: dist.Normal = dist.Normal(0.0, 0.15)
+    beta: dist.Normal = dist.Normal(0.0, PRIOR_EFFECT)
 
 
 class BivariatePrior(NamedTuple):

@@ -16,6 +16,7 @@ from numpyro.infer.util import initialize_model
 from xarray import DataTree
 
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.priors import describe
 from bayeslmm.likelihood.rotation import JointData, RotatedData
@@ -82,10 +83,10 @@ def sample(
     seed: int,
     prior: Any = None,
     start: Mapping[str, ArrayLike] | None = None,
-    chains: int = 4,
-    draws: int = 1000,
-    warmup: int = 1000,
-    target_accept: float = 0.9,
+    chains: int = CHAINS,
+    draws: int = DRAWS,
+    warmup: int = WARMUP,
+    target_accept: float = TARGET_ACCEPT,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> DataTree:

@@ -15,6 +15,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 from scipy.stats import norm
 
+from bayeslmm.base.defaults import PRIOR_H2
 from bayeslmm.base.tasks import Task
 from bayeslmm.estimators import boundary, information
 from bayeslmm.estimators.estimate import Estimate
@@ -61,7 +62,7 @@ def individuals_of(data: RotatedData) -> Individuals:
 
 
 def coverage_tasks(
-    h2: Sequence[float | str], datasets: int, *, seed: int, prior_h2: tuple[float, float] = (1.0, 1.0)
+    h2: Sequence[float | str], datasets: int, *, seed: int, prior_h2: tuple[float, float] = PRIOR_H2
 ) -> list[Task]:
     """Return tasks of `simulated_intervals`, 25 data sets each.
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_finite
+from bayeslmm.base.array_checks import check_finite
+from bayeslmm.base.checks import InputError
 from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
 from bayeslmm.genotypes.filters import MarkerCounts
 from bayeslmm.likelihood.rotation import JointData, RotatedData

@@ -21,9 +21,8 @@ from bayeslmm.posterior import nuts
 
 def ended(monkeypatch, capsys, do):
     """Run a command that does something; return its code and what it says on standard error."""
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(run=lambda options: do())
-    monkeypatch.setattr(main_module, "_parser", lambda: parser)
+    monkeypatch.setattr(main_module, "parser", argparse.ArgumentParser)
+    monkeypatch.setattr(main_module, "_run_command", lambda options: do())
     return main_module.main([]), capsys.readouterr().err
 
 

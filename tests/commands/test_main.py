@@ -13,8 +13,12 @@ import bayeslmm as bl
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.base.files import sha256
 from bayeslmm.commands import compare as compare_command
+from bayeslmm.commands import demo
 from bayeslmm.commands import h2 as h2_command
+from bayeslmm.commands import main as cli
 from bayeslmm.commands.main import main
+from bayeslmm.commands.parser import parser
+from bayeslmm.commands.settings import build
 from conftest import GRYPHON, MOUSE, ROOT
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
@@ -185,7 +189,7 @@ def test_each_set_of_people_has_its_decomposition(toy, capsys):
 def test_grm_gives_the_same_numbers_as_the_genotypes(toy, capsys):
     base, folder = toy
     assert main(["grm", "--bfile", base[2], "--out", str(folder / "k")]) == 0
-    assert "30 people, mean diagonal" in capsys.readouterr().out
+    assert "30 individuals, mean diagonal" in capsys.readouterr().out
     assert main([*base, "--trait", "x", *FAST, "--out", str(folder / "a")]) == 0
     grm = ["h2", "--grm", str(folder / "k"), *base[3:]]
     assert main([*grm, "--trait", "x", *FAST, "--out", str(folder / "b")]) == 0
@@ -290,8 +294,8 @@ def test_draws_that_cannot_be_written_are_one_line(tmp_path):
 import resource, sys
 import arviz_base, numpy as np
 from pathlib import Path
-from bayeslmm.files import WriteError
-from bayeslmm.job import write_draws
+from bayeslmm.base.files import WriteError
+from bayeslmm.commands.draws import write_draws
 draws = arviz_base.from_dict({{"posterior": {{"a": np.random.default_rng(1).standard_normal((4, 20_000))}}}})
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
@@ -306,15 +310,10 @@ except WriteError as error:
 
 
 def test_the_demo_may_be_run_twice_in_its_own_folder(monkeypatch):
-    from bayeslmm.commands import main as cli
-
     ran = []
-    parse = cli._parser
+    monkeypatch.setattr(cli, "main", lambda command: ran.append("--overwrite" in command) or 0)
     for arguments in (["demo"], ["demo", "--out", "mine"], ["demo", "--out", "mine", "--overwrite"]):
-        options = parse().parse_args(arguments)
-        with monkeypatch.context() as patch:
-            patch.setattr(cli, "main", lambda command: ran.append("--overwrite" in command) or 0)
-            cli._run_demo(options)
+        demo.run(build(demo.SETTINGS, vars(parser().parse_args(arguments))))
     assert ran == [True, False, True]
 
 
@@ -461,17 +460,15 @@ def test_warnings_are_one_line(toy, capsys):
 
 
 def test_demo_says_where_its_data_are(tmp_path, monkeypatch, capsys):
-    from bayeslmm.commands import main as cli
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "a" / "b" / "c" / "main.py"))
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "a" / "b" / "c" / "demo.py"))
     assert main(["demo"]) == 2
     assert "come with the source repository" in capsys.readouterr().err
 
 
 def test_help_and_import_do_not_load_jax():
     script = "import sys, bayeslmm.commands.main as c\ntry: c.main(['h2', '--help'])\nexcept SystemExit: pass\n"
-    script += "assert not {'jax', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules), sys.modules.keys()"
+    script += "assert not {'jax', 'numpy', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules), sys.modules.keys()"
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
     script = "import sys, bayeslmm; bayeslmm.InputError; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

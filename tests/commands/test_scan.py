@@ -17,7 +17,7 @@ import bayeslmm as bl
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.commands import scan as scan_command
+from bayeslmm.commands import scan_cohort
 from bayeslmm.commands.main import main
 from bayeslmm.commands.results_folder import open_results
 from bayeslmm.genotypes.blocks import dosages
@@ -35,7 +35,7 @@ MARKERS = 60
 @pytest.fixture
 def cohort(tmp_path, rng, monkeypatch):
     """80 people, 60 markers on 3 chromosomes, two traits, one with missing values; blocks of 16 markers."""
-    monkeypatch.setattr(scan_command, "BLOCK", 16)
+    monkeypatch.setattr(scan_cohort, "BLOCK", 16)
     n = 80
     G = rng.binomial(2, rng.uniform(0.2, 0.5, MARKERS), (n, MARKERS)).astype(float)
     G[rng.uniform(size=G.shape) < 0.01] = np.nan
@@ -212,7 +212,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
     name = "scan.parquet" if "parquet" in options else "scan.tsv"
     _, whole = scan(cohort, *options, out="whole", traits=traits)
     tested = []
-    write = scan_command.Parts.write
+    write = scan_cohort.Parts.write
 
     def until_killed(self, number, table):
         if len(tested) == 5:
@@ -220,7 +220,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
         tested.append(number)
         write(self, number, table)
 
-    monkeypatch.setattr(scan_command.Parts, "write", until_killed)
+    monkeypatch.setattr(scan_cohort.Parts, "write", until_killed)
     with pytest.raises(Killed):
         scan(cohort, *options, out="killed", traits=traits)
     first, out = list(tested), cohort / "killed"
@@ -230,7 +230,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
         tested.append(number)
         write(self, number, table)
 
-    monkeypatch.setattr(scan_command.Parts, "write", on)
+    monkeypatch.setattr(scan_cohort.Parts, "write", on)
     code, _ = scan(cohort, "--resume", *options, out="killed", traits=traits)
     assert code == 0
     assert len(tested) == len(set(tested))  # no block twice
@@ -241,7 +241,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
 
 
 def scan_killed_at_its_second_block(cohort, monkeypatch):
-    write = scan_command.Parts.write
+    write = scan_cohort.Parts.write
 
     def killed(self, number, table):
         if number == 1:
@@ -249,7 +249,7 @@ def scan_killed_at_its_second_block(cohort, monkeypatch):
         write(self, number, table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan_command.Parts, "write", killed)
+        patch.setattr(scan_cohort.Parts, "write", killed)
         with pytest.raises(Killed):
             scan(cohort)
 
@@ -321,14 +321,14 @@ def test_a_trait_that_cannot_be_scanned_costs_the_others_nothing(cohort, capsys,
 
 
 def test_a_set_of_people_whose_tests_fail_is_left_out(cohort, monkeypatch, capsys):
-    write = scan_command.block_tables
+    write = scan_cohort.block_tables
 
     def failing(markers, people, *rest):
         if people.traits == ("a",):
             raise AnalysisError("no such luck")
         yield from write(markers, people, *rest)
 
-    monkeypatch.setattr(scan_command, "block_tables", failing)
+    monkeypatch.setattr(scan_cohort, "block_tables", failing)
     code, out = scan(cohort, traits=("a", "b"))
     assert code == 1
     assert "bayeslmm: a FAILED: no such luck\n" in capsys.readouterr().err
