@@ -27,7 +27,7 @@ from bayeslmm.commands.run import (
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.posterior.user_program import OwnProgram, guarded
+from bayeslmm.posterior.user_program import UserProgram, guarded
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.h2 import heritability_part, heritability_report, result_lines
 from bayeslmm.report.page import Part
@@ -94,7 +94,7 @@ def _files(options: argparse.Namespace) -> list[str]:
 
 
 def _write_trait(
-    out: Path, result: Heritability, data: RotatedData, prior: VariancePrior, own: OwnProgram | None
+    out: Path, result: Heritability, data: RotatedData, prior: VariancePrior, own: UserProgram | None
 ) -> None:
     write_hsq(out / f"{result.trait}.hsq", result.reml, data)
     if own and result.posterior is not None:

@@ -30,7 +30,7 @@ from bayeslmm.commands.run import (
 from bayeslmm.likelihood.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData, Spectrum
 from bayeslmm.likelihood.spectrum_files import save_spectra
-from bayeslmm.posterior.user_program import OwnProgram, guarded
+from bayeslmm.posterior.user_program import UserProgram, guarded
 from bayeslmm.report.failed import failed_report
 from bayeslmm.report.people import joint_cohort_lines
 from bayeslmm.report.plots.rg import plot_correlations
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
 
 
-def _write(out: Path, result: Correlations, own: OwnProgram | None) -> None:
+def _write(out: Path, result: Correlations, own: UserProgram | None) -> None:
     if result.posterior is not None:
         write_draws(result.posterior, out / "posterior.nc")
     write_table(result.estimates, out / "estimates.tsv")

@@ -38,7 +38,7 @@ from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, d
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.likelihood.spectrum_files import load_spectrum, save_spectra
 from bayeslmm.posterior.sampling import CONVENTION, takes_prior
-from bayeslmm.posterior.user_program import OwnProgram, file_of, load_program
+from bayeslmm.posterior.user_program import UserProgram, file_of, load_program
 from bayeslmm.report.page import Report, write_report
 from bayeslmm.report.people import cohort_lines
 
@@ -100,7 +100,7 @@ class Analysed:
     spectrum: Spectrum
 
 
-def own_program(options: argparse.Namespace) -> OwnProgram | None:
+def own_program(options: argparse.Namespace) -> UserProgram | None:
     """Load the program that ``--model`` names, and say what it is.
 
     Raises:
@@ -229,7 +229,7 @@ def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
 
 
 def attributes(
-    options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop], own: OwnProgram | None
+    options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop], own: UserProgram | None
 ) -> dict[str, Any]:
     """Return what is kept with draws, so that they can be understood and repeated."""
     return ({"model": options.model, "model_sha256": own.sha256} if own else {}) | {
@@ -275,7 +275,7 @@ def finish(
     failures: Failures,
     *,
     report: Report | None = None,
-    own: OwnProgram | None = None,
+    own: UserProgram | None = None,
 ) -> None:
     """Write the report and, as the last file, ``run.json``.
 
