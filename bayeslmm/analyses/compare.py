@@ -43,7 +43,7 @@ from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.one_trait import log_ml
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.likelihood.whitened import Whitened, whitened
 from bayeslmm.posterior import exact
 from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.posterior.marginal import Marginal
@@ -106,8 +106,9 @@ def compare(
     Raises:
         InputError: as `heritability`.
     """
+    white = whitened(data)
     result = heritability(
-        data,
+        white,
         trait=trait,
         covariates=cohort.covariates,
         seed=seed,
@@ -120,21 +121,22 @@ def compare(
     for method, fit in result.fits.items():
         fits[method] = fit
         if markers and method in _CLIMBS:
-            fits[f"{method}_markers"] = _CLIMBS[method](data, m=markers.counts.kept)
+            m = _get(result.fits, "lasso", ScaledLasso).counts.kept
+            fits[f"{method}_markers"] = _CLIMBS[method](white, m=m)
     # An informative prior moves the posterior away from REML, and should.
-    flat = _get(fits, "exact", ExactPosterior) if settings.get("prior") is None else exact.posterior(data)
+    flat = _get(fits, "exact", ExactPosterior) if settings.get("prior") is None else exact.posterior(white)
     distribution = boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=seed)
     return Comparison(
         result=result,
-        table=_table(result, fits, flat.h2, data),
+        table=_table(result, fits, flat.h2, white),
         em={name: fit for name, fit in fits.items() if isinstance(fit, EmFit)},
         reml_distribution=distribution,
-        boundary=_boundary(result, _get(fits, "exact", ExactPosterior), distribution, data),
-        conventions=conventions(result.reml, _get(fits, "ml", Estimate), data, cohort.X).assign(trait=trait),
+        boundary=_boundary(result, _get(fits, "exact", ExactPosterior), distribution, white),
+        conventions=conventions(result.reml, _get(fits, "ml", Estimate), white, cohort.X).assign(trait=trait),
     )
 
 
-def _table(result: Heritability, fits: Mapping[str, Fit], flat: Marginal, data: RotatedData) -> pd.DataFrame:
+def _table(result: Heritability, fits: Mapping[str, Fit], flat: Marginal, white: Whitened) -> pd.DataFrame:
     estimates = result.estimates.query("parameter == 'h2'").rename(columns={"estimate": "h2"}).set_index("method")
     known = {str(name): row for name, row in estimates[["h2", "se", "lower", "upper"]].to_dict("index").items()}
     unit = _get(fits, "exact", ExactPosterior).h2.sd
@@ -143,7 +145,7 @@ def _table(result: Heritability, fits: Mapping[str, Fit], flat: Marginal, data: 
         row: dict[Any, Any] = {"trait": result.trait, "method": method}
         # EM in marker space is not among the estimates: it is the same, found on another way.
         row |= {"h2": fit.estimate.h2} if isinstance(fit, EmFit) and method not in known else known[method]
-        expected = _expectation(fit, fits, flat, data)
+        expected = _expectation(fit, fits, flat, white)
         difference, allowed = (row["h2"] - expected.of) / unit, expected.allowed / unit
         agrees = "-" if np.isnan(allowed) else "yes" if abs(difference) <= allowed else "no"
         failures = result.diagnostics.failures if isinstance(fit, DataTree) and result.diagnostics else ()
@@ -163,7 +165,7 @@ class _Expectation(NamedTuple):
     why: str
 
 
-def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: RotatedData) -> _Expectation:
+def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, white: Whitened) -> _Expectation:
     reml, ml = _get(fits, "reml", Estimate), _get(fits, "ml", Estimate)
     oracle = _get(fits, "exact", ExactPosterior).h2
     nothing = float("nan")
@@ -179,9 +181,9 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: Rotate
             )
             return _Expectation("exact, flat prior", flat.mean, np.sqrt(3) * flat.sd, f"{why}: sqrt(3) posterior sd")
         case Estimate() if fit.boundary != reml.boundary:
-            return _Expectation("reml", reml.h2, nothing, _why_ml_ends_elsewhere(fit, data))
+            return _Expectation("reml", reml.h2, nothing, _why_ml_ends_elsewhere(fit, white.given))
         case Estimate():
-            step = _newton_step(reml, data)
+            step = _newton_step(reml, white)
             why = "ML ignores the degrees of freedom of X: what one Newton step foretells, and half of it"
             return _Expectation("reml", reml.h2, 1.5 * abs(step) + _SLACK * oracle.sd, why)
         case EmFit():
@@ -203,7 +205,7 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: Rotate
             why = (
                 "moments are less efficient: 3 standard errors of the difference (Hausman); more would fault the model"
             )
-            return _Expectation("reml", reml.h2, 3 * _hausman(reml, data) + _SLACK * oracle.sd, why)
+            return _Expectation("reml", reml.h2, 3 * _hausman(reml, white) + _SLACK * oracle.sd, why)
         case Moments():
             error, why = fit.monte_carlo_errors()["h2"], "3 Monte Carlo standard errors of the random vectors"
             return _Expectation("mom", _get(fits, "mom", Moments).h2, 3 * error, why)
@@ -213,13 +215,12 @@ def _expectation(fit: Fit, fits: Mapping[str, Fit], flat: Marginal, data: Rotate
 
 
 @in_float64
-def _newton_step(reml: Estimate, data: RotatedData) -> float:
+def _newton_step(reml: Estimate, white: Whitened) -> float:
     """Return the first Newton step of the profile likelihood of ML from REML, inside [0, 1]; NaN where it bends up."""
-    of = whitened(data)
 
     def loglik(h2: jax.Array) -> jax.Array:
         # On the user's scale of K.
-        return profile(log_ml, reml.n, of.data, quantities.pve(h2, 1 - h2, of.k))
+        return profile(log_ml, reml.n, white.data, quantities.pve(h2, 1 - h2, white.k))
 
     score, bend = jax.grad(loglik)(reml.h2), jax.hessian(loglik)(reml.h2)
     return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else float("nan")
@@ -233,23 +234,23 @@ def _why_ml_ends_elsewhere(ml: Estimate, data: RotatedData) -> str:
     return "one of ML and REML is on the boundary, and the other is not: there the likelihood is nearly flat"
 
 
-def _hausman(reml: Estimate, data: RotatedData) -> float:
+def _hausman(reml: Estimate, white: Whitened) -> float:
     """Return the standard error of h2 by moments less h2 by REML, at the REML estimate."""
     at = reml.sigma2_u, reml.sigma2_e
-    of_moments = standard_errors_from(moments_covariance(data, *at), *at, data.k_scale)["h2"]
-    of_reml = 0.0 if reml.boundary else standard_errors(reml, data, kind="expected")["h2"]
+    of_moments = standard_errors_from(moments_covariance(white, *at), *at, white.given.k_scale)["h2"]
+    of_reml = 0.0 if reml.boundary else standard_errors(reml, white, kind="expected")["h2"]
     return float(np.sqrt(max(of_moments**2 - of_reml**2, 0.0)))
 
 
 def _boundary(
-    result: Heritability, oracle: ExactPosterior, distribution: boundary.RemlDistribution, data: RotatedData
+    result: Heritability, oracle: ExactPosterior, distribution: boundary.RemlDistribution, white: Whitened
 ) -> pd.DataFrame:
     """Return one row: the test of h2 = 0 by three methods, and the intervals of h2 that are valid everywhere."""
     reml = result.reml
     statistic = reml.likelihood_ratio
     intervals = {
         "inversion": distribution.confidence_interval(reml.h2),
-        "profile": profile_interval(reml, data, "h2"),
+        "profile": profile_interval(reml, white, "h2"),
         "posterior": oracle.h2.interval(),
     }
     row: dict[str, Any] = {
@@ -268,7 +269,7 @@ def _boundary(
     return pd.DataFrame([row])
 
 
-def _get[T](fits: Mapping[str, Fit], name: str, kind: type[T]) -> T:
+def _get[T](fits: Mapping[Any, Fit], name: str, kind: type[T]) -> T:
     fit = fits[name]
     if not isinstance(fit, kind):
         raise TypeError(f"{name} is a {type(fit).__name__}, not a {kind.__name__}")

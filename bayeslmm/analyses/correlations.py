@@ -22,7 +22,7 @@ from bayeslmm.estimators.information import Kind
 from bayeslmm.estimators.joint_information import PairTest, correlation_tests
 from bayeslmm.estimators.joint_moments import joint_moments, overlaps
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
-from bayeslmm.likelihood.joint_whitened import check_distinct
+from bayeslmm.likelihood.joint_whitened import SeveralTraits, check_distinct, joint_whitened
 from bayeslmm.likelihood.priors import BivariatePrior, JointPrior, correlation_prior, density_on
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.models import bivariate, multivariate
@@ -146,15 +146,16 @@ def correlations(
     def rows(fit: JointFit) -> list[Row]:
         if program and isinstance(fit, DataTree):
             return site_rows(fit, ":".join(traits))
-        return joint_rows_of(fit, data, traits=traits, covariates=covariates, overlaps=both, se_kind=se_kind)
+        return joint_rows_of(fit, white, traits=traits, covariates=covariates, overlaps=both, se_kind=se_kind)
 
     check_distinct(data, traits)
+    white = joint_whitened(data)
     both, best = overlaps(data), None
     failed: dict[JointMethod, str] = {}
     if set(methods) != {"mom"}:
         with timed("reml"):
             try:
-                best = joint_reml(data)
+                best = joint_reml(white)
             except AnalysisError as error:
                 if "mom" not in methods:
                     raise
@@ -173,11 +174,11 @@ def correlations(
             continue
         with timed(method):
             if method == "mom" or best is None:
-                fits[method] = joint_moments(data)
+                fits[method] = joint_moments(white)
             elif method == "reml":
                 fits[method] = best
                 for one, pair in zip(about, pairs, strict=True):
-                    one |= _tests(best, data, pair, traits)
+                    one |= _tests(best, white, pair, traits)
             else:
                 names = [f"{trait}:{name}" for trait, of in zip(traits, covariates, strict=True) for name in of]
                 fits[method], diagnostics = checked_draws(
@@ -210,7 +211,7 @@ def correlations(
     )
 
 
-def _tests(best: JointEstimate, data: JointData, pair: tuple[int, int], traits: Sequence[str]) -> dict[str, Any]:
+def _tests(best: JointEstimate, data: SeveralTraits, pair: tuple[int, int], traits: Sequence[str]) -> dict[str, Any]:
     """Return the tests of a pair, or why there are none: the other pairs keep theirs."""
     none: dict[str, Any] = {field.name: np.nan for field in fields(PairTest)}
     if zero := [traits[j] for j in pair if best.at_zero[j]]:

@@ -24,6 +24,7 @@ from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
 from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import OneTrait, whitened
 from bayeslmm.models import univariate
 from bayeslmm.posterior import exact
 from bayeslmm.posterior.checked_draws import checked_draws
@@ -85,7 +86,7 @@ class Heritability:
 
 
 def heritability(
-    data: RotatedData,
+    data: OneTrait,
     *,
     trait: str,
     covariates: Sequence[str],
@@ -129,6 +130,8 @@ def heritability(
     Raises:
         InputError: if a method is unknown, or lacks what it needs, or none of them takes the prior that was given.
     """
+    white = whitened(data)
+    data = white.given
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"methods must be among {', '.join(METHODS)}, but {unknown[0]!r} was given")
     if cohort is not None and (trait not in cohort.traits or len(cohort.ids) != len(data.s)):
@@ -140,7 +143,7 @@ def heritability(
     if prior is not None and of_program is None and "nuts" in methods and "exact" not in methods:
         raise InputError("a prior was given, but the program that NUTS samples takes none, nor does any other method")
     prior = prior or VariancePrior()
-    best = reml(data)
+    best = reml(white)
     checks: list[Diagnostics] = []
 
     def of_genotypes(method: Method) -> Fit:
@@ -154,7 +157,7 @@ def heritability(
 
     def by_moments() -> Moments:
         if moments_se == "exact":
-            return moments(data)
+            return moments(white)
         if cohort is None:
             raise InputError("the jackknife leaves out people, and needs the cohort before rotation")
         return moments_jackknife(cohort.K, cohort.Y[:, [cohort.traits.index(trait)]], cohort.X)
@@ -164,17 +167,17 @@ def heritability(
             case "reml":
                 return best
             case "ml":
-                return ml(data)
+                return ml(white)
             case "em":
-                return em(data)
+                return em(white)
             case "pxem":
-                return px_em(data)
+                return px_em(white)
             case "mom":
                 return by_moments()
             case "rhe" | "lasso":
                 return of_genotypes(method)
             case "exact":
-                return exact.posterior(data, prior)
+                return exact.posterior(white, prior)
             case "nuts":
                 tree, checked = checked_draws(
                     program,
@@ -198,7 +201,7 @@ def heritability(
         for row in (
             site_rows(one, trait)
             if isinstance(one, DataTree) and program is not univariate
-            else rows_of(one, data, trait=trait, covariates=covariates, se_kind=se_kind)
+            else rows_of(one, white, trait=trait, covariates=covariates, se_kind=se_kind)
         )
     ]
     diagnostics = checks[-1] if checks else None

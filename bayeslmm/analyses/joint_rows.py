@@ -16,7 +16,7 @@ from bayeslmm.estimators.joint_information import errors_of_traits, joint_standa
 from bayeslmm.estimators.joint_moments import JointMoments
 from bayeslmm.estimators.joint_reml import JointEstimate
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.rotation import JointData
+from bayeslmm.likelihood.joint_whitened import SeveralTraits
 
 JointFit = JointMoments | JointEstimate | DataTree
 _ON_BOUNDARY = ("h2", "rho_u", "rho_e")
@@ -48,7 +48,7 @@ def pair_name(traits: Sequence[str], pair: tuple[int, int]) -> str:
 
 def joint_rows_of(
     fit: JointFit,
-    data: JointData,
+    data: SeveralTraits,
     *,
     traits: Sequence[str],
     covariates: Sequence[Sequence[str]],
@@ -116,7 +116,7 @@ def _other_matrix(parameter: str, variance: str) -> bool:
 
 
 def _reml_rows(
-    fit: JointEstimate, data: JointData, traits: Sequence[str], covariates: Sequence[Sequence[str]], se_kind: Kind
+    fit: JointEstimate, data: SeveralTraits, traits: Sequence[str], covariates: Sequence[Sequence[str]], se_kind: Kind
 ) -> list[Row]:
     """Wald intervals inside the parameter space; on its boundary likelihood intervals, of `_ON_BOUNDARY` only.
 
@@ -173,7 +173,7 @@ def _on_bound(fit: JointEstimate, place: Place) -> bool:
     return (zero if kind == "_u" else one) or singular or bool(abs(rho[place.at]) > 1 - 1e-4)
 
 
-def _likelihood_row(fit: JointEstimate, data: JointData, place: Place, row: Row) -> Row:
+def _likelihood_row(fit: JointEstimate, data: SeveralTraits, place: Place, row: Row) -> Row:
     try:
         lower, upper = likelihood_interval(fit, data, place.parameter, place.at)  # pyright: ignore[reportArgumentType]
     except AnalysisError as error:

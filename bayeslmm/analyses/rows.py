@@ -12,7 +12,7 @@ from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import Kind, Parameter, profile_interval, standard_errors
 from bayeslmm.estimators.moments import Moments
 from bayeslmm.estimators.scaled_lasso import ScaledLasso
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import OneTrait
 from bayeslmm.posterior.exact import ExactPosterior
 
 VARIANCES: tuple[Parameter, ...] = ("sigma2_u", "sigma2_e", "h2", "pve")
@@ -25,7 +25,7 @@ OUTSIDE = "the Wald interval leaves the parameter space: prefer the posterior"
 Fit = Estimate | EmFit | Moments | ScaledLasso | ExactPosterior | DataTree
 
 
-def rows_of(fit: Fit, data: RotatedData, *, trait: str, covariates: Sequence[str], se_kind: Kind) -> list[Row]:
+def rows_of(fit: Fit, data: OneTrait, *, trait: str, covariates: Sequence[str], se_kind: Kind) -> list[Row]:
     """Return the rows of a fit of any method."""
     match fit:
         case Estimate():
@@ -47,7 +47,7 @@ def rows_of(fit: Fit, data: RotatedData, *, trait: str, covariates: Sequence[str
 
 
 def _estimate_rows(
-    estimate: Estimate, data: RotatedData, trait: str, covariates: Sequence[str], se_kind: Kind
+    estimate: Estimate, data: OneTrait, trait: str, covariates: Sequence[str], se_kind: Kind
 ) -> list[Row]:
     """Wald intervals inside the parameter space, profile intervals on its boundary; other maxima are told."""
     common = {"trait": trait, "method": estimate.method, "note": ""}

@@ -20,7 +20,7 @@ from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.filters import check_filters
+from bayeslmm.genotypes.filters import MarkerCounts, check_filters
 from bayeslmm.genotypes.plink import Genotypes, open_genotypes
 from bayeslmm.likelihood import quantities
 from bayeslmm.studies import coalescent, simulate
@@ -67,7 +67,7 @@ def _simulate(
     genotypes = given or _coalescent(options, out, rng)
     markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
     G, effects = simulate.genetic_values(markers, Gamma_u, causal=options.causal, rng=rng)
-    print(markers.counts_line())
+    print(markers.counts_line(effects.counts))
 
     n, c = len(genotypes.ids), options.covariates
     X = rng.standard_normal((n, c))
@@ -94,7 +94,7 @@ def _simulate(
         "command": ["bayeslmm", *sys.argv[1:]],
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _packages(options)}},
         "seed": options.seed,
-        "genotypes": _described(options, genotypes, markers, read),
+        "genotypes": _described(options, genotypes, effects.counts, read),
         "causal": len(effects.lines),
         "traits": true,
     }
@@ -164,13 +164,13 @@ def _parameters(
 
 
 def _described(
-    options: argparse.Namespace, genotypes: Genotypes, markers: MarkerBlocks, read: dict[str, Fingerprint]
+    options: argparse.Namespace, genotypes: Genotypes, counts: MarkerCounts, read: dict[str, Fingerprint]
 ) -> dict[str, Any]:
     """Return where the genotypes come from, and which of their markers are used."""
     files = read or fingerprints(genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam"))
     described = {
         "people": len(genotypes.ids),
-        "markers": asdict(markers.counts),
+        "markers": asdict(counts),
         "scale": options.scale,
         "maf": options.maf,
         "geno": options.geno,

@@ -9,6 +9,10 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError
 
+SCALES = ("hwe", "sample", "vanraden")
+SCALE, MAF, GENO = "hwe", 0.01, 0.05
+"""How markers are standardised, the least minor allele frequency and the largest missing rate: defaults everywhere."""
+
 
 class Called(NamedTuple):
     """What was called in a block of markers, missing genotypes at the mean of their marker since.
@@ -34,7 +38,7 @@ class Unfit(NamedTuple):
     below_maf: Bool[ndarray, " b"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class MarkerCounts:
     """How many markers were read, kept and dropped, by reason; elsewhere: on chromosomes that are not used."""
 
@@ -45,20 +49,12 @@ class MarkerCounts:
     above_missing: int = 0
     elsewhere: int = 0
 
-    def add_elsewhere(self, count: int) -> None:
-        """Count markers of chromosomes that are not used."""
-        self.read += count
-        self.elsewhere += count
-
-    def add(self, dropped: Unfit) -> Bool[ndarray, " b"]:
-        """Count the markers of a block; return which are kept."""
-        keep = ~np.any(dropped, axis=0)
-        self.read += keep.size
-        self.kept += int(keep.sum())
-        self.above_missing += int(dropped.above_missing.sum())
-        self.monomorphic += int(dropped.monomorphic.sum())
-        self.below_maf += int(dropped.below_maf.sum())
-        return keep
+    @classmethod
+    def of(cls, dropped: Unfit, elsewhere: int = 0) -> "MarkerCounts":
+        """Count the markers of a block."""
+        reasons = {name: int(lost.sum()) for name, lost in dropped._asdict().items()}
+        b = len(dropped.monomorphic)
+        return cls(read=b + elsewhere, kept=b - sum(reasons.values()), elsewhere=elsewhere, **reasons)
 
     def __add__(self, other: "MarkerCounts") -> "MarkerCounts":
         return MarkerCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from bed_reader import open_bed
@@ -73,14 +73,17 @@ class BedReader:
     path: Path
     bed: open_bed
 
-    def read(self, index: Any, dtype: Literal["float32", "float64"]) -> Float[ndarray, "n b"]:
-        """Return dosages of a1, NaN where they are missing, column-major.
+    def read(
+        self, rows: ndarray | None, lines: Sequence[int] | ndarray, dtype: Literal["float32", "float64"]
+    ) -> Float[ndarray, "n b"]:
+        """Return dosages of a1, NaN where they are missing, column-major; of all individuals where rows is None.
 
         Raises:
             InputError: if the file has become shorter.
         """
+        columns = slice(lines.start, lines.stop) if isinstance(lines, range) else np.asarray(lines, dtype=np.intp)
         try:
-            return self.bed.read(index, dtype=dtype, order="F")
+            return self.bed.read((slice(None) if rows is None else rows, columns), dtype=dtype, order="F")
         except ValueError as error:
             raise InputError(f"{self.path} has changed while it was read ({error}): begin again") from None
 

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.memory import check_memory
-from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.genotypes.blocks import Block, MarkerBlocks, Tally
+from bayeslmm.genotypes.filters import GENO, MAF, SCALE
 from bayeslmm.genotypes.plink import Genotypes, open_genotypes
 from bayeslmm.kinship.kinship import Kinship
 
@@ -19,7 +20,7 @@ _LITTLE = 0.05  # share of the markers that is summed anew, in place of subtract
 
 
 def genomic_kinship(
-    bfile: str | Path | Genotypes, *, scale: str = "hwe", maf: float = 0.01, geno: float = 0.05
+    bfile: str | Path | Genotypes, *, scale: str = SCALE, maf: float = MAF, geno: float = GENO
 ) -> Kinship:
     """Compute K = W W' / p from PLINK 1 genotypes, streaming the markers.
 
@@ -47,14 +48,14 @@ def genomic_kinship(
         instead="use a machine with more memory, or genotypes of those individuals alone who are analysed",
     )
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
-    K = _products(blocks.tracked("kinship"), n)
-    K /= blocks.weight
+    K, tally = _products(blocks.tracked("kinship"), n)
+    K /= tally.weight
     details = {
         "scale": scale,
         "maf": maf,
         "geno": geno,
-        "weight": blocks.weight,
-        "markers": asdict(blocks.counts),
+        "weight": tally.weight,
+        "markers": asdict(tally.counts),
         "left_out": genotypes.left_out,
     }
     return Kinship(genotypes.ids, K, str(genotypes.bed), details)
@@ -79,33 +80,34 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
         return MarkerBlocks(genotypes, details["scale"], details["maf"], details["geno"], among=among)
 
     n, everything = len(genotypes.ids), details["weight"]
-    out = blocks_of(left_out)
-    K = _products(out, n)
-    if out.counts.kept == details["markers"]["kept"]:
+    K, tally = _products(blocks_of(left_out), n)
+    if tally.counts.kept == details["markers"]["kept"]:
         raise InputError(
-            f"{genotypes.bed}: all markers used are on one chromosome, so that none is left without it: "
-            "leave out --loco"
+            f"{genotypes.bed}: all markers used are on one chromosome, so that no kinship is left without it: test "
+            "against the kinship of all markers"
         )
-    weight = everything - out.weight
+    weight = everything - tally.weight
     if weight > _LITTLE * everything:
         np.subtract(everything * kinship.K, K, out=K)
     else:  # nothing but rounding would be left of a difference
         rest = [blocks_of(span) for span in (range(left_out.start), range(left_out.stop, p)) if span]
-        K = sum((_products(blocks, n) for blocks in rest), start=np.zeros_like(K))
+        K = sum((_products(blocks, n)[0] for blocks in rest), start=np.zeros_like(K))
     K /= weight
     return Kinship(kinship.ids, K, kinship.source, details | {"weight": weight})
 
 
-def _products(blocks: Iterable[Float32[ndarray, "n block"]], n: int) -> Float64[ndarray, "n n"]:
-    """Return the sum of W W' over blocks of markers."""
+def _products(blocks: Iterable[Block], n: int) -> tuple[Float64[ndarray, "n n"], Tally]:
+    """Return the sum of W W' over blocks of markers, and their tally."""
+    tally = Tally.empty(n)
     total = np.zeros((n, n), order="F")
     product = np.zeros((n, n), dtype=np.float32, order="F")
-    for W in blocks:
-        product = ssyrk(1.0, W, lower=1, beta=0.0, c=product, overwrite_c=1)
+    for block in blocks:
+        product = ssyrk(1.0, block.G, lower=1, beta=0.0, c=product, overwrite_c=1)
         _add_lower(total, product)
+        tally += block.tally
     del product
     _mirror_lower(total)
-    return total
+    return total, tally
 
 
 def _add_lower(total: ndarray, product: ndarray) -> None:

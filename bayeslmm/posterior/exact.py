@@ -16,8 +16,7 @@ from scipy.special import ndtr
 
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.priors import VariancePrior
-from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import Whitened, whitened
+from bayeslmm.likelihood.whitened import OneTrait, Whitened, whitened
 from bayeslmm.posterior.grid import Grid, grid_of, spacing
 from bayeslmm.posterior.marginal import Marginal
 from bayeslmm.posterior.variance_marginal import variance_marginal
@@ -107,7 +106,7 @@ class ExactPosterior:
 
 
 @in_float64
-def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPosterior:
+def posterior(data: OneTrait, prior: VariancePrior | None = None) -> ExactPosterior:
     """Compute the posterior of one trait by quadrature.
 
     Moments and equal-tailed intervals have at least 6 digits (tests compare them with Gauss-Legendre panels). A warning
@@ -141,7 +140,7 @@ def posterior(data: RotatedData, prior: VariancePrior | None = None) -> ExactPos
         )
 
     beta, se_beta, mixture = _fixed_effects(grid, white)
-    log_units = (len(data.s) - data.X.shape[1]) * white.log_unit
+    log_units = (len(white.data.s) - white.data.X.shape[1]) * white.log_unit
     return ExactPosterior(
         h2=explained(1 / white.k),
         pve=explained(white.data.k_scale),

@@ -17,8 +17,8 @@ from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import INTERCEPT
 from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.chromosomes import chromosomes, labelled, special_chromosomes
-from bayeslmm.genotypes.dosages import dosages
 from bayeslmm.genotypes.plink import Genotypes, open_genotypes
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
@@ -168,7 +168,7 @@ def block_tables(
             covariates=cohort.covariates,
         )
         table["line"] = np.repeat(block.lines, len(cohort.traits))
-        table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.counts)}
+        table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.tally.counts)}
         yield number, table
 
 

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, quoted
 from bayeslmm.base.files import read_lines
-from bayeslmm.genotypes.dosages import dosages
+from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.plink import Genotypes
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.scan.tests import ExactScan, FixedScan, added
@@ -72,7 +72,7 @@ def pair_tests(
     """
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS]
-        (block,) = dosages(genotypes, rows, [np.unique(some).tolist()], maf=maf, geno=geno)
+        (block,) = dosages(genotypes, rows, [np.unique(some)], maf=maf, geno=geno)
         whole = np.isin(some, block.lines).all(axis=1)
         first, second = np.searchsorted(block.lines, some[whole]).T
         Z = spectrum.U.T @ block.G

@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
-from bayeslmm.genotypes.dosages import DosageBlock
+from bayeslmm.genotypes.blocks import Block
 from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.scan.tests import Tests, added
 
@@ -48,7 +48,7 @@ def log10_bayes_factor(
 
 def marker_rows(
     bim: pd.DataFrame,
-    block: DosageBlock,
+    block: Block,
     tests: Mapping[str, Tests],
     prior_effect: float,
     df: int,

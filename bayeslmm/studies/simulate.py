@@ -11,7 +11,8 @@ from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_finite
-from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
+from bayeslmm.genotypes.filters import MarkerCounts
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 
 
@@ -77,11 +78,13 @@ class MarkerEffects(NamedTuple):
         lines: which markers of the file they are, from 0, ascending, shape (m,).
         af: frequency of a1, shape (m,).
         beta: effect of each copy of a1 on each trait, shape (m, t).
+        counts: markers from which they were drawn, and those that were not used.
     """
 
     lines: Int64[ndarray, " m"]
     af: Float64[ndarray, " m"]
     beta: Float64[ndarray, "m t"]
+    counts: MarkerCounts
 
 
 def genetic_values(
@@ -113,22 +116,24 @@ def genetic_values(
     u = normal(Gamma_u, total, name="Gamma_u", rng=rng)
     chosen = np.ones(total, dtype=bool)
     if causal is not None:
-        used = np.concatenate([markers.lines for _ in markers.tracked("markers used")])
+        used = np.concatenate([block.lines for block in markers.tracked("markers used")])
         if not 1 <= causal <= len(used):
             raise InputError(f"from 1 to {len(used)} of the markers used can be causal, but {causal} were asked for")
         chosen[:] = False
         chosen[rng.choice(used, causal, replace=False)] = True
         u[~chosen] = 0.0
-    G = np.zeros((len(markers.genotypes.ids), len(Gamma_u)))
-    passed: list[MarkerEffects] = []
-    for W in markers.tracked("genetic values"):
-        here = u[markers.lines]
-        G += W @ here.astype(np.float32)
-        passed.append(MarkerEffects(markers.lines, markers.af, here / markers.sd[:, None]))
+    n = len(markers.genotypes.ids)
+    G, tally = np.zeros((n, len(Gamma_u))), Tally.empty(n)
+    passed: list[tuple[ndarray, ndarray, ndarray]] = []
+    for block in markers.tracked("genetic values"):
+        effects = u[block.lines]
+        G += block.G @ effects.astype(np.float32)
+        passed.append((block.lines, block.af, effects / block.sd[:, None]))
+        tally += block.tally
     lines, af, beta = (np.concatenate(column) for column in zip(*passed, strict=True))
     shown = chosen[lines]
-    scale = np.sqrt(len(lines) / (shown.sum() * markers.weight))
-    return scale * G, MarkerEffects(lines[shown], af[shown], scale * beta[shown])
+    scale = np.sqrt(len(lines) / (shown.sum() * tally.weight))
+    return scale * G, MarkerEffects(lines[shown], af[shown], scale * beta[shown], tally.counts)
 
 
 def phenotypes(

@@ -20,7 +20,7 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands import scan as scan_command
 from bayeslmm.commands.main import main
 from bayeslmm.commands.results_folder import open_results
-from bayeslmm.genotypes.dosages import dosages
+from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.plink import open_genotypes
 from bayeslmm.kinship.from_genotypes import without
 from bayeslmm.likelihood.one_trait import at_unit_scale, gls, log_ml, rescale

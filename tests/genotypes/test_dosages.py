@@ -5,8 +5,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
 from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.chromosomes import chromosomes, used_chromosomes
-from bayeslmm.genotypes.dosages import dosages
 from bayeslmm.genotypes.plink import open_genotypes
 
 
@@ -23,7 +23,7 @@ def test_blocks_hold_centred_dosages_of_the_people_asked_for(plink):
     assert_allclose(found, np.nan_to_num(own - 2 * f)[:, index], atol=1e-14)
     assert_allclose(np.concatenate([block.af for block in blocks]), f[index])
     assert_array_equal(np.concatenate([block.n_miss for block in blocks]), missing[index])
-    counts = blocks[0].counts + blocks[1].counts
+    counts = blocks[0].tally.counts + blocks[1].tally.counts
     assert (counts.read, counts.kept) == (50, len(index))
 
 

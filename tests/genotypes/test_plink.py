@@ -3,10 +3,10 @@ import os
 import numpy as np
 import pytest
 from bed_reader import to_bed
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from bayeslmm.base.checks import InputError
-from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
 from bayeslmm.genotypes.plink import open_genotypes
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 
@@ -26,9 +26,12 @@ def standardised(G, scale):
 def test_blocks_are_the_standardised_markers(plink, scale, block):
     prefix, G, _ = plink
     blocks = MarkerBlocks(open_genotypes(prefix), scale=scale, maf=0.0, geno=1.0, block=block)
-    assert_allclose(np.column_stack(list(blocks)), standardised(G, scale), atol=2e-6)
+    found = list(blocks)
+    assert_allclose(np.column_stack([part.G for part in found]), standardised(G, scale), atol=2e-6)
     f = np.nanmean(G, axis=0) / 2
-    assert_allclose(blocks.weight, (2 * f * (1 - f)).sum() if scale == "vanraden" else 50, rtol=1e-6)
+    assert_allclose(
+        sum(part.tally.weight for part in found), (2 * f * (1 - f)).sum() if scale == "vanraden" else 50, rtol=1e-6
+    )
 
 
 def test_filters_drop_and_count(tmp_path, rng):
@@ -43,8 +46,11 @@ def test_filters_drop_and_count(tmp_path, rng):
     G[:5, 5] = np.nan  # 5% missing: kept
     to_bed(tmp_path / "x.bed", G)
     blocks = MarkerBlocks(open_genotypes(tmp_path / "x"), maf=0.01, geno=0.05)
-    assert sum(W.shape[1] for W in blocks) == 3
-    counts = blocks.counts
+    (found,) = blocks
+    assert_array_equal(found.lines, [5, 6, 7])
+    assert_array_equal(found.n_miss, [5, 0, 0])
+    assert_array_equal(found.tally.called, [2] * 5 + [3] * 95)
+    counts = found.tally.counts
     assert (counts.read, counts.kept, counts.monomorphic, counts.below_maf, counts.above_missing) == (8, 3, 2, 1, 2)
 
 
@@ -58,20 +64,18 @@ def test_a_marker_never_called_is_an_error_where_the_filter_is_off(tmp_path, rng
 
 def test_no_marker_left_is_told_with_the_reasons(tmp_path):
     to_bed(tmp_path / "x.bed", np.full((20, 5), np.nan))
-    blocks = MarkerBlocks(open_genotypes(tmp_path / "x"))
-    list(blocks)
+    blocks = MarkerBlocks(open_genotypes(tmp_path / "x"), block=2)
     with pytest.raises(InputError, match=r"no marker is left of 5: 5 exceed the missing rate 0.05, 0 are monomorphic"):
-        blocks.check_used()
+        list(blocks.tracked("markers"))
 
 
 def test_people_without_genotypes_are_named(tmp_path, rng):
     G = rng.binomial(2, 0.4, (30, 6)).astype(float)
     G[4] = np.nan
     to_bed(tmp_path / "x.bed", G, properties={"iid": [f"p{i}" for i in range(30)]})
-    blocks = MarkerBlocks(open_genotypes(tmp_path / "x"))
-    list(blocks)
-    with pytest.raises(InputError, match=r"1 people have no genotype at any marker used \(p4\)"):
-        blocks.check_used()
+    blocks = MarkerBlocks(open_genotypes(tmp_path / "x"), block=4)
+    with pytest.raises(InputError, match=r"1 individuals have no genotype at any marker used \(p4\)"):
+        list(blocks.tracked("markers"))
 
 
 def test_damaged_files_are_refused(plink):
@@ -119,14 +123,20 @@ def test_a_kinship_is_made_from_autosomes_or_the_chromosomes_chosen(sexed, block
     prefix, G, chrom = sexed
     own = np.isin(chrom, names)
     blocks = MarkerBlocks(open_genotypes(prefix, chromosomes=chosen), maf=0.0, block=block)
-    lines, W = [], []
-    for part in blocks:
-        lines.append(blocks.lines)
-        W.append(part)
-    assert_allclose(np.concatenate(lines), np.flatnonzero(own))
-    assert_allclose(np.column_stack(W), standardised(G[:, own], "hwe"), atol=2e-6)
-    assert (blocks.counts.read, blocks.counts.kept, blocks.counts.elsewhere) == (12, 8, 4)
-    assert ("left out: 4 on chromosome X" in blocks.counts_line()) == ("X" not in names)
+    found = list(blocks)
+    assert_allclose(np.concatenate([part.lines for part in found]), np.flatnonzero(own))
+    assert_allclose(np.column_stack([part.G for part in found]), standardised(G[:, own], "hwe"), atol=2e-6)
+    counts = sum((part.tally for part in found), start=Tally.empty(40)).counts
+    assert (counts.read, counts.kept, counts.elsewhere) == (12, 8, 4)
+    assert ("left out: 4 on chromosome X" in blocks.counts_line(counts)) == ("X" not in names)
+
+
+def test_passes_do_not_disturb_each_other(plink):
+    """Two passes at once, one of them among some individuals, who are standardised among all."""
+    markers, rows = MarkerBlocks(open_genotypes(plink[0]), geno=1.0, block=20), np.array([7, 3])
+    for whole, part in zip(markers, markers.blocks(rows), strict=True):
+        assert_array_equal(part.G, whole.G[rows])
+        assert part.tally.counts == whole.tally.counts
 
 
 def test_a_fileset_of_sex_chromosomes_opens_but_makes_no_kinship(tmp_path, rng):

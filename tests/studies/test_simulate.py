@@ -85,7 +85,7 @@ def test_values_are_sums_of_effects_whatever_the_blocks(plink, causal, scale):
         markers = MarkerBlocks(open_genotypes(prefix), **filters, block=block)
         found.append(simulate.genetic_values(markers, GAMMA_U, causal=causal, rng=np.random.default_rng(8)))
     (values, effects), (again, same) = found
-    assert len(effects.lines) == causal or markers.counts.kept == len(effects.lines) < 50
+    assert len(effects.lines) == causal or effects.counts.kept == len(effects.lines) < 50
     assert_array_equal(effects.lines, same.lines)
     assert_allclose(effects.beta, same.beta, rtol=1e-12)
     assert_allclose(values, again, atol=1e-5)
