@@ -14,7 +14,6 @@ from scipy.special import betaln, expit, log_expit, logit
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.bases import orthonormal
 
 
 class Flat(dist.Distribution):
@@ -108,13 +107,6 @@ class MultivariatePrior(NamedTuple):
 
 
 JointPrior = BivariatePrior | MultivariatePrior
-
-
-def residual_variance(Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> Float[ndarray, " t"]:
-    """Return the variance of each trait given X by ordinary least squares: the unit of the priors, shape (t,)."""
-    n, c = X.shape
-    Q, _ = orthonormal(X)
-    return np.square(Y - Q @ (Q.T @ Y)).sum(axis=0) / (n - c)
 
 
 def support_of(prior: dist.Distribution, name: str, *, within: tuple[float, float]) -> tuple[float, float]:
