@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bayeslmm.analyses.heritability import OF_GENOTYPES
+from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.base.checks import InputError
 from bayeslmm.likelihood.priors import VariancePrior, beta_prior
 
@@ -52,8 +52,9 @@ def check_trait_names(options: argparse.Namespace) -> None:
 
 def _check_methods(options: argparse.Namespace) -> None:
     # `compare` has no --methods: it does all that the input allows.
-    methods = getattr(options, "methods", ("mom", *(OF_GENOTYPES if options.bfile else ())))
-    if not options.bfile and (needing := [method for method in methods if method in OF_GENOTYPES]):
+    of_genotypes = [name for name, method in METHODS.items() if method.needs == "genotypes"]
+    methods = getattr(options, "methods", ("mom", *(of_genotypes if options.bfile else ())))
+    if not options.bfile and (needing := [method for method in methods if method in of_genotypes]):
         raise InputError(f"--methods {needing[0]} works on genotypes and needs --bfile")
     if options.mom_se == "jackknife" and "mom" not in methods:
         raise InputError("--mom-se jackknife is about --methods mom, which was not given")

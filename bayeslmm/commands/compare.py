@@ -10,10 +10,9 @@ from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.commands.checks import check_options, one_trait_prior
 from bayeslmm.commands.failures import DIAGNOSTICS_FAILED, Failures
 from bayeslmm.commands.run import Clock, analysed, cohort_record, finish, read_inputs, results_of, settings
-from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report
+from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report, picture_names
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.page import Part
-from bayeslmm.report.plots.compare import plot_comparison
 
 _NOTES = {"estimates": "note", "comparison": "why", "boundary": "note", "conventions": "note"}
 """The tables, each with the column that says what is the matter with a row."""
@@ -46,8 +45,7 @@ def run(options: argparse.Namespace) -> int:
                         **settings(options, prior),
                     )
                 with clock.step("writing"):
-                    plot_comparison(comparison, picture := results.path / f"{one.trait}.compare.png")
-                part = comparison_part(comparison, one.cohort, one.spectrum, picture=picture)
+                    part = comparison_part(comparison, one.cohort, one.spectrum, results.path)
                 print(f"\n{comparison_lines(comparison)}")
                 diagnostics = comparison.result.diagnostics
                 traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {
@@ -71,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _files(options: argparse.Namespace) -> list[str]:
-    return [*(f"{name}.tsv" for name in _NOTES), *(f"{trait}.compare.png" for trait in options.trait), "report.html"]
+    pictures = [name for trait in options.trait for name in picture_names(trait)]
+    return [*(f"{name}.tsv" for name in _NOTES), *pictures, "report.html"]
 
 
 def _tables(comparison: Comparison) -> dict[str, pd.DataFrame]:

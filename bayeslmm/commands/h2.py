@@ -24,15 +24,12 @@ from bayeslmm.commands.run import (
     settings,
     write_draws,
 )
-from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.posterior.user_program import UserProgram, guarded
+from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.failed import failed_parts
-from bayeslmm.report.h2 import heritability_part, heritability_report, result_lines
+from bayeslmm.report.h2 import heritability_part, heritability_report, picture_names, result_lines
 from bayeslmm.report.page import Part
-from bayeslmm.report.plots.h2 import plot_heritability
-from bayeslmm.report.plots.sites import plot_sites
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,9 +64,16 @@ def run(options: argparse.Namespace) -> int:
                         markers=inputs.markers,
                     )
                 with clock.step("writing"):
-                    _write_trait(results.path, result, one.data, prior, own)
-                picture = results.path / f"{one.trait}.png"
-                part = heritability_part(result, one.cohort, one.spectrum, picture=picture, own=own is not None)
+                    _write_trait(results.path, result, one.data)
+                    part = heritability_part(
+                        result,
+                        one.data,
+                        prior,
+                        one.cohort,
+                        one.spectrum,
+                        results.path,
+                        program=f"{own.path.name}:{own.name}" if own else "",
+                    )
                 print(f"\n{result_lines(result)}")
                 for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
                     print(line)
@@ -89,18 +93,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _files(options: argparse.Namespace) -> list[str]:
-    of_traits = [f"{trait}.{suffix}" for trait in options.trait for suffix in ("hsq", "png", "posterior.nc")]
-    return ["estimates.tsv", *of_traits, "report.html"]
+    of_traits = [f"{trait}.{suffix}" for trait in options.trait for suffix in ("hsq", "posterior.nc")]
+    pictures = [name for trait in options.trait for name in picture_names(trait)]
+    return ["estimates.tsv", *of_traits, *pictures, "report.html"]
 
 
-def _write_trait(
-    out: Path, result: Heritability, data: RotatedData, prior: VariancePrior, own: UserProgram | None
-) -> None:
+def _write_trait(out: Path, result: Heritability, data: RotatedData) -> None:
     write_hsq(out / f"{result.trait}.hsq", result.reml, data)
-    if own and result.posterior is not None:
-        title = f"{result.trait}: n = {len(data.s):,}, {own.path.name}:{own.name}"
-        plot_sites(result.posterior, result.estimates, title, out / f"{result.trait}.png")
-    else:
-        plot_heritability(result, data, prior, out / f"{result.trait}.png")
     if result.posterior is not None:
         write_draws(result.posterior, out / f"{result.trait}.posterior.nc")

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from bayeslmm.analyses import joint_methods
 from bayeslmm.base.checks import InputError, InputWarning, one_line
 from bayeslmm.base.terminal import Terminated, careful_streams, termination
 from bayeslmm.commands.failures import ANALYSIS_FAILED, INTERRUPTED, TERMINATED, told
@@ -189,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         default=["mom", "reml", "nuts"],
-        choices=("mom", "reml", "nuts"),
+        choices=joint_methods.NAMES,
         help="moments, restricted maximum likelihood, posterior by NUTS",
     )
     add_model_option(rg)

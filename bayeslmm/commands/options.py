@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from bayeslmm.analyses import methods
 from bayeslmm.base.checks import InputError
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -214,7 +215,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
         "--methods",
         nargs="+",
         default=["reml", "exact", "nuts"],
-        choices=("reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"),
+        choices=methods.NAMES,
         help="likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
     )
 

@@ -30,14 +30,12 @@ from bayeslmm.commands.run import (
 from bayeslmm.likelihood.priors import BivariatePrior, JointPrior, MultivariatePrior, beta_prior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData, Spectrum
 from bayeslmm.likelihood.spectrum_files import save_spectra
-from bayeslmm.posterior.user_program import UserProgram, guarded
+from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.failed import failed_report
 from bayeslmm.report.people import joint_cohort_lines
-from bayeslmm.report.plots.rg import plot_correlations
-from bayeslmm.report.plots.sites import plot_sites
-from bayeslmm.report.rg import correlation_lines, correlation_report
+from bayeslmm.report.rg import PICTURES, correlation_lines, correlation_report
 
-_FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", "correlations.png", "report.html")
+_FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", *PICTURES, "report.html")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,9 @@ def run(options: argparse.Namespace) -> int:
                     attrs=attributes(options, inputs.kinship, joint.cohort.dropped, own),
                 )
             with clock.step("writing"):
-                _write(results.path, result, own)
+                _write(results.path, result)
+                program = f"{own.path.name}:{own.name}" if own else ""
+                report = correlation_report(result, joint.cohort, joint.spectrum, results.path, program=program)
             print(f"\n{correlation_lines(result)}")
             for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
                 print(line)
@@ -104,13 +104,6 @@ def run(options: argparse.Namespace) -> int:
                 "loglik": result.reml.loglik if result.reml else None,
                 "diagnostics": result.diagnostics.record() if result.diagnostics else None,
             }
-            report = correlation_report(
-                result,
-                joint.cohort,
-                joint.spectrum,
-                picture=results.path / "correlations.png",
-                own=own is not None,
-            )
             lost = result.failed
             suspect = result.diagnostics is not None and bool(result.diagnostics.failures)
         if failures.why:
@@ -123,17 +116,11 @@ def run(options: argparse.Namespace) -> int:
     return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
 
 
-def _write(out: Path, result: Correlations, own: UserProgram | None) -> None:
+def _write(out: Path, result: Correlations) -> None:
     if result.posterior is not None:
         write_draws(result.posterior, out / "posterior.nc")
     write_table(result.estimates, out / "estimates.tsv")
     write_table(result.pairs, out / "pairs.tsv")
-    if own and result.posterior is not None:
-        title = f"{', '.join(result.traits)}: {result.n:,} people, {own.path.name}:{own.name}"
-        of_all = result.estimates[result.estimates["trait"] == ":".join(result.traits)]
-        plot_sites(result.posterior, of_all, title, out / "correlations.png")
-    else:
-        plot_correlations(result, out / "correlations.png")
 
 
 def _prior(options: argparse.Namespace) -> JointPrior:

@@ -17,7 +17,7 @@ from typing import Any
 from numpy import ndarray
 from xarray import DataTree
 
-from bayeslmm.analyses.heritability import Settings
+from bayeslmm.analyses.method import Settings
 from bayeslmm.base.checks import InputError, InputWarning, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, remove_stale, replacing
 from bayeslmm.cohort.align import align, refusals

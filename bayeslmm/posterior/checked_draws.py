@@ -18,8 +18,8 @@ def checked_draws(
     program: Program | Callable[..., None],
     data: RotatedData | JointData,
     *,
-    warmup: int,
-    target_accept: float,
+    warmup: int = 1000,
+    target_accept: float = 0.9,
     **settings: Any,
 ) -> tuple[DataTree, Diagnostics]:
     """Draw from a posterior as `sample` does, and again with shorter steps if transitions diverged.

@@ -15,7 +15,7 @@ def cohort_lines(cohort: Cohort) -> str:
 
 
 def joint_cohort_lines(cohort: JointCohort) -> str:
-    """Say who is analysed for several traits, who is not, and what is done about values that are missing."""
+    """Say who is analysed for several traits, who is not, and how missing values are treated."""
     counts = zip(cohort.traits, (~cohort.missing).sum(axis=0), strict=True)
     everything = int((~cohort.missing).all(axis=1).sum())
     lines = [
@@ -30,8 +30,9 @@ def joint_cohort_lines(cohort: JointCohort) -> str:
     if m := int(cohort.missing.sum()):
         c = sum(map(len, cohort.covariates))
         lines.append(
-            f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect of its own "
-            f"({len(cohort.ids) * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them beside "
-            f"the parameters; --complete-only would drop {len(cohort.ids) - everything:,} individuals instead"
+            f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect "
+            f"({len(cohort.ids) * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them with "
+            f"the parameters; keeping only individuals with all traits would drop {len(cohort.ids) - everything:,} "
+            "instead"
         )
     return "\n".join(lines)

@@ -1,6 +1,5 @@
 import html
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,7 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     assert "covariates of BWT: intercept, sex[2]" in printed
     assert "covariates of TARSUS: intercept\n" in printed
     assert "171 missing values are integrated over exactly" in printed
-    assert "--complete-only would drop 171 individuals instead" in printed
+    assert "keeping only individuals with all traits would drop 171 instead" in printed
     assert "took: REML" in printed
     estimates = table(out)
     assert list(estimates.columns) == COLUMNS
@@ -200,7 +199,7 @@ def test_moments_are_written_where_reml_fails(toy, tmp_path, capsys, monkeypatch
     def lost(data):
         raise SearchError("REML was lost")
 
-    monkeypatch.setattr(sys.modules["bayeslmm.correlations"], "joint_reml", lost)
+    monkeypatch.setattr("bayeslmm.analyses.method.joint_reml", lost)
     assert main([*toy, "--traits", "x", "y", "--methods", "mom", "reml", "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.strip().splitlines()[-1] == "bayeslmm: error: reml failed: REML was lost"
     estimates = table(tmp_path / "out")

@@ -14,8 +14,8 @@ from matplotlib.image import imread
 from numpy.testing import assert_allclose
 
 from bayeslmm.analyses.heritability import heritability
+from bayeslmm.analyses.method import Drawn
 from bayeslmm.analyses.site_rows import large_site_lines, site_rows
-from bayeslmm.analyses.table import to_table
 from bayeslmm.commands.main import main
 from bayeslmm.posterior.diagnostics import diagnose
 from bayeslmm.posterior.user_program import load_program, try_program
@@ -119,16 +119,16 @@ def test_any_sites_become_rows_and_a_sentence(small_data, rng):
     draws = arviz_base.from_dict(
         {"posterior": values, "sample_stats": calm}, dims={"v": ["covariate"]}, coords={"covariate": ["sex", "age/10"]}
     )
-    rows = {row["parameter"]: row for row in site_rows(draws, "x")}
+    rows = {row.parameter: row for row in site_rows(draws, "x")}
     assert list(rows) == ["a", "v[sex]", "v[age/10]", "lost", "still"]
-    assert_allclose(rows["v[age/10]"]["estimate"], values["v"][..., 1].mean())
-    assert rows["lost"]["note"] == "some draws are not finite"
-    assert rows["still"] == {"trait": "x", "method": "nuts", "parameter": "still", "estimate": 1.0, "note": "constant"}
+    assert_allclose(rows["v[age/10]"].estimate, values["v"][..., 1].mean())
+    assert rows["lost"].note == "some draws are not finite"
+    assert (rows["still"].estimate, rows["still"].note) == (1.0, "constant")
     assert large_site_lines(draws) == ["the site many, of shape (101,), is kept with the draws alone"]
     assert "draws of lost are not all finite" in diagnose(draws).failures
     found = heritability(small_data, trait="x", covariates=["b", "c", "d"], seed=1, methods=["reml"])
-    table = pd.concat([found.estimates, to_table(rows.values())])
-    lines = result_lines(replace(found, estimates=table, fits={**found.fits, "nuts": draws}))
+    fits = {**found.fits, "nuts": Drawn(draws, diagnose(draws))}
+    lines = result_lines(replace(found, rows=(*found.rows, *rows.values()), fits=fits))
     assert 'the program has no site called "h2"; add one to report a heritability of x' in lines
     assert "v[age/10]" in lines
 
