@@ -198,6 +198,12 @@ def gryphon_correlations(gryphon_pair) -> Correlations:
     return bl.correlations(gryphon_pair, traits=["BWT", "TARSUS"], covariates=[["intercept"]] * 2, seed=1)
 
 
+def residual_variance(data):
+    """Variance of each trait given its covariates, by least squares: the unit of the priors, shape (t,)."""
+    residual = data.Y - data.X @ np.linalg.lstsq(data.X, data.Y, rcond=None)[0]
+    return np.square(residual).sum(axis=0) / (len(data.Y) - data.X.shape[1])
+
+
 def request_of(data: RotatedData, covariates: Sequence[str]) -> OneTrait:
     """Return a request for a trait that is called y, with the default settings."""
     return OneTrait(

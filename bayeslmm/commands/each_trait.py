@@ -19,7 +19,7 @@ from bayeslmm.commands.run import Analysed, Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, EachTrait
 from bayeslmm.estimators.information import Kind
 from bayeslmm.posterior.diagnostics import Diagnostics
-from bayeslmm.posterior.user_program import OwnProgram
+from bayeslmm.posterior.user_program import UserProgram
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.page import Part, Report
 
@@ -76,7 +76,7 @@ def run_each_trait(
     *,
     notes: Mapping[str, str],
     names: Callable[[str], Sequence[str]],
-    program: OwnProgram | None = None,
+    program: UserProgram | None = None,
 ) -> int:
     """Analyse each trait, write what is found, and return the exit code.
 

@@ -13,7 +13,7 @@ from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Analysed, Run
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.posterior.user_program import OwnProgram, guarded
+from bayeslmm.posterior.user_program import UserProgram, guarded
 from bayeslmm.report.h2 import heritability_part, heritability_report, picture_names, result_lines
 
 
@@ -49,7 +49,7 @@ def run(settings: H2Settings) -> int:
     )
 
 
-def _analyse(settings: H2Settings, program: OwnProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
+def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
     prior = settings.prior.of_one_trait()
     with run.clock.step("inference"), guarded(program, one.data):
         result = heritability(

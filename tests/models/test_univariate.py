@@ -10,9 +10,9 @@ from numpyro.infer.util import log_density
 
 import bayeslmm as bl
 from bayeslmm.base.float64 import in_float64
-from bayeslmm.likelihood.priors import residual_variance
 from bayeslmm.models import univariate
 from bayeslmm.posterior import exact
+from conftest import residual_variance
 
 DATASETS = ["CD8", "MCH", "h2 near 0", "h2 near 1"]
 
@@ -108,7 +108,7 @@ def test_prior_predictive_follows_the_prior(small_data):
 def test_start_is_the_reml_estimate(mouse_data):
     data = mouse_data("CD8")
     estimate, start = bl.reml(data), univariate.start(data)
-    k, v = data.s.mean(), residual_variance(data.Y, data.X)
+    k, v = data.s.mean(), residual_variance(data)
     assert_allclose(start["_share"], k * estimate.sigma2_u / (k * estimate.sigma2_u + estimate.sigma2_e))
     assert_allclose(start["_total"] * v, k * estimate.sigma2_u + estimate.sigma2_e)
 

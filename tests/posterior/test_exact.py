@@ -15,9 +15,10 @@ import bayeslmm as bl
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.one_trait import log_reml
-from bayeslmm.likelihood.priors import VariancePrior, residual_variance
+from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.models import univariate
 from bayeslmm.posterior import exact
+from conftest import residual_variance
 
 
 class Panels:
@@ -28,7 +29,7 @@ class Panels:
 
     def __init__(self, data, a=1.0, b=1.0, sigma=2.0, cut=0.5):
         X, y = data.X[:, 0], data.Y[:, 0]
-        k, v = len(y) - 1, float(residual_variance(data.Y, data.X)[0])
+        k, v = len(y) - 1, float(residual_variance(data)[0])
         low = np.concatenate([[0], np.geomspace(1e-13, 0.1, 40), np.linspace(0.1, 0.5, 21)[1:]])
         h2, weight = panels(np.sort([*low, cut] if cut < 0.5 else low))
         e2, weight_e = panels(np.sort([*low, 1 - cut] if cut > 0.5 else low))
@@ -135,7 +136,7 @@ def test_densities_integrate_to_one_and_curves_agree(problem):
 
 def test_the_evidence_is_the_integral_of_likelihood_times_prior(small_data):
     """By brute force over a grid, with the density of error contrasts (log_reml is tested against it)."""
-    v = float(residual_variance(small_data.Y, small_data.X)[0])
+    v = float(residual_variance(small_data)[0])
     w, step = np.linspace(-3, 5, 161, retstep=True)
     nodes, weights = np.polynomial.legendre.leggauss(60)
     h2, weights = (nodes + 1) / 2, weights / 2
@@ -210,7 +211,7 @@ def test_one_trait_at_a_time(small_data):
 def brute_force(data, h2_prior, sigma2_p_prior, *, cells=2000):
     """Means of h2 and sigma2_p on a fine grid of both over the supports of their priors, from the formulas."""
     X, y = data.X[:, 0], data.Y[:, 0]
-    k, v = len(y) - 1, float(residual_variance(data.Y, data.X)[0])
+    k, v = len(y) - 1, float(residual_variance(data)[0])
     low, high = h2_prior.support.lower_bound, h2_prior.support.upper_bound
     z = np.linspace(-45, 36, cells)
     h2, e2 = low + (high - low) * expit(z), 1 - high + (high - low) * expit(-z)
@@ -333,7 +334,7 @@ def test_draws_have_the_joint_posterior(small_data, rng):
     """Means of both and of their products, which depend on how they go together: 4 errors of independent draws."""
     posterior = exact.posterior(small_data)
     h2, total = posterior.draws(40_000, rng)
-    sigma2_p = total * residual_variance(small_data.Y, small_data.X)  # K has a mean diagonal of 1
+    sigma2_p = total * residual_variance(small_data)  # K has a mean diagonal of 1
     found = {"h2": h2, "sigma2_p": sigma2_p, "sigma2_u": h2 * sigma2_p, "sigma2_e": (1 - h2) * sigma2_p}
     for name, draws in found.items():
         known = getattr(posterior, name)

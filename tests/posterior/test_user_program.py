@@ -156,7 +156,8 @@ def test_two_traits_take_a_program(toy, write, capsys):
     both = ["rg", *base, "--traits", "x", "y", *own, *SHORT, "--methods", "nuts"]
     assert main(both) == 2
     assert (
-        "takes the 1 missing values for 0, since it does not look at data.E: use --complete" in capsys.readouterr().err
+        "takes the 1 missing values as 0, because it does not use data.E: analyse complete records"
+        in capsys.readouterr().err
     )
     assert main([*both, "--complete-only"]) in (0, 3)
     assert "genetic correlation of x and y: " in capsys.readouterr().out
@@ -174,8 +175,8 @@ def test_a_copy_that_looks_at_missing_values_is_taken(dense_traits, tmp_path):
 
 WRONG = {
     "nothing.py:own": (None, "nothing.py does not exist: check the name and the folder"),
-    "own.py": ("", "--model must be FILE.py:FUNCTION, such as own.py:model, but"),
-    "own.txt:own": (HEAD + REST, "own.txt is no Python file: its name must end in .py"),
+    "own.py": ("", "a program must be FILE.py:FUNCTION, such as mine.py:model, but"),
+    "own.txt:own": (HEAD + REST, "own.txt is not a Python file: its name must end in .py"),
     "own.py:other": (HEAD + REST, "own.py has no function 'other'; it has own"),
     "syntax.py:own": ("def own(data:\n", "syntax.py line 1: SyntaxError: "),
     "raises.py:own": ("import numpyro\n\n1 / 0\n", "raises.py line 3: ZeroDivisionError: division by zero"),
@@ -204,7 +205,7 @@ WRONG = {
     ),
     "slash.py:own": (
         HEAD + REST + '    numpyro.deterministic("a/b", mean)\n',
-        "the site 'a/b' has a / in its name, which ArviZ has another use for",
+        "the name of the site 'a/b' contains a /, which ArviZ reserves for groups",
     ),
     "nowhere.py:own": (
         HEAD + REST + '    numpyro.factor("wall", -jnp.inf)\n',
