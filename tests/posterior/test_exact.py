@@ -189,6 +189,7 @@ def test_a_singular_kinship_with_covariates_in_its_range(rng):
     assert_allclose(singular.log_evidence, regular.log_evidence, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 4000])
 def test_small_and_large_samples(n):
     rng = np.random.default_rng(3)
@@ -207,7 +208,7 @@ def test_one_trait_at_a_time(small_data):
         exact.posterior(small_data._replace(Y=np.column_stack([small_data.Y, small_data.Y])))
 
 
-def brute_force(data, h2_prior, sigma2_p_prior, *, cells=2000):
+def brute_force(data, h2_prior, sigma2_p_prior, *, cells=1000):
     """Means of h2 and sigma2_p on a fine grid of both over the supports of their priors, from the formulas."""
     X, y = data.X[:, 0], data.Y[:, 0]
     k, v = len(y) - 1, float(residual_variance(data.Y, data.X)[0])
@@ -261,6 +262,7 @@ def test_priors_end_where_their_supports_do(outside, name):
     assert low < posterior.h2.quantile(0.001) < posterior.h2.quantile(0.999) < high
 
 
+@pytest.mark.slow
 def test_draws_have_the_support_of_the_prior(outside):
     """Where REML lies outside it: NUTS and the quadrature agree within 4 Monte Carlo errors."""
     prior = VariancePrior(h2=dist.Uniform(0.2, 0.5), sigma2_p=dist.Uniform(0.3, 0.9))

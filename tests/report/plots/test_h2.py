@@ -40,6 +40,7 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         assert panel[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h2", [0.0, 0.6])
 def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
     K, X, _, spectrum = dense
