@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import brentq, minimize
 from scipy.stats import chi2, kstest
 
@@ -203,15 +204,16 @@ class DenseProfile:
     def __init__(self, K, Y):
         self.n = len(K)
         self.K, self.y = K, Y.T.ravel()
-        self.X = np.kron(np.eye(2), np.ones((self.n, 1)))
+        self.Xy = np.column_stack([np.kron(np.eye(2), np.ones((self.n, 1))), self.y])
 
     def loglik(self, point):
         log_p, h2, (rho_u, rho_e) = point[:2], point[2:4], point[4:]
         u, e = np.sqrt(h2 * np.exp(log_p)), np.sqrt((1 - h2) * np.exp(log_p))
         Gamma_u = np.outer(u, u) * [[1, rho_u], [rho_u, 1]]
         Gamma_e = np.outer(e, e) * [[1, rho_e], [rho_e, 1]]
-        root = np.linalg.cholesky(np.kron(Gamma_u, self.K) + np.kron(Gamma_e, np.eye(self.n)))
-        Z = np.linalg.solve(root, np.column_stack([self.X, self.y]))
+        V = Gamma_u[:, None, :, None] * self.K[:, None] + Gamma_e[:, None, :, None] * np.eye(self.n)[:, None]
+        root = cholesky(V.reshape(2 * self.n, 2 * self.n), lower=True, check_finite=False)
+        Z = solve_triangular(root, self.Xy, lower=True, check_finite=False)
         A = Z[:, :2].T @ Z[:, :2]
         half = Z[:, :2].T @ Z[:, 2]
         quad = Z[:, 2] @ Z[:, 2] - half @ np.linalg.solve(A, half)
