@@ -210,7 +210,7 @@ def heritability(
     same = not own and describe(prior.beta) == describe(VariancePrior().beta)
     if diagnostics and same and isinstance(drawn, DataTree) and isinstance(oracle, exact.ExactPosterior):
         apart = disagreements("h2", drawn["posterior"]["h2"].to_numpy()[..., 0], oracle.h2)
-        diagnostics = replace(diagnostics, failures=(*diagnostics.failures, *apart))
+        diagnostics = replace(diagnostics, checks=(*diagnostics.checks, *apart))
     overlap = _overlap(fits, prior, data, own=own)
     return Heritability(trait, to_table(rows), best, fits, diagnostics, own, overlap)
 

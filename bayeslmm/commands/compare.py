@@ -1,7 +1,6 @@
 """``bayeslmm compare``: every method on each trait, side by side, in a folder of results."""
 
 import argparse
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -48,11 +47,11 @@ def run(options: argparse.Namespace) -> int:
                     )
                 with clock.step("writing"):
                     plot_comparison(comparison, picture := results.path / f"{one.trait}.compare.png")
-                part = comparison_part(comparison, one.cohort, one.spectrum, chains=options.chains, picture=picture)
+                part = comparison_part(comparison, one.cohort, one.spectrum, picture=picture)
                 print(f"\n{comparison_lines(comparison)}")
                 diagnostics = comparison.result.diagnostics
                 traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {
-                    "diagnostics": asdict(diagnostics) if diagnostics else None
+                    "diagnostics": diagnostics.record() if diagnostics else None
                 }
                 parts.append(part)
                 with clock.step("writing"):

@@ -1,7 +1,6 @@
 """``bayeslmm h2``: files in, a folder of results out."""
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +69,11 @@ def run(options: argparse.Namespace) -> int:
                 with clock.step("writing"):
                     _write_trait(results.path, result, one.data, prior, own)
                 picture = results.path / f"{one.trait}.png"
-                part = heritability_part(
-                    result, one.cohort, one.spectrum, chains=options.chains, picture=picture, own=own is not None
-                )
+                part = heritability_part(result, one.cohort, one.spectrum, picture=picture, own=own is not None)
                 print(f"\n{result_lines(result)}")
                 for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
                     print(line)
-                diagnostics = asdict(result.diagnostics) if result.diagnostics else None
+                diagnostics = result.diagnostics.record() if result.diagnostics else None
                 traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
                 parts.append(part)
                 estimates.append(result.estimates)

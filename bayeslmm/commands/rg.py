@@ -1,7 +1,7 @@
 """``bayeslmm rg``: files in, a folder with the correlations of two or more traits out."""
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,12 @@ def run(options: argparse.Namespace) -> int:
                 "pairs": result.pairs.to_dict("records"),
                 "failed": dict(result.failed),
                 "loglik": result.reml.loglik if result.reml else None,
-                "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
+                "diagnostics": result.diagnostics.record() if result.diagnostics else None,
             }
             report = correlation_report(
                 result,
                 joint.cohort,
                 joint.spectrum,
-                chains=options.chains,
                 picture=results.path / "correlations.png",
                 own=own is not None,
             )

@@ -22,7 +22,7 @@ from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import range_cell, shown_effects
 
 
-def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path) -> Part:
+def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, picture: Path) -> Part:
     """Return what `compare` says about one trait."""
     answer, *more = comparison_answers(found)
     return Part(
@@ -39,7 +39,7 @@ def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, ch
         notes=heritability_notes(found.result),
         lights=[
             *lights_of_agreement(verdicts(found)),
-            *lights_of_draws(found.result.diagnostics, chains),
+            *lights_of_draws(found.result.diagnostics),
             *lights_of_estimates(found.result.estimates),
             *prior_lights(found.result),
             light_of_scale(spectrum.mean_diagonal),

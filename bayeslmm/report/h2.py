@@ -31,9 +31,7 @@ from bayeslmm.report.tables import (
 )
 
 
-def heritability_part(
-    result: Heritability, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
-) -> Part:
+def heritability_part(result: Heritability, cohort: Cohort, spectrum: Spectrum, *, picture: Path, own: bool) -> Part:
     """Return what `h2` says about one trait; ``own`` if the program that was sampled is the user's."""
     drawn = result.posterior is not None
     return Part(
@@ -50,7 +48,7 @@ def heritability_part(
         ],
         notes=heritability_notes(result),
         lights=[
-            *lights_of_draws(result.diagnostics, chains),
+            *lights_of_draws(result.diagnostics),
             *lights_of_estimates(result.estimates),
             *prior_lights(result),
             light_of_scale(spectrum.mean_diagonal),

@@ -1,14 +1,13 @@
 """Whether a result can be trusted, in words and a colour: green, amber, red."""
 
 from dataclasses import dataclass
-from math import isnan
 from typing import Any, Literal
 
 import pandas as pd
 
 from bayeslmm.analyses.rows import MORE_MODES
 from bayeslmm.cohort.align import about_scale
-from bayeslmm.posterior.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, MOST_OVERLAP, Diagnostics
+from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Diagnostics, State
 
 Colour = Literal["green", "amber", "red"]
 _LEAST_INFLATION = 0.05
@@ -18,7 +17,7 @@ _WARNINGS = (
 )  # fmt: skip
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so that it has no curvature there"
 _WARNED = "the method warns of its own number"
-_NEAR = "it passes, but is less than twice as good as its limit: draw more (--draws) if the last digits matter"
+_COLOURS: dict[State, Colour] = {"fine": "green", "look": "amber", "failed": "red"}
 
 
 @dataclass(frozen=True)
@@ -38,57 +37,12 @@ class Light:
     advice: str = ""
 
 
-def lights_of_draws(d: Diagnostics | None, chains: int) -> list[Light]:
-    """Return a light for R-hat, both effective sample sizes, divergences and E-BFMI; none if nothing was drawn."""
+def lights_of_draws(d: Diagnostics | None) -> list[Light]:
+    """Return a light for each check of the draws; none if nothing was drawn."""
     if d is None:
         return []
-    enough = MIN_ESS_PER_CHAIN * chains
-    lights = [
-        _of_draws(
-            d,
-            "R-hat",
-            f"R-hat {d.r_hat:.3f}" if chains > 1 else "R-hat of a single chain",
-            f"1 where all chains found the same distribution; the largest of all parameters, at most {MAX_R_HAT}",
-            near=d.r_hat > 1 + (MAX_R_HAT - 1) / 2,
-        ),
-        _of_draws(
-            d,
-            "bulk ESS",
-            f"bulk ESS {d.ess_bulk:,.0f}",
-            f"how many independent draws the middle of the distribution is worth, for the worst parameter: its mean is "
-            f"known to {d.ess_bulk**-0.5:.1%} of its posterior standard deviation; at least {enough:,}",
-            near=d.ess_bulk < 2 * enough,
-        ),
-        _of_draws(
-            d,
-            "tail ESS",
-            f"tail ESS {d.ess_tail:,.0f}",
-            f"the same for the tails, on which the ends of intervals stand; at least {enough:,}",
-            near=d.ess_tail < 2 * enough,
-        ),
-        _of_draws(
-            d,
-            "divergent",
-            f"{d.divergences:,} divergent transitions",
-            "steps at which the sampler lost its way: parts of the posterior may be unexplored; at most 0",
-            near=False,
-        ),
-    ]
-    if not isnan(d.e_bfmi):
-        of_energy = "how fast the chains move between the middle and the tails: 1 if at once; at least 0.3"
-        lights.append(_of_draws(d, "E-BFMI", f"E-BFMI {d.e_bfmi:.2f}", of_energy, near=False))
-    if d.drawn_again:
-        lights.append(Light("green", "drawn again", d.drawn_again))
-    shown = {light.advice for light in lights}
-    others = [failure for failure in d.failures if failure not in shown]
-    return lights + [Light("red", "draws", "what else is checked of them", failure) for failure in others]
-
-
-def _of_draws(d: Diagnostics, key: str, found: str, meaning: str, *, near: bool) -> Light:
-    """Return a light that is red with the words of `diagnose`, if it says something that holds the key."""
-    if failure := next((failure for failure in d.failures if key in failure), ""):
-        return Light("red", found, meaning, failure)
-    return Light("amber", found, meaning, _NEAR) if near else Light("green", found, meaning)
+    lights = [Light(_COLOURS[check.state], check.text, check.meaning, check.advice) for check in d.checks]
+    return [*lights, Light("green", "drawn again", d.drawn_again)] if d.drawn_again else lights
 
 
 def light_of_scale(mean_diagonal: float) -> Light:

@@ -34,7 +34,7 @@ _JOINT = {"mom": "mom", "reml": "joint reml", "nuts": "joint nuts"}
 
 
 def correlation_report(
-    result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
+    result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, picture: Path, own: bool
 ) -> Report:
     """Return the report of `rg`; ``own`` if the program that was sampled is the user's."""
     drawn = result.posterior is not None
@@ -58,7 +58,7 @@ def correlation_report(
         ],
         notes=correlation_notes(result),
         lights=[
-            *lights_of_draws(result.diagnostics, chains),
+            *lights_of_draws(result.diagnostics),
             *(light_of_overlap(pair, told[pair["pair"]]) for pair in pairs),
             *lights_of_estimates(result.estimates),
             light_of_scale(spectrum.mean_diagonal),

@@ -3,6 +3,7 @@
 import base64
 import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bayeslmm.commands.main import main
-from bayeslmm.posterior.diagnostics import Diagnostics
+from bayeslmm.posterior.diagnostics import Diagnostics, check_values
 from bayeslmm.report.citations import _OF_METHOD, Source, sources
 from bayeslmm.report.lights import light_of_inflation, light_of_scale, lights_of_draws, lights_of_estimates
 from bayeslmm.report.page import MOST_PICTURES, Part, Report, Shown, write_report
@@ -102,17 +103,16 @@ def test_the_page_says_what_the_terminal_says(run):
     assert markers.removeprefix("markers: ") in run.page.text
 
 
-def test_draws_have_lights():
-    def colours(*values, failures=()):
-        return [light.colour for light in lights_of_draws(Diagnostics(*values, failures), chains=4)]
+def diagnostics(*values):
+    return Diagnostics(*values, check_values(*values, chains=4))
 
-    assert colours(1.004, 900.0, 801.0, 0) == ["green"] * 4
-    assert colours(1.006, 799.0, 500.0, 0) == ["amber"] * 3 + ["green"]
-    failures = ("R-hat is 1.02", "bulk ESS is 90", "tail ESS is 80", "3 divergent transitions")
-    assert colours(1.02, 90.0, 80.0, 3, failures=failures) == ["red"] * 4
-    assert colours(float("nan"), 900.0, 900.0, 0, failures=("one chain only: R-hat cannot",)) == ["red"] + ["green"] * 3
-    assert colours(1.0, 900.0, 900.0, 0, failures=("draws of z are not all finite",)) == ["green"] * 4 + ["red"]
-    assert lights_of_draws(None, chains=4) == []
+
+def test_draws_have_lights():
+    lights = lights_of_draws(diagnostics(1.006, 900.0, 80.0, 0, 0.9))
+    assert [light.colour for light in lights] == ["amber", "green", "red", "green", "green"]
+    assert lights[2].found == "tail ESS 80"
+    assert lights_of_draws(replace(diagnostics(1.0, 900.0, 900.0, 0, 0.9), drawn_again="why"))[-1].advice == ""
+    assert lights_of_draws(None) == []
 
 
 def test_estimates_that_warn_of_themselves_are_amber():
@@ -183,11 +183,11 @@ def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
 
 
 def test_red_is_said_beside_the_answer(tmp_path):
-    failed = lights_of_draws(Diagnostics(1.2, 900.0, 900.0, 0, ("R-hat is 1.200, above 1.01",)), chains=4)
+    failed = lights_of_draws(diagnostics(1.2, 900.0, 900.0, 0, 0.9))
     write_report(Report("t", "q", [part("a", picture=None, lights=failed)], []), RECORD, tmp_path / "r.html")
     text = Page((tmp_path / "r.html").read_text()).text
     assert "failed 1 of the checks failed: do not use these numbers" in text
-    assert "R-hat is 1.200, above 1.01." in text
+    assert "R-hat is 1.200, and must be at most 1.01: " in text
 
 
 def test_sources_are_those_of_the_docstrings():

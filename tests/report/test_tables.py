@@ -18,7 +18,7 @@ from bayeslmm.analyses.rows import rows_of
 from bayeslmm.analyses.table import to_table
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.information import profile_interval
-from bayeslmm.posterior.diagnostics import Diagnostics
+from bayeslmm.posterior.diagnostics import Diagnostics, check_values
 from bayeslmm.report.compare import verdicts
 from bayeslmm.report.h2 import heritability_answers, heritability_table, result_lines
 from bayeslmm.report.lights import lights_of_agreement, lights_of_estimates
@@ -166,10 +166,11 @@ def compared(dense):
     cohort = Cohort(tuple(map(str, range(40))), ("y",), tuple(NAMES), K, y[:, None], X)
     real = bl.compare(spectrum.rotate(cohort.Y, cohort.X), cohort, trait="y", seed=1, chains=2, draws=100, warmup=100)
 
-    def comparison(agrees, *, failures=()):
+    def comparison(agrees, *, r_hat=1.0):
         against = {"reml": "exact", "ml": "reml", "em": "ml", "nuts": "exact"}
         table = pd.DataFrame({"method": against.keys(), "against": against.values(), "agrees": agrees, "why": "why"})
-        result = replace(real.result, diagnostics=Diagnostics(1.0, 900.0, 900.0, 0, tuple(failures)))
+        values = (r_hat, 900.0, 900.0, 0, 0.9)
+        result = replace(real.result, diagnostics=Diagnostics(*values, check_values(*values, chains=4)))
         return replace(real, table=table, result=result)
 
     return comparison
@@ -188,7 +189,7 @@ def test_verdicts_count_what_could_be_judged(compared):
 
 
 def test_methods_that_did_not_converge_are_no_agreement(compared):
-    found = verdicts(compared(["yes", "yes", "yes", "-"], failures=["R-hat is 1.2"]))
+    found = verdicts(compared(["yes", "yes", "yes", "-"], r_hat=1.2))
     assert not found[0][0]
     assert (False, "NOT CONVERGED, so that nothing is said of it: nuts and exact: why") in found
     assert {light.colour for light in lights_of_agreement(found)} == {"amber"}
