@@ -367,6 +367,7 @@ def test_boundary_has_an_interval_and_no_standard_error(toy, rng):
     assert "V(G)\t0.000000\tNA" in (folder / "out" / "y.hsq").read_text()
 
 
+@pytest.mark.slow
 def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
     base, folder = toy
     short = ["--methods", "nuts", "--chains", "2", "--draws", "30", "--warmup", "20", "--out", str(folder / "out")]
@@ -378,6 +379,7 @@ def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
     assert "of the checks failed" in page
 
 
+@pytest.mark.slow
 def test_the_prior_reaches_oracle_and_draws(toy):
     base, folder = toy
     options = ["--trait", "x", "--prior-h2", "3000", "7000", "--methods", "exact", "nuts", "--normalise"]

@@ -97,6 +97,7 @@ def gryphon():
     return data
 
 
+@pytest.mark.slow
 def test_gryphon_equals_asreml(gryphon, gryphon_reference):
     published = gryphon_reference["published"][0]
     data = gryphon("BWT")
@@ -109,6 +110,7 @@ def test_gryphon_equals_asreml(gryphon, gryphon_reference):
     assert_allclose(estimate.loglik, -2027.662, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "trait", "covariates"),
     [("bwt~1", "BWT", ()), ("bwt~1+sex", "BWT", ("sex",)), ("tarsus~1", "TARSUS", ())],

@@ -229,6 +229,7 @@ def test_too_few_people_for_a_set_are_told(scan, rng):
         scan(data).test([Z, Z])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 def test_mice_equal_gemma(mouse_kinship, trait):
     """GEMMA 0.98.5 -lmm 4, whose K is in float64 where ours is in float32: 5e-7 apart."""
@@ -259,6 +260,7 @@ def test_mice_equal_gemma(mouse_kinship, trait):
         assert gemma[name][off >= 1e-3].min() > 0.97  # the rest: p so near 1 that its logarithm has few digits
 
 
+@pytest.mark.slow
 def test_null_scan_equals_glimix_core(mouse_reference, mouse_kinship):
     reference = mouse_reference["other_tools"]["glimix_core_3_1_14"]["scan_ml"]
     people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), ["CD8"])

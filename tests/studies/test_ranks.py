@@ -26,6 +26,7 @@ def design(rng) -> RotatedData:
     return rotated_trait(np.linspace(0.2, 3, N), h2=0.5, rng=rng)
 
 
+@pytest.mark.slow
 def test_the_band_holds_99_in_100_uniform_samples(rng):
     """Within 4 Monte Carlo errors of 1,000 samples and of the 5,000 that the band is made of."""
     inside = np.mean([rank_ecdf(rng.uniform(size=100)).inside for _ in range(1000)])

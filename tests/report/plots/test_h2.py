@@ -55,6 +55,7 @@ def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
         assert panel[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 def test_fit_in_the_eigenbasis_takes_out_what_covariates_span(rng):
     """With 10 principal components as covariates all bins have a ratio of 1, the last one too, over 300 traits."""
     W = rng.standard_normal((200, 400)) * np.geomspace(4, 0.2, 400)
