@@ -79,6 +79,7 @@ def test_standard_errors_equal_the_reference_of_all_mice(mouse_pair, mouse_refer
     assert_allclose(se["rho_e"][0, 1], reference[f"rho_e_{name}"][1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_trait_has_the_standard_errors_of_one_trait(small_data):
     data = bl.JointData(small_data.s, small_data.Y, (small_data.X,), (np.zeros((len(small_data.s), 0)),))
     joint = joint_standard_errors(bl.joint_reml(data), data)

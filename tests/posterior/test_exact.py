@@ -133,6 +133,7 @@ def test_densities_integrate_to_one_and_curves_agree(problem):
     assert_allclose(np.trapezoid(density, value), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_evidence_is_the_integral_of_likelihood_times_prior(small_data):
     """By brute force over a grid, with the density of error contrasts (log_reml is tested against it)."""
     v = float(residual_variance(small_data.Y, small_data.X)[0])
@@ -161,6 +162,7 @@ def test_the_bayes_factor_is_the_density_ratio_at_zero(problem):
     assert_allclose(narrow.log_bayes_factor - posterior.log_bayes_factor, shift, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 def test_mice_equal_the_reference_quadrature(mouse_data, mouse_reference, trait):
     """h2 on the scale of K with mean diagonal 1, Jeffreys prior of the scale: the limit of wide log-normals.
@@ -250,6 +252,7 @@ def outside():
     return bl.simulate.rotated_trait(s / s.mean(), h2=0.8, rng=rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_priors_end_where_their_supports_do(outside, name):
     h2, sigma2_p = PRIORS[name]
@@ -292,6 +295,7 @@ def test_a_u_shaped_prior_keeps_its_mass_at_both_ends():
         assert_allclose([h2.mean, h2.sd], [0.5, np.sqrt(1 / (4 * (2 * a + 1)))], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [50, 500, 10_000])
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 100.0])
 def test_variances_add_up_where_k_says_little(n, unit):

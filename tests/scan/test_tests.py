@@ -126,6 +126,7 @@ def test_traits_share_a_scan(dense, small_data, markers, rng):
                 assert_allclose(values, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_sets_of_markers_equal_one_model_at_a_time(small_data, markers, rng):
     Z = [markers[1], rng.permuted(markers[1], axis=1), markers[1] ** 2]
     (tests,) = exact_scan(small_data).test(Z)
@@ -276,6 +277,7 @@ def test_null_scan_equals_glimix_core(mouse_reference, mouse_kinship):
         assert tests.p_lrt[j] == pytest.approx(snp["p_lrt"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_count_the_degrees_of_freedom_of_covariates(rng):
     """40 individuals and 13 covariates: size 0.09 at 0.05 if n stands where n - c is due; conservative with n - c."""
     n, c = 40, 13
