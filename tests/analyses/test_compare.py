@@ -10,6 +10,8 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.kinship.kinship import centre
 from conftest import MOUSE
 
+pytestmark = pytest.mark.slow
+
 FEW = {"draws": 250, "warmup": 250, "chains": 2}
 
 

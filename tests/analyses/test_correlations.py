@@ -31,6 +31,7 @@ def gryphon(gryphon_correlations):
     return gryphon_correlations
 
 
+@pytest.mark.slow
 def test_rows_of_every_method(gryphon):
     assert gryphon.estimates["method"].unique().tolist() == ["mom", "reml", "nuts"]
     for method in ("mom", "reml", "nuts"):
@@ -47,12 +48,14 @@ def test_rows_of_every_method(gryphon):
     assert set(values(gryphon, "nuts", "BWT:TARSUS", "interval").values()) == {"eti95"}
 
 
+@pytest.mark.slow
 def test_phenotypic_correlation_is_that_of_the_sum(gryphon):
     Gamma = gryphon.reml.Gamma_u + gryphon.reml.Gamma_e
     rho_p = values(gryphon, "reml", "BWT:TARSUS")["rho_p"]
     assert_allclose(rho_p, Gamma[0, 1] / np.sqrt(Gamma[0, 0] * Gamma[1, 1]))
 
 
+@pytest.mark.slow
 def test_pairs_hold_tests_and_evidence(gryphon):
     (row,) = gryphon.pairs.to_dict("records")
     assert (row["pair"], row["both"]) == ("BWT:TARSUS", 683)
@@ -67,6 +70,7 @@ def test_pairs_hold_tests_and_evidence(gryphon):
     assert "WEAKLY IDENTIFIED" not in lines
 
 
+@pytest.mark.slow
 def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tmp_path):
     Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
     data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
@@ -100,14 +104,15 @@ def test_moments_outside_are_named(mouse_pair):
     assert_allclose(values(result, "mom", "CD8")["h2"], 1.277, atol=0.01)
 
 
+@pytest.mark.slow
 def test_nobody_with_both_leaves_rho_e_unidentified(rng, tmp_path):
-    n = 160
+    n = 60
     W = rng.standard_normal((n, 100)) * np.geomspace(3, 0.1, 100)
     K = W @ W.T / np.trace(W @ W.T) * n
     Y = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], n)
     Y += 0.7 * rng.standard_normal((n, 2))
-    Y[:80, 0] = np.nan
-    Y[80:, 1] = np.nan
+    Y[:30, 0] = np.nan
+    Y[30:, 1] = np.nan
     data = bl.decompose(K).rotate_jointly(Y, [np.ones((n, 1))] * 2)
     result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, **FAST)
     for method in ("mom", "reml", "nuts"):
@@ -121,8 +126,9 @@ def test_nobody_with_both_leaves_rho_e_unidentified(rng, tmp_path):
     plot_correlations(result, tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_three_traits_have_three_pairs_and_a_picture(rng, tmp_path):
-    s = np.sort(rng.gamma(0.5, 2.0, 300))
+    s = np.sort(rng.gamma(0.5, 2.0, 120))
     data = bl.simulate.rotated_traits(s, 0.5 * np.eye(3) + 0.1, 0.5 * np.eye(3), rng=rng)
     prior = MultivariatePrior(eta_u=2.0)
     result = bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, prior=prior, **FAST)
@@ -158,10 +164,12 @@ def test_moments_alone_do_without_reml(gryphon_pair):
     assert "genetic correlation of A and B: 0.319" in correlation_lines(result)
 
 
-def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):
+@pytest.mark.slow
+def test_a_prior_of_rho_u_is_used_and_kept(rng):
+    data = bl.simulate.rotated_traits(np.sort(rng.gamma(0.5, 2.0, 80)), np.eye(2), np.eye(2), rng=rng)
     prior = BivariatePrior(rho_u=dist.Uniform(0.0, 1.0))
     result = bl.correlations(
-        gryphon_pair, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, prior=prior, methods=["nuts"], **FAST
+        data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, prior=prior, methods=["nuts"], **FAST
     )
     assert float(result.posterior["posterior"]["rho_u"].min()) > 0
     assert "Uniform(low=0, high=1)" in result.posterior.attrs["prior"]
@@ -198,6 +206,7 @@ def boundary_triple(rng):
     return bl.simulate.rotated_traits(s, np.outer([0.7, 0.6, 0.5], [0.7, 0.6, 0.5]), 0.5 * np.eye(3), rng=rng)
 
 
+@pytest.mark.slow
 def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch):
     """Three traits on the boundary: the searches of one pair fail, and its rows say so."""
     interval, tests = reml.likelihood_interval, pairs.correlation_tests

@@ -11,6 +11,8 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.models import univariate
 from conftest import two_modes
 
+pytestmark = pytest.mark.slow
+
 OF = {"trait": "y", "covariates": ["intercept", "a", "b"], "seed": 1}
 STRONG = univariate.Prior(h2=dist.Beta(3000.0, 7000.0))
 

@@ -29,6 +29,8 @@ from bayeslmm.report.scan import scan_cautions
 from bayeslmm.scan.blocks import least_allele_counts
 from bayeslmm.scan.table import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 MARKERS = 60
 
 

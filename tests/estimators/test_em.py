@@ -78,6 +78,7 @@ def test_kinship_space_is_marker_space_with_as_many_markers_as_the_rank(rng, met
     assert_allclose([fit.estimate.sigma2_u, fit.estimate.sigma2_e], [dense.sigma2_u, dense.sigma2_e], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 @pytest.mark.parametrize("m", [None, 10783])
 def test_mice_end_at_maximum_likelihood_with_6_digits(mouse_data, trait, m):
@@ -108,6 +109,7 @@ def test_each_iteration_climbs(mouse_data, method, h2):
     assert fit.loglik[-1] > fit.loglik[0] + 0.1
 
 
+@pytest.mark.slow
 def test_an_end_that_was_not_reached_is_told(mouse_data):
     """At h2 = 0 EM creeps and PX-EM walks; a small step alone would have called it the end."""
     data = bl.simulate.rotated_trait(mouse_data("CD8").s, h2=0.0, rng=np.random.default_rng(4))

@@ -34,6 +34,7 @@ def test_moments_equal_the_dense_equations(dense, small_data):
     assert fit.monte_carlo_errors()["h2"] == 0
 
 
+@pytest.mark.slow
 def test_the_covariance_at_the_truth_is_the_spread_of_estimates(mouse_data):
     """2,000 traits on real eigenvalues: the mean within 4 standard errors, the standard deviations within 5%."""
     truth, data = (0.4, 0.6), mouse_data("CD8")
@@ -121,6 +122,7 @@ def test_randomised_moments_of_the_mice(mice, mouse_data, seed):
     assert_allclose(fit.standard_errors()["h2"], exact.standard_errors()["h2"], rtol=0.2)
 
 
+@pytest.mark.slow
 def test_the_reported_monte_carlo_error_is_the_spread_over_seeds(plink, rng):
     prefix, _, ids = plink
     X = np.column_stack([np.ones(27), rng.standard_normal(27)])

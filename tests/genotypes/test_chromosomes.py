@@ -38,6 +38,7 @@ def test_the_kinship_is_that_of_the_autosomes_and_says_so(cohort, capsys):
     assert "markers: 240 of 240 used" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_h2_and_simulate_use_the_same_markers(cohort, capsys):
     simulate = ["simulate", "--bfile", str(cohort / "all"), "--h2", "0.5", "--out", str(cohort / "s")]
     assert main(simulate) == 0

@@ -25,6 +25,7 @@ def test_kinship_is_the_dense_product(plink, scale):
     assert list(kinship.ids) == ids
 
 
+@pytest.mark.slow
 def test_kinship_equals_gemma(mouse_kinship, mouse_reference):
     for scale, name in (("sample", "sXX"), ("vanraden", "cXX")):
         K, reference = mouse_kinship(scale).K, mouse_reference["kinship"][name]

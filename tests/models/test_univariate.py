@@ -31,6 +31,7 @@ def fitted(request, mouse_data):
     return data, posterior, exact.posterior(data)
 
 
+@pytest.mark.slow
 def test_draws_agree_with_the_oracle(fitted):
     """Means and sds within 4 Monte Carlo standard errors, quantiles within 4 of theirs."""
     _, posterior, oracle = fitted
@@ -47,6 +48,7 @@ def test_draws_agree_with_the_oracle(fitted):
     assert abs(beta.std() - oracle.se_beta[0]) < 4 * arviz_stats.mcse(beta, method="sd")
 
 
+@pytest.mark.slow
 def test_sampling_is_clean(fitted):
     _, posterior, _ = fitted
     diagnostics = bl.diagnose(posterior)
@@ -56,6 +58,7 @@ def test_sampling_is_clean(fitted):
     assert diagnostics.ess_bulk > 1000
 
 
+@pytest.mark.slow
 def test_result_is_named_and_float64(fitted):
     data, posterior, _ = fitted
     draws = posterior["posterior"]

@@ -56,6 +56,7 @@ def toy(plink, tmp_path, rng):
     return ["--bfile", str(prefix), "--pheno", str(tmp_path / "pheno.txt"), "--out", str(tmp_path / "out")], tmp_path
 
 
+@pytest.mark.slow
 def test_the_program_of_the_docs_equals_the_reference_quadrature(gryphon_reference, write, tmp_path, capsys):
     """MCMCglmm's priors V = 1, nu = 0.002."""
     (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "terms.md").read_text(), flags=re.DOTALL)
@@ -92,6 +93,7 @@ def run(*command, cwd=ROOT):
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, check=False)
 
 
+@pytest.mark.slow
 def test_our_program_and_a_copy_of_it_draw_the_same(toy, capsys):
     base, folder = toy
     arguments = [*base, "--trait", "x", *SHORT]
@@ -150,6 +152,7 @@ def two(data):
 """
 
 
+@pytest.mark.slow
 def test_two_traits_take_a_program(toy, write, capsys):
     base, folder = toy
     own = ["--model", f"{write('own.py', TWO)}:two"]
@@ -167,6 +170,7 @@ def test_two_traits_take_a_program(toy, write, capsys):
     assert imread(folder / "out" / "correlations.png").shape == (1660, 1500, 4)
 
 
+@pytest.mark.slow
 def test_a_copy_that_looks_at_missing_values_is_taken(dense_traits, tmp_path):
     shutil.copy(ROOT / "models" / "bivariate.py", tmp_path / "alike.py")
     own = load_program(f"{tmp_path / 'alike.py'}:model")
@@ -276,6 +280,7 @@ def test_options_that_nobody_would_look_at_are_refused(toy, write, capsys, optio
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_copy_of_our_program_gets_the_prior_of_the_options(toy, capsys):
     """Beta(3000, 7000) has a mean of 0.3 and an sd of 0.005, and leaves the data nothing to say."""
     base, folder = toy

@@ -24,6 +24,7 @@ def individuals(rng):
     return individuals_of(rotated_trait(S, h2=0.5, rng=rng))
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_methods_by_themselves(individuals):
     task = {"h2": 0.5, "prior_h2": [2.0, 3.0], "seed": 4, "first": 1, "count": 1}
     (found,) = simulated_intervals(task, individuals)
@@ -50,6 +51,7 @@ def test_the_shortest_interval_is_the_best_of_a_search_over_its_lower_tail(small
     assert upper - lower < np.subtract(*h2.interval()[::-1])
 
 
+@pytest.mark.slow
 def test_where_h2_is_0_the_shortest_interval_can_hold_it_and_equal_tails_cannot(individuals):
     tasks = coverage_tasks([0.0], 10, seed=1)
     table = coverage_table(tasks, [simulated_intervals(task, individuals) for task in tasks]).set_index("method")
@@ -69,6 +71,7 @@ def test_the_table_counts_hits_sides_and_intervals_that_are_not_there():
     assert row["se"] == pytest.approx(np.sqrt(3 / 8 * 5 / 8 / 8))
 
 
+@pytest.mark.slow
 def test_over_the_prior_each_data_set_has_a_truth_of_its_own(individuals):
     task = {"h2": OVER_PRIOR, "prior_h2": [1.0, 1.0], "seed": 1, "first": 0, "count": 4}
     found = simulated_intervals(task, individuals)

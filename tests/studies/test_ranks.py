@@ -26,6 +26,7 @@ def design(rng) -> RotatedData:
     return rotated_trait(np.linspace(0.2, 3, N), h2=0.5, rng=rng)
 
 
+@pytest.mark.slow
 def test_the_band_holds_99_in_100_uniform_samples(rng):
     """Within 4 Monte Carlo errors of 1,000 samples and of the 5,000 that the band is made of."""
     inside = np.mean([rank_ecdf(rng.uniform(size=100)).inside for _ in range(1000)])
@@ -76,6 +77,7 @@ def test_traits_are_drawn_from_the_model_of_two_traits(design, rng):
     assert_allclose(sums / (60 * N), np.eye(2), atol=4 * np.sqrt(2 / (60 * N)))
 
 
+@pytest.mark.slow
 def test_ranks_do_not_depend_on_how_data_sets_are_shared_among_tasks(design):
     whole = univariate_ranks({"prior_h2": [1.0, 1.0], "seed": 3, "first": 0, "count": 3}, design)
     (last,) = univariate_ranks({"prior_h2": [1.0, 1.0], "seed": 3, "first": 2, "count": 1}, design)
@@ -90,6 +92,7 @@ def test_ranks_do_not_depend_on_how_data_sets_are_shared_among_tasks(design):
         assert all(one["holds"][name] for name, rank in one["rank"].items() if 0.1 < rank < 0.9)
 
 
+@pytest.mark.slow
 def test_draws_under_another_prior_than_the_truths_are_detected(design):
     """h2 from Beta(6, 1), its posterior under Beta(1, 1): 40 records do not overrule it; 60 ranks leave the band."""
 

@@ -63,6 +63,7 @@ def test_sparse_values_have_the_covariance_of_the_causal_markers(plink, rng):
     check_covariance(rows, np.kron(GAMMA_U, Wc @ Wc.T / 7))
 
 
+@pytest.mark.slow
 def test_the_mean_covariance_of_sparse_values_is_gamma_u_times_k(plink, rng):
     """VanRaden's weights differ by marker, and still."""
     markers = MarkerBlocks(open_genotypes(plink[0]), scale="vanraden", geno=1.0)
