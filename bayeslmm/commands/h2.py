@@ -1,6 +1,7 @@
 """``bayeslmm h2``: files in, a folder of results out."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _files(options: argparse.Namespace) -> list[str]:
-    of_traits = [f"{trait}.{suffix}" for trait in options.trait for suffix in ("hsq", "posterior.nc")]
-    pictures = [name for trait in options.trait for name in picture_names(trait)]
-    return ["estimates.tsv", *of_traits, *pictures, "report.html"]
+    names = [[f"{trait}.hsq", *picture_names(trait), f"{trait}.posterior.nc"] for trait in options.trait]
+    return ["estimates.tsv", *itertools.chain(*names), "report.html"]
 
 
 def _write_trait(out: Path, result: Heritability, data: RotatedData) -> None:
