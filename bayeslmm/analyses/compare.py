@@ -36,6 +36,7 @@ from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import profile_interval
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import Whitened, whitened
 from bayeslmm.posterior import exact
 from bayeslmm.posterior.exact import ExactPosterior
 
@@ -107,8 +108,9 @@ def compare(
     Raises:
         InputError: as `heritability`.
     """
+    white = whitened(data)
     result = heritability(
-        data,
+        white,
         trait=trait,
         covariates=cohort.covariates,
         seed=seed,
@@ -122,11 +124,11 @@ def compare(
         method = METHODS[name]
         fits[name] = method, fit
         if markers and method.marker_space:
-            fits[f"{name}_markers"] = method, method.marker_space(data, result.fits["lasso"].counts.kept)
+            fits[f"{name}_markers"] = method, method.marker_space(white, result.fits["lasso"].counts.kept)
     oracle: ExactPosterior = result.fits["exact"]
     # An informative prior moves the posterior away from REML, and should.
-    flat = oracle if settings.get("prior") is None else exact.posterior(data)
-    fitted = Fitted({name: fit for name, (_, fit) in fits.items()}, flat.h2, data)
+    flat = oracle if settings.get("prior") is None else exact.posterior(white)
+    fitted = Fitted({name: fit for name, (_, fit) in fits.items()}, flat.h2, white)
     distribution = boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=seed)
     return Comparison(
         result=result,
@@ -135,8 +137,8 @@ def compare(
         ),
         em={name: fit for name, (_, fit) in fits.items() if isinstance(fit, EmFit)},
         reml_distribution=distribution,
-        boundary=_boundary(result, oracle, distribution, data),
-        conventions=conventions(result.reml, fitted.get("ml", Estimate), data, cohort.X).assign(trait=trait),
+        boundary=_boundary(result, oracle, distribution, white),
+        conventions=conventions(result.reml, fitted.get("ml", Estimate), white, cohort.X).assign(trait=trait),
     )  # fmt: skip
 
 
@@ -158,14 +160,14 @@ def _compared(result: Heritability, name: str, method: Method, fit: Any, fitted:
 
 
 def _boundary(
-    result: Heritability, oracle: ExactPosterior, distribution: boundary.RemlDistribution, data: RotatedData
+    result: Heritability, oracle: ExactPosterior, distribution: boundary.RemlDistribution, white: Whitened
 ) -> pd.DataFrame:
     """Return one row: the test of h2 = 0 by three methods, and the intervals of h2 that are valid everywhere."""
     reml = result.reml
     statistic = reml.likelihood_ratio
     intervals = {
         "inversion": distribution.confidence_interval(reml.h2),
-        "profile": profile_interval(reml, data, "h2"),
+        "profile": profile_interval(reml, white, "h2"),
         "posterior": oracle.h2.interval(),
     }
     row: dict[str, Any] = {

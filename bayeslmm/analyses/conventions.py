@@ -24,6 +24,7 @@ from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import Kind, Parameter, standard_errors
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import OneTrait, whitened
 
 COLUMNS = "program likelihood loglik sigma2_u sigma2_e heritability name se se_kind".split()
 
@@ -40,7 +41,7 @@ def without_constants(estimate: Estimate, data: RotatedData, loglik: float) -> f
     return float(loglik + (estimate.n - estimate.c) / 2 * np.log(2 * np.pi) - log_det_xx / 2)
 
 
-def conventions(reml: Estimate, ml: Estimate, data: RotatedData, X: Float[ndarray, "n c"]) -> pd.DataFrame:
+def conventions(reml: Estimate, ml: Estimate, data: OneTrait, X: Float[ndarray, "n c"]) -> pd.DataFrame:
     """Return a table of one fit in the conventions of GEMMA, GCTA, ASReml and LIMIX, a row each.
 
     GEMMA and GCTA always fit an intercept: they have no row if X does not hold one.
@@ -54,11 +55,12 @@ def conventions(reml: Estimate, ml: Estimate, data: RotatedData, X: Float[ndarra
     Returns:
         Columns `COLUMNS`; ``name`` says what the program calls its heritability. No standard error on the boundary.
     """
+    white = whitened(data)
 
     def se(kind: Kind, name: Parameter) -> float:
-        return float("nan") if reml.boundary else standard_errors(reml, data, kind=kind)[name]
+        return float("nan") if reml.boundary else standard_errors(reml, white, kind=kind)[name]
 
-    bare = without_constants(reml, data, reml.loglik)
+    bare = without_constants(reml, white.given, reml.loglik)
     common = {"likelihood": "REML", "sigma2_u": reml.sigma2_u, "sigma2_e": reml.sigma2_e}
     h2 = common | {"heritability": reml.h2, "se": se("average", "h2"), "se_kind": "average", "loglik": bare}
     pve = {"heritability": reml.pve, "name": "pve", "se": se("observed", "pve"), "se_kind": "observed"}
@@ -66,7 +68,7 @@ def conventions(reml: Estimate, ml: Estimate, data: RotatedData, X: Float[ndarra
         {"program": "GEMMA", "loglik": reml.loglik} | common | pve,
         {"program": "GCTA", "name": "V(G)/Vp"} | h2,
         {"program": "ASReml", "name": "VA/(VA+VR)"} | h2,
-        {"program": "LIMIX"} | _limix(ml, data.k_scale, X),
+        {"program": "LIMIX"} | _limix(ml, white.given.k_scale, X),
     ]
     Q, _ = orthonormal(X)
     intercept = np.allclose(Q @ Q.sum(axis=0), 1.0)

@@ -16,12 +16,12 @@ from xarray import DataTree
 
 from bayeslmm.analyses.heritability import check_methods
 from bayeslmm.analyses.joint_rows import draws_of_traits, places, without_overlap
-from bayeslmm.analyses.method import Drawn, JointSettings, SeveralTraits, methods_in
+from bayeslmm.analyses.method import Drawn, JointRequest, JointSettings, methods_in
 from bayeslmm.analyses.pairs import Pair, evidence_of, pair_of, pair_table, with_evidence
 from bayeslmm.analyses.table import Note, Row, to_table
 from bayeslmm.base.checks import AnalysisError, InputError
 from bayeslmm.estimators.joint_reml import JointEstimate
-from bayeslmm.likelihood.joint_whitened import check_distinct
+from bayeslmm.likelihood.joint_whitened import check_distinct, joint_whitened
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.models import bivariate, multivariate
@@ -116,20 +116,20 @@ def correlations(
     _check_names(data, traits, covariates)
     check_methods(methods, JOINT_METHODS)
     ours = bivariate if len(traits) == 2 else multivariate
-    request = SeveralTraits(
+    check_distinct(data, traits)
+    request = JointRequest(
         seed=seed,
         settings=settings,
         program=program or ours,
         own=program not in (None, ours),
         attrs=attrs,
-        data=data,
+        white=joint_whitened(data),
         traits=tuple(traits),
         covariates=tuple(tuple(names) for names in covariates),
         coords=coords or {},
     )
     rho_prior = _rho_prior(request)
     request.check_prior(methods)
-    check_distinct(data, traits)
     seconds: dict[str, float] = {}
     failed = _failed(methods, request, seconds)
     fits: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def _check_names(data: JointData, traits: Sequence[str], covariates: Sequence[Se
         )
 
 
-def _rho_prior(request: SeveralTraits) -> tuple[dist.Distribution, dist.Distribution]:
+def _rho_prior(request: JointRequest) -> tuple[dist.Distribution, dist.Distribution]:
     """Return the priors of each genetic and each residual correlation."""
     t, kind = len(request.traits), BivariatePrior if len(request.traits) == 2 else MultivariatePrior
     prior = kind() if request.prior is None else request.prior
@@ -185,7 +185,7 @@ def _rho_prior(request: SeveralTraits) -> tuple[dist.Distribution, dist.Distribu
     return correlation_prior(prior.eta_u, t), correlation_prior(prior.eta_e, t)
 
 
-def _failed(methods: Sequence[str], request: SeveralTraits, seconds: dict[str, float]) -> dict[str, str]:
+def _failed(methods: Sequence[str], request: JointRequest, seconds: dict[str, float]) -> dict[str, str]:
     """Return which methods fail, and why: those that need REML, if its search fails and another method is left.
 
     Raises:
@@ -209,7 +209,7 @@ def _empty_rows(method: str, why: str, traits: Sequence[str]) -> list[Row]:
     return [Row(place.trait, method, place.parameter, notes=(note,)) for place in places(traits)]
 
 
-def _rows(method: str, fit: Any, request: SeveralTraits) -> list[Row]:
+def _rows(method: str, fit: Any, request: JointRequest) -> list[Row]:
     rows, drawn = JOINT_METHODS[method].rows(fit, request), isinstance(fit, Drawn)
     if drawn and request.own:
         return rows
@@ -218,7 +218,7 @@ def _rows(method: str, fit: Any, request: SeveralTraits) -> list[Row]:
 
 def _pairs(
     fits: Mapping[str, Any],
-    request: SeveralTraits,
+    request: JointRequest,
     rho_prior: tuple[dist.Distribution, dist.Distribution],
     seconds: dict[str, float],
 ) -> tuple[Pair, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm.analyses.method import Drawn, OneTrait, Settings, methods_in
+from bayeslmm.analyses.method import Drawn, Settings, TraitRequest, methods_in
 from bayeslmm.analyses.table import Row, to_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.cohort.cohort import Cohort
@@ -17,7 +17,7 @@ from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import OneTrait, whitened
 from bayeslmm.models import univariate
 from bayeslmm.posterior.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap
 from bayeslmm.posterior.exact import ExactPosterior
@@ -67,7 +67,7 @@ class Heritability:
 
 
 def heritability(
-    data: RotatedData,
+    data: OneTrait,
     *,
     trait: str,
     covariates: Sequence[str],
@@ -107,14 +107,15 @@ def heritability(
         InputError: if a method is unknown, or lacks what it needs, or none of them takes the prior that was given.
     """
     check_methods(methods, METHODS)
-    _check_cohort(cohort, trait, len(data.s))
-    request = OneTrait(
+    white = whitened(data)
+    _check_cohort(cohort, trait, len(white.given.s))
+    request = TraitRequest(
         seed=seed,
         settings=settings,
         program=program,
         own=program is not univariate,
         attrs=attrs,
-        data=data,
+        white=white,
         trait=trait,
         covariates=tuple(covariates),
         cohort=cohort,
@@ -146,7 +147,7 @@ def _check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
         )
 
 
-def _diagnostics(fits: Mapping[str, Any], request: OneTrait) -> Diagnostics | None:
+def _diagnostics(fits: Mapping[str, Any], request: TraitRequest) -> Diagnostics | None:
     """Return the checks of the draws, held against the quadrature if both are of the same model."""
     drawn: Drawn | None = fits.get("nuts")
     exact: ExactPosterior | None = fits.get("exact")
@@ -159,7 +160,7 @@ def _diagnostics(fits: Mapping[str, Any], request: OneTrait) -> Diagnostics | No
     return replace(drawn.diagnostics, checks=(*drawn.diagnostics.checks, *apart))
 
 
-def _overlap(fits: Mapping[str, Any], request: OneTrait) -> float | None:
+def _overlap(fits: Mapping[str, Any], request: TraitRequest) -> float | None:
     prior = request.prior or VariancePrior()
     if "exact" in fits:
         return overlap_with(fits["exact"].share, prior.h2)

@@ -21,7 +21,9 @@ from bayeslmm.estimators.joint_moments import overlaps
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.estimators.reml import reml
 from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.likelihood.joint_whitened import JointWhitened
 from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.whitened import Whitened
 from bayeslmm.posterior.checked_draws import checked_draws
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.exact import ExactPosterior
@@ -115,28 +117,33 @@ _OF_NUTS = ("chains", "draws", "warmup", "target_accept")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneTrait(Request):
+class TraitRequest(Request):
     """One trait of a cohort.
 
     Attributes:
-        data: the trait in the eigenbasis.
+        white: the trait in the eigenbasis, whitened once for all methods.
         trait: its name.
         covariates: names of the columns of X.
         cohort: the individuals before rotation, if known.
         markers: the genotypes, if known.
     """
 
-    data: RotatedData
+    white: Whitened
     trait: str
     covariates: tuple[str, ...]
     cohort: Cohort | None
     markers: MarkerBlocks | None
     KNOWN: ClassVar[type] = Settings
 
+    @property
+    def data(self) -> RotatedData:
+        """The trait as it was given."""
+        return self.white.given
+
     @cached_property
     def reml(self) -> Estimate:
         """REML, which other methods need."""
-        return reml(self.data)
+        return reml(self.white)
 
     def y(self, cohort: Cohort) -> Float64[ndarray, "n 1"]:
         """Return the trait before rotation."""
@@ -154,20 +161,25 @@ class OneTrait(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeveralTraits(Request):
+class JointRequest(Request):
     """Several traits of a cohort.
 
     Attributes:
-        data: the traits in the eigenbasis.
+        white: the traits in the eigenbasis, whitened once for all methods.
         traits: their names.
         covariates: for each trait the names of the columns of its X.
         coords: names of further dimensions of the draws.
     """
 
-    data: JointData
+    white: JointWhitened
     traits: tuple[str, ...]
     covariates: tuple[tuple[str, ...], ...]
     coords: Mapping[str, Sequence[Any]]
+
+    @property
+    def data(self) -> JointData:
+        """The traits as they were given."""
+        return self.white.given
 
     @cached_property
     def reml(self) -> JointEstimate:
@@ -176,7 +188,7 @@ class SeveralTraits(Request):
         Raises:
             AnalysisError: if no search converges.
         """
-        return joint_reml(self.data)
+        return joint_reml(self.white)
 
     @cached_property
     def overlaps(self) -> Float64[ndarray, "t t"]:
@@ -205,12 +217,12 @@ class Fitted:
     Attributes:
         fits: by name of method; "em_markers" and "pxem_markers" are EM in marker space.
         flat: the posterior of h2 under the default prior.
-        data: the trait in the eigenbasis.
+        white: the trait in the eigenbasis.
     """
 
     fits: Mapping[str, Any]
     flat: Marginal
-    data: RotatedData
+    white: Whitened
 
     def get[T](self, name: str, kind: type[T]) -> T:
         """Return the fit of a method."""
@@ -245,7 +257,7 @@ class Method:
         spread: what its spread is: a standard error, a posterior standard deviation, or none.
         rank: of the methods asked for, that of the lowest rank gives the answer.
         order: its place in tables of all methods.
-        fit: `OneTrait` or `SeveralTraits` -> what the method returns.
+        fit: `TraitRequest` or `JointRequest` -> what the method returns.
         rows: what it returned, request -> rows of the table of estimates.
         sources: what to cite.
         near: what it returned, all fits -> what its h2 should be near.
@@ -265,7 +277,7 @@ class Method:
     sources: tuple[Source, ...]
     near: Callable[[Any, Fitted], Near] = lambda fit, fitted: Near()
     why: Callable[[Any, Fitted], str] = lambda fit, fitted: ""
-    marker_space: Callable[[RotatedData, int], Any] | None = None
+    marker_space: Callable[[Whitened, int], Any] | None = None
     needs: Literal["genotypes", "reml"] | None = None
     wide: bool = False
 

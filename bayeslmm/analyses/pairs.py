@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from bayeslmm.analyses.joint_rows import pair_name
-from bayeslmm.analyses.method import SeveralTraits
+from bayeslmm.analyses.method import JointRequest
 from bayeslmm.analyses.table import Note, Row
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.estimators.joint_information import PairTest, correlation_tests
@@ -91,7 +91,7 @@ def pair_table(pairs: Sequence[Pair], *, tested: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pair_of(request: SeveralTraits, at: tuple[int, int], *, tested: bool) -> Pair:
+def pair_of(request: JointRequest, at: tuple[int, int], *, tested: bool) -> Pair:
     """Return a pair, with its tests by REML or why there are none: the other pairs keep theirs."""
     pair = Pair(pair_name(request.traits, at), at, int(request.overlaps[at]))
     if not tested:
@@ -100,7 +100,7 @@ def pair_of(request: SeveralTraits, at: tuple[int, int], *, tested: bool) -> Pai
         why = f"rho_u is not identified: the genetic variance of {' and '.join(zero)} is estimated at 0"
         return replace(pair, note=why)
     try:
-        return replace(pair, tests=correlation_tests(request.reml, request.data, at))
+        return replace(pair, tests=correlation_tests(request.reml, request.white, at))
     except AnalysisError as error:
         return replace(pair, note=f"no tests of rho_u: {error}")
 

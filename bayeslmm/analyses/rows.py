@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.analyses.method import OneTrait
+from bayeslmm.analyses.method import TraitRequest
 from bayeslmm.analyses.table import Note, Row, wald_note, wald_row
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import Parameter, profile_interval, standard_errors
@@ -15,20 +15,20 @@ _ON: dict[str, tuple[Parameter, ...]] = {"h2 = 0": ("h2", "pve", "sigma2_u"), "h
 """Which parameters are at an end of their range on each boundary."""
 
 
-def likelihood_rows(estimate: Estimate, request: OneTrait) -> list[Row]:
+def likelihood_rows(estimate: Estimate, request: TraitRequest) -> list[Row]:
     """Return Wald intervals inside the parameter space, profile intervals on its boundary; other maxima are noted."""
     modes = _modes_note(estimate)
     if estimate.boundary:
         rows = [_profile_row(estimate, request, name, modes) for name in VARIANCES]
     else:
-        se = standard_errors(estimate, request.data, kind=request.se_kind)
+        se = standard_errors(estimate, request.white, kind=request.se_kind)
         rows = [_wald_row(estimate, request, name, se[name], modes) for name in VARIANCES]
     rows.append(Row(request.trait, estimate.method, "loglik", estimate.loglik))
     return rows + beta_rows(request.trait, estimate.method, request.covariates, estimate.beta, estimate.se_beta)
 
 
-def _profile_row(estimate: Estimate, request: OneTrait, name: Parameter, modes: tuple[Note, ...]) -> Row:
-    lower, upper = profile_interval(estimate, request.data, name)
+def _profile_row(estimate: Estimate, request: TraitRequest, name: Parameter, modes: tuple[Note, ...]) -> Row:
+    lower, upper = profile_interval(estimate, request.white, name)
     return Row(
         request.trait,
         estimate.method,
@@ -41,7 +41,7 @@ def _profile_row(estimate: Estimate, request: OneTrait, name: Parameter, modes: 
     )
 
 
-def _wald_row(estimate: Estimate, request: OneTrait, name: Parameter, se: float, modes: tuple[Note, ...]) -> Row:
+def _wald_row(estimate: Estimate, request: TraitRequest, name: Parameter, se: float, modes: tuple[Note, ...]) -> Row:
     value = float(getattr(estimate, name))
     return wald_row(
         request.trait, estimate.method, name, value, se, request.se_kind, wald_note(name, value, se), *modes

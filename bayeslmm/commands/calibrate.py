@@ -13,8 +13,15 @@ from bayeslmm.commands.failures import Failures
 from bayeslmm.commands.run import Clock, analysed, cohort_record, finish, read_inputs, results_of
 from bayeslmm.likelihood.priors import VariancePrior, beta_prior
 from bayeslmm.report.plots.calibration import plot_calibration
-from bayeslmm.studies.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
-from bayeslmm.studies.ranks import calibration_table, calibration_tasks, univariate_ranks
+from bayeslmm.studies.coverage import (
+    LABELS,
+    OVER_PRIOR,
+    coverage_table,
+    coverage_tasks,
+    individuals_of,
+    simulated_intervals,
+)
+from bayeslmm.studies.ranks import rank_table, rank_tasks, univariate_ranks
 
 _FILES = ("calibration.tsv", "ranks.tsv", "calibration.png")
 
@@ -39,18 +46,18 @@ def run(options: argparse.Namespace) -> int:
         out = results.path
         traits: dict[str, Any] = {}
         for one in analysed(options, clock, inputs, failures):
-            people = design(one.data)
+            individuals = individuals_of(one.data)
             given = {"seed": options.seed, "prior_h2": tuple(options.prior_h2)}
             on = {"checkpoints": out / "checkpoints", "cluster": options.cluster, "workers": options.workers}
             with clock.step("intervals"):
                 tasks = coverage_tasks([*dict.fromkeys(options.h2), OVER_PRIOR], options.datasets, **given)
                 intervals = coverage_table(
-                    tasks, run_tasks(simulated_intervals, tasks, people, label="intervals", **on)
+                    tasks, run_tasks(simulated_intervals, tasks, individuals, label="intervals", **on)
                 )
             with clock.step("ranks"):
-                tasks = calibration_tasks(options.datasets, **given)
-                ranked = run_tasks(univariate_ranks, tasks, people.data, label="ranks", **on)
-                ranks = calibration_table(ranked)
+                tasks = rank_tasks(options.datasets, **given)
+                ranked = run_tasks(univariate_ranks, tasks, individuals.data, label="ranks", **on)
+                ranks = rank_table(ranked)
             n, c = one.data.X.shape
             who = f"{n:,} people with {one.trait}, {c} covariate{'s' * (c != 1)}"
             title = f"{who}: {options.datasets:,} simulated data sets"

@@ -28,7 +28,7 @@ from bayeslmm.estimators.variance_ratio import DELTA_MIN, H2_END, fixed_effects,
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.one_trait import log_ml, univariate
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.likelihood.whitened import OneTrait, whitened
 
 _RANK_TOLERANCE = 1e-10
 _FLOAT32 = 1e-5  # what K is computed in: below it an eigenvalue may be rounding
@@ -188,7 +188,7 @@ def _climb(step: _Step, m: int, limit: int, data: RotatedData, start: Theta, tol
 
 
 @in_float64
-def em(data: RotatedData, *, m: int | None = None, tolerance: float = 1e-6, limit: int = 100_000) -> EmFit:
+def em(data: OneTrait, *, m: int | None = None, tolerance: float = 1e-6, limit: int = 100_000) -> EmFit:
     """Estimate the variance components of one trait by EM.
 
     It starts where each makes half of the variance given X, if K has a mean diagonal of 1 (sigma2_u is divided by it).
@@ -208,7 +208,7 @@ def em(data: RotatedData, *, m: int | None = None, tolerance: float = 1e-6, limi
 
 
 @in_float64
-def px_em(data: RotatedData, *, m: int | None = None, tolerance: float = 1e-6, limit: int = 100_000) -> EmFit:
+def px_em(data: OneTrait, *, m: int | None = None, tolerance: float = 1e-6, limit: int = 100_000) -> EmFit:
     """Estimate the variance components of one trait by PX-EM: from the same start to the same end in fewer iterations.
 
     Args:
@@ -229,19 +229,19 @@ def rank(s: Float[ndarray, " n"], *, tolerance: float = _RANK_TOLERANCE) -> int:
 
 
 def _fit(
-    method: Literal["em", "pxem"], step: _Step, data: RotatedData, m: int | None, tolerance: float, limit: int
+    method: Literal["em", "pxem"], step: _Step, data: OneTrait, m: int | None, tolerance: float, limit: int
 ) -> EmFit:
-    least = rank(np.asarray(data.s))
-    if m is not None and m < (certain := rank(np.asarray(data.s), tolerance=_FLOAT32)):
+    trait = whitened(data)
+    white, s = trait.data, np.asarray(trait.given.s)
+    least = rank(s)
+    if m is not None and m < (certain := rank(s, tolerance=_FLOAT32)):
         raise InputError(f"m random effects cannot make a K of rank {certain}, but m = {m}: give the number of markers")
-    of = whitened(data)
-    white = of.data
-    n, c = data.X.shape
+    n, c = white.X.shape
     half = jnp.asarray(np.square(white.Y).sum() / (n - c) / 2)
     end = _climb(step, m or least, limit, white, Theta(half, half, jnp.zeros(c)), tolerance)
     white_u, white_e, score = float(end.theta.sigma2_u), float(end.theta.sigma2_e), float(end.score)
     loglik, bound, us, es = np.asarray(end.trace)[:, : int(end.iteration)]
-    _, se_beta = fixed_effects(of, white_u, white_e)
+    _, se_beta = fixed_effects(trait, white_u, white_e)
     last = float(_loglik(white, end.theta))
     null = float(profile(log_ml, n, white, 0.0))
     converged = score <= tolerance
@@ -252,7 +252,7 @@ def _fit(
         boundary = "h2 = 0"
     elif white_e <= DELTA_MIN * white_u or (end_of_search >= last and not converged):
         boundary = "h2 = 1"
-    sigma2_u, sigma2_e, log_units = white_u * of.unit_u, white_e * of.unit_e, n * of.log_unit
+    sigma2_u, sigma2_e, log_units = white_u * trait.unit_u, white_e * trait.unit_e, n * trait.log_unit
     estimate = Estimate(
         method=method,
         sigma2_u=sigma2_u,
@@ -262,11 +262,11 @@ def _fit(
         loglik=last - log_units,
         loglik_null=null - log_units,
         # EM's own: that of least squares at the maximum only.
-        beta=np.linalg.solve(of.R, np.asarray(end.theta.b) * of.sd + of.b),
+        beta=np.linalg.solve(trait.R, np.asarray(end.theta.b) * trait.sd + trait.b),
         se_beta=se_beta,
         n=n,
         c=c,
         boundary=boundary,
     )
-    us, es = us * of.unit_u, es * of.unit_e
+    us, es = us * trait.unit_u, es * trait.unit_e
     return EmFit(estimate, loglik - log_units, bound - log_units, us, es, m or least, score, converged)

@@ -19,7 +19,7 @@ from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.one_trait import LogLikelihood, UnitScale, at_unit_scale, gls, log_ml, log_reml, rescale
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.likelihood.whitened import OneTrait, whitened
 
 Kind = Literal["expected", "average", "observed"]
 Parameter = Literal["sigma2_u", "sigma2_e", "h2", "pve"]
@@ -61,7 +61,7 @@ _FAMILY: dict[str, tuple[LogLikelihood, Callable[..., Array]]] = {
 
 
 @in_float64
-def fisher(estimate: Estimate, data: RotatedData, *, kind: Kind = "average") -> Float[ndarray, "2 2"]:
+def fisher(estimate: Estimate, data: OneTrait, *, kind: Kind = "average") -> Float[ndarray, "2 2"]:
     """Return the information of (sigma2_u, sigma2_e) at an estimate inside the parameter space, shape (2, 2).
 
     Args:
@@ -83,11 +83,11 @@ def fisher(estimate: Estimate, data: RotatedData, *, kind: Kind = "average") -> 
             "exist: use profile_interval, or the posterior"
         )
     loglik, expected = _FAMILY[estimate.likelihood]
-    of = whitened(data)
-    unit = np.array([of.unit_u, of.unit_e])
+    white = whitened(data)
+    unit = np.array([white.unit_u, white.unit_e])
     theta = jnp.array([estimate.sigma2_u, estimate.sigma2_e]) / unit
-    matrices = {"expected": lambda: expected(of.data, *theta)}
-    matrices["observed"] = lambda: -_hessian(loglik, of.data, theta)
+    matrices = {"expected": lambda: expected(white.data, *theta)}
+    matrices["observed"] = lambda: -_hessian(loglik, white.data, theta)
     matrices["average"] = lambda: (matrices["expected"]() + matrices["observed"]()) / 2
     return np.asarray(matrices[kind]()) / np.outer(unit, unit)
 
@@ -98,14 +98,15 @@ def _hessian(loglik: LogLikelihood, data: RotatedData, theta: Float[Array, " 2"]
 
 
 @in_float64
-def standard_errors(estimate: Estimate, data: RotatedData, *, kind: Kind = "average") -> dict[Parameter, float]:
+def standard_errors(estimate: Estimate, data: OneTrait, *, kind: Kind = "average") -> dict[Parameter, float]:
     """Return the standard errors of sigma2_u, sigma2_e, h2 and pve: the square roots of delta-method variances.
 
     Raises:
         InputError: as `fisher`.
     """
-    cov = np.linalg.inv(fisher(estimate, data, kind=kind))
-    return standard_errors_from(cov, estimate.sigma2_u, estimate.sigma2_e, data.k_scale)
+    white = whitened(data)
+    cov = np.linalg.inv(fisher(estimate, white, kind=kind))
+    return standard_errors_from(cov, estimate.sigma2_u, estimate.sigma2_e, white.given.k_scale)
 
 
 def standard_errors_from(
@@ -143,7 +144,7 @@ def delta_method(function: Callable[..., ArrayLike], cov: Float[ndarray, "k k"],
 
 @in_float64
 def profile_interval(
-    estimate: Estimate, data: RotatedData, parameter: Parameter, *, level: float = 0.95
+    estimate: Estimate, data: OneTrait, parameter: Parameter, *, level: float = 0.95
 ) -> tuple[float, float]:
     """Return the range of values whose profile log-likelihood lies within chi2_1(level) / 2 of the maximum.
 
@@ -160,25 +161,25 @@ def profile_interval(
     Source: Self and Liang (1987), doi:10.1080/01621459.1987.10478472, for the boundary.
     """
     loglik, _ = _FAMILY[estimate.likelihood]
-    of = whitened(data)
+    white = whitened(data)
     k = estimate.n - (estimate.c if estimate.likelihood == "reml" else 0)
-    threshold = estimate.loglik + k * of.log_unit - float(chi2.ppf(level, 1)) / 2
-    on_grid = UnitScale(*map(np.asarray, _unit_scales(loglik, of.data, jnp.asarray(_SHARES))))
+    threshold = estimate.loglik + k * white.log_unit - float(chi2.ppf(level, 1)) / 2
+    on_grid = UnitScale(*map(np.asarray, _unit_scales(loglik, white.data, jnp.asarray(_SHARES))))
 
     def along(unit: UnitScale, sigma2_p: Any) -> Float[ndarray, " m"]:
         return np.asarray(rescale(unit, k, np.asarray(sigma2_p)) - threshold)
 
     def unit_at(share: float) -> UnitScale:
-        return _unit_scales(loglik, of.data, jnp.asarray([float(share)]))
+        return _unit_scales(loglik, white.data, jnp.asarray([float(share)]))
 
     def of_share(share: float) -> float:
         return float(along(unit_at(share), unit_at(share).quad / k)[0])
 
-    best = estimate.sigma2_u / of.unit_u, estimate.sigma2_e / of.unit_e
+    best = estimate.sigma2_u / white.unit_u, estimate.sigma2_e / white.unit_e
     lower, upper = _ends(_SHARES, along(on_grid, on_grid.quad / k), quantities.h2(*best), of_share)
     upper = 1.0 if upper == _SHARES[-1] else upper
     if parameter in ("h2", "pve"):
-        k_scale = 1 / of.k if parameter == "h2" else of.data.k_scale
+        k_scale = 1 / white.k if parameter == "h2" else white.data.k_scale
         return tuple(float(quantities.pve(share, 1 - share, k_scale)) for share in (lower, upper))  # pyright: ignore
 
     genetic = parameter == "sigma2_u"
@@ -204,7 +205,7 @@ def profile_interval(
     values = sum(best) * np.geomspace(_LEAST, 1e3, 500)
     near = np.array([along(grid_unit, total(value, _SHARES[inside])).max() for value in values])
     low, high = _ends(values, near, max(best[0] if genetic else best[1], values[0]), of_variance)
-    unit = of.unit_u if genetic else of.unit_e
+    unit = white.unit_u if genetic else white.unit_e
     # A variance reaches 0 where the share of it does: at a lower total no other is more likely.
     reaches_0 = lower == 0 if genetic else upper == 1
     return 0.0 if reaches_0 else low * unit, high * unit

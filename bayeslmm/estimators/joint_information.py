@@ -34,7 +34,7 @@ from bayeslmm.estimators.joint_reml import (
     maximise,
 )
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.joint_whitened import Whitened, joint_whitened
+from bayeslmm.likelihood.joint_whitened import JointWhitened, SeveralTraits, joint_whitened
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.several_traits import joint_design, joint_gls, joint_log_reml, row_covariances
 from bayeslmm.likelihood.small_matrices import cholesky, inverse
@@ -54,7 +54,7 @@ def matrices(theta: Float[Array, " k"]) -> tuple[Float[Array, "t t"], Float[Arra
     return u, e
 
 
-def joint_fisher(estimate: JointEstimate, data: JointData, *, kind: Kind = "average") -> Float64[ndarray, "k k"]:
+def joint_fisher(estimate: JointEstimate, data: SeveralTraits, *, kind: Kind = "average") -> Float64[ndarray, "k k"]:
     """Return the information of `elements` at an estimate inside the parameter space, shape (t (t + 1), t (t + 1)).
 
     Args:
@@ -72,7 +72,7 @@ def joint_fisher(estimate: JointEstimate, data: JointData, *, kind: Kind = "aver
     return _information(theta, white.data, kind) / np.outer(unit, unit) * np.outer(informed, informed)
 
 
-def _at(estimate: JointEstimate, data: JointData, kind: Kind) -> tuple[Whitened, Float64[ndarray, " k"]]:
+def _at(estimate: JointEstimate, data: SeveralTraits, kind: Kind) -> tuple[JointWhitened, Float64[ndarray, " k"]]:
     """Return the data in units of their own, and `elements` of the estimate in these.
 
     Raises:
@@ -81,7 +81,7 @@ def _at(estimate: JointEstimate, data: JointData, kind: Kind) -> tuple[Whitened,
     if kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, but {kind!r} was given")
     if estimate.boundary:
-        numbered = [f"trait {j + 1}" for j in range(data.Y.shape[1])]
+        numbered = [f"trait {j + 1}" for j in range(len(estimate.at_zero))]
         raise InputError(
             f"the estimate is on the boundary ({estimate.boundary_of(numbered)}), where standard errors do not exist: "
             "use likelihood_interval, or the posterior"
@@ -140,7 +140,7 @@ def _average(theta: Float[Array, " k"], data: JointData) -> Float[Array, "k k"]:
 
 
 def joint_standard_errors(
-    estimate: JointEstimate, data: JointData, *, kind: Kind = "average"
+    estimate: JointEstimate, data: SeveralTraits, *, kind: Kind = "average"
 ) -> dict[str, Float64[ndarray, "..."]]:
     """Return standard errors of everything in `quantities.of_traits`, by the delta method.
 
@@ -213,7 +213,7 @@ class PairTest:
 
 
 @in_float64
-def correlation_tests(estimate: JointEstimate, data: JointData, pair: tuple[int, int]) -> PairTest:
+def correlation_tests(estimate: JointEstimate, data: SeveralTraits, pair: tuple[int, int]) -> PairTest:
     """Test rho_u = 0 and abs(rho_u) = 1 of a pair of traits by likelihood ratios.
 
     Args:
@@ -229,8 +229,9 @@ def correlation_tests(estimate: JointEstimate, data: JointData, pair: tuple[int,
     Source: Self and Liang (1987), doi:10.1080/01621459.1987.10478472, for the bound.
     """
     _check_known(estimate, "rho_u", pair)
-    zero = _ratio(estimate, profile_loglik(estimate, data, "rho_u", pair, 0.0))
-    one = _ratio(estimate, max(profile_loglik(estimate, data, "rho_u", pair, bound) for bound in (-1.0, 1.0)))
+    white = joint_whitened(data)
+    zero = _ratio(estimate, profile_loglik(estimate, white, "rho_u", pair, 0.0))
+    one = _ratio(estimate, max(profile_loglik(estimate, white, "rho_u", pair, bound) for bound in (-1.0, 1.0)))
     return PairTest(zero, float(chi2.sf(zero, 1)), one, mixture_p_value(one))
 
 
@@ -254,7 +255,7 @@ def _ratio(estimate: JointEstimate, loglik: float) -> float:
 
 @in_float64
 def profile_loglik(
-    estimate: JointEstimate, data: JointData, parameter: Explicit, at: tuple[int, ...], value: float
+    estimate: JointEstimate, data: SeveralTraits, parameter: Explicit, at: tuple[int, ...], value: float
 ) -> float:
     """Return the restricted log-likelihood at a value of one parameter, maximised over everything else.
 
@@ -272,7 +273,7 @@ def profile_loglik(
     starts = _starts(_in_units(estimate, whitened), parameter, at)
     if parameter == "h2":
         value = min(_h2_in_unit(value, 1 / whitened.k), bounds_of(parameter)[1])
-    return _highest(whitened.data, starts, Given(parameter, at, value)).loglik + whitened.log_units
+    return _highest(whitened.data, starts, Given(parameter, at, value)).loglik - whitened.log_units
 
 
 def _h2_in_unit(h2: float, k: float) -> float:
@@ -280,10 +281,10 @@ def _h2_in_unit(h2: float, k: float) -> float:
     return h2 / (h2 + k * (1 - h2))
 
 
-def _in_units(estimate: JointEstimate, whitened: Whitened) -> list[Mode]:
+def _in_units(estimate: JointEstimate, whitened: JointWhitened) -> list[Mode]:
     """Return all maxima that were found, in the units of the search, the estimate first."""
     return [
-        Mode(mode.loglik - whitened.log_units, mode.Gamma_u / whitened.unit_u, mode.Gamma_e / whitened.unit_e)
+        Mode(mode.loglik + whitened.log_units, mode.Gamma_u / whitened.unit_u, mode.Gamma_e / whitened.unit_e)
         for mode in (Mode(estimate.loglik, estimate.Gamma_u, estimate.Gamma_e), *estimate.others)
     ]
 
@@ -326,7 +327,7 @@ def _highest(white: JointData, starts: Sequence[tuple[ndarray, ndarray]], given:
 
 @in_float64
 def likelihood_interval(
-    estimate: JointEstimate, data: JointData, parameter: Explicit, at: tuple[int, ...], *, level: float = 0.95
+    estimate: JointEstimate, data: SeveralTraits, parameter: Explicit, at: tuple[int, ...], *, level: float = 0.95
 ) -> tuple[float, float]:
     """Return the range of a parameter where the log-likelihood, maximised over the rest, is within chi2_1 / 2 of best.
 

@@ -24,7 +24,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.likelihood.bases import orthonormal
-from bayeslmm.likelihood.joint_whitened import joint_whitened
+from bayeslmm.likelihood.joint_whitened import SeveralTraits, joint_whitened
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.traces import Traces, check_identified
 
@@ -130,7 +130,7 @@ def moment_solutions(data: JointData) -> Solutions:
     return Solutions(Gamma_u, Gamma_e, pairs, inverses, design, bases)
 
 
-def joint_moments(data: JointData) -> JointMoments:
+def joint_moments(data: SeveralTraits) -> JointMoments:
     """Estimate the covariance matrices of several traits by the method of moments.
 
     The estimates cost O(n C^2), their sampling covariance O(n^2 C) and, for d different sets of covariates and missing

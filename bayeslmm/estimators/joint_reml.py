@@ -24,7 +24,7 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_moments import moment_solutions, overlaps
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.joint_whitened import check_distinct, joint_whitened
+from bayeslmm.likelihood.joint_whitened import SeveralTraits, check_distinct, joint_whitened
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.several_traits import joint_gls, joint_log_reml
 
@@ -168,7 +168,7 @@ class End(NamedTuple):
 
 
 @in_float64
-def joint_reml(data: JointData) -> JointEstimate:
+def joint_reml(data: SeveralTraits) -> JointEstimate:
     """Estimate the covariance matrices of several traits by restricted maximum likelihood.
 
     All records count: a missing value enters as a fixed effect of its own cell, which is exact
@@ -188,7 +188,7 @@ def joint_reml(data: JointData) -> JointEstimate:
     Source: Meyer (1991), doi:10.1186/1297-9686-23-1-67, for the Cholesky factors.
     """
     whitened = joint_whitened(data)
-    white, sd = whitened.data, whitened.sd
+    data, white, sd = whitened.given, whitened.data, whitened.sd
     t = len(sd)
     check_distinct(white, [f"trait {j + 1}" for j in range(t)])
     both = overlaps(white)
@@ -206,7 +206,7 @@ def joint_reml(data: JointData) -> JointEstimate:
 
     def in_users_units(mode: Mode) -> Mode:
         Gamma_e = np.where(both > 0, mode.Gamma_e * whitened.unit_e, 0.0)
-        return Mode(mode.loglik + whitened.log_units, mode.Gamma_u * whitened.unit_u, Gamma_e)
+        return Mode(mode.loglik - whitened.log_units, mode.Gamma_u * whitened.unit_u, Gamma_e)
 
     loglik, Gamma_u, Gamma_e = in_users_units(Mode(log_reml_at(white, unit_u, unit_e), unit_u, unit_e))
     return JointEstimate(

@@ -4,11 +4,11 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.variance_ratio import maximise
 from bayeslmm.likelihood.one_trait import log_ml
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import OneTrait
 
 
 @in_float64
-def ml(data: RotatedData) -> Estimate:
+def ml(data: OneTrait) -> Estimate:
     """Estimate the variance components of one trait by maximum likelihood.
 
     With an intercept and a K that was centred on these people, K has a null direction in the span of X and the
@@ -24,4 +24,4 @@ def ml(data: RotatedData) -> Estimate:
     Source: Hartley and Rao (1967), doi:10.1093/biomet/54.1-2.93; one-dimensional search as in
     Lippert et al. (2011), doi:10.1038/nmeth.1681.
     """
-    return maximise(log_ml, len(data.s), data, method="ml")
+    return maximise(log_ml, data, method="ml")

@@ -24,9 +24,8 @@ from bayeslmm.estimators.information import Parameter, standard_errors_from
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import orthonormal
-from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.traces import Traces, check_identified, rotated_traces
-from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.likelihood.whitened import OneTrait, whitened
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Moments:
         return standard_errors_from(self.monte_carlo_cov, self.sigma2_u, self.sigma2_e, self.k_scale)
 
 
-def moments(data: RotatedData) -> Moments:
+def moments(data: OneTrait) -> Moments:
     """Estimate the variance components of one trait by the method of moments, in O(n c^2).
 
     Args:
@@ -98,22 +97,23 @@ def moments(data: RotatedData) -> Moments:
     Raises:
         InputError: if Y has more than one column.
     """
-    of = whitened(data)
-    n, c = data.X.shape
-    s, r = np.asarray(of.data.s), of.data.Y[:, 0]
-    traces = rotated_traces(s, of.data.X)
+    white = whitened(data)
+    n, c = white.data.X.shape
+    s, r = np.asarray(white.data.s), white.data.Y[:, 0]
+    traces = rotated_traces(s, white.data.X)
     theta = _solve(traces, float(s @ r**2), float(r @ r))
-    unit, none = np.array([of.unit_u, of.unit_e]), np.zeros((2, 2))
+    unit, none = np.array([white.unit_u, white.unit_e]), np.zeros((2, 2))
     cov = _sampling_cov(traces, theta) * np.outer(unit, unit)
-    return Moments("mom", theta[0] * of.unit_u, theta[1] * of.unit_e, cov, "exact", none, data.k_scale, n, c)
+    u, e = theta[0] * white.unit_u, theta[1] * white.unit_e
+    return Moments("mom", u, e, cov, "exact", none, white.given.k_scale, n, c)
 
 
-def moments_covariance(data: RotatedData, sigma2_u: float, sigma2_e: float) -> Float64[ndarray, "2 2"]:
+def moments_covariance(data: OneTrait, sigma2_u: float, sigma2_e: float) -> Float64[ndarray, "2 2"]:
     """Return the sampling covariance of `moments` of normal data where these are the true variances."""
-    of = whitened(data)
-    unit = np.array([of.unit_u, of.unit_e])
-    theta = sigma2_u / of.unit_u, sigma2_e / of.unit_e
-    return _sampling_cov(rotated_traces(np.asarray(of.data.s), of.data.X), theta) * np.outer(unit, unit)
+    white = whitened(data)
+    unit = np.array([white.unit_u, white.unit_e])
+    theta = sigma2_u / white.unit_u, sigma2_e / white.unit_e
+    return _sampling_cov(rotated_traces(np.asarray(white.data.s), white.data.X), theta) * np.outer(unit, unit)
 
 
 def moments_jackknife(

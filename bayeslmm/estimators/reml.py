@@ -4,11 +4,11 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.variance_ratio import maximise
 from bayeslmm.likelihood.one_trait import log_reml
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.whitened import OneTrait
 
 
 @in_float64
-def reml(data: RotatedData) -> Estimate:
+def reml(data: OneTrait) -> Estimate:
     """Estimate the variance components of one trait by restricted maximum likelihood.
 
     Args:
@@ -20,5 +20,4 @@ def reml(data: RotatedData) -> Estimate:
     Source: Patterson and Thompson (1971), doi:10.1093/biomet/58.3.545; one-dimensional search as in
     Kang et al. (2008), doi:10.1534/genetics.107.080101.
     """
-    n, c = data.X.shape
-    return maximise(log_reml, n - c, data, method="reml")
+    return maximise(log_reml, data, method="reml")

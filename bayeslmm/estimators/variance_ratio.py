@@ -18,7 +18,7 @@ from bayeslmm.estimators.estimate import Boundary, Estimate
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.one_trait import LogLikelihood, at_unit_scale, gls, rescale
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import Whitened, whitened
+from bayeslmm.likelihood.whitened import OneTrait, Whitened, whitened
 
 DELTA_MIN = 1e-5
 """The search ends at sigma2_e = 1e-5 sigma2_u, as GEMMA's does (its -lmax 1e5)."""
@@ -41,36 +41,39 @@ _gls = jax.jit(gls)
 _value_and_score = jax.jit(jax.value_and_grad(profile, argnums=3), static_argnums=(0, 1))
 
 
-def fixed_effects(of: Whitened, sigma2_u: float, sigma2_e: float) -> tuple[Float[ndarray, " c"], Float[ndarray, " c"]]:
+def fixed_effects(
+    white: Whitened, sigma2_u: float, sigma2_e: float
+) -> tuple[Float[ndarray, " c"], Float[ndarray, " c"]]:
     """Return beta by generalised least squares and its standard errors, in the user's X.
 
     Args:
-        of: the trait.
+        white: the trait.
         sigma2_u: genetic variance, in units of `Whitened`.
         sigma2_e: residual variance, in the same units.
     """
-    fit, inverse = _gls(of.data, sigma2_u, sigma2_e), np.linalg.inv(of.R)
+    fit, inverse = _gls(white.data, sigma2_u, sigma2_e), np.linalg.inv(white.R)
     variances = np.diag(inverse @ np.asarray(fit.cov) @ inverse.T)
-    return inverse @ (np.asarray(fit.beta) * of.sd + of.b), np.sqrt(variances) * of.sd
+    return inverse @ (np.asarray(fit.beta) * white.sd + white.b), np.sqrt(variances) * white.sd
 
 
-def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Literal["reml", "ml"]) -> Estimate:
+def maximise(loglik: LogLikelihood, data: OneTrait, *, method: Literal["reml", "ml"]) -> Estimate:
     """Find the best h2 in [0, `H2_END`], and everything that follows from it.
 
     Args:
         loglik: `log_ml` or `log_reml`.
-        k: n or n - c, see `rescale`.
         data: one trait.
         method: the name of the result.
 
     Raises:
         InputError: as `whitened`.
     """
-    of = whitened(data)
+    white = whitened(data)
+    n, c = white.data.X.shape
+    k = n - c if method == "reml" else n
 
     def evaluate(h2: float) -> tuple[float, float]:
         # float: JAX would compile once more for NumPy scalars.
-        value, score = _value_and_score(loglik, k, of.data, float(h2))
+        value, score = _value_and_score(loglik, k, white.data, float(h2))
         return float(value), float(score)
 
     values, score = np.array([evaluate(h2) for h2 in _GRID]).T
@@ -83,25 +86,25 @@ def maximise(loglik: LogLikelihood, k: int, data: RotatedData, *, method: Litera
     h2 = max(modes, key=lambda h2: modes[h2])
     boundary: Boundary | None = None if h2 in inside else "h2 = 0" if h2 == 0 else "h2 = 1"
 
-    sigma2_p = float(_gls(of.data, h2, 1 - h2).quad) / k
+    sigma2_p = float(_gls(white.data, h2, 1 - h2).quad) / k
     white_u, white_e = h2 * sigma2_p, (1 - h2) * sigma2_p
-    sigma2_u, sigma2_e = white_u * of.unit_u, white_e * of.unit_e
-    beta, se_beta = fixed_effects(of, white_u, white_e)
+    sigma2_u, sigma2_e = white_u * white.unit_u, white_e * white.unit_e
+    beta, se_beta = fixed_effects(white, white_u, white_e)
     return Estimate(
         method=method,
         sigma2_u=sigma2_u,
         sigma2_e=sigma2_e,
         h2=float(quantities.h2(sigma2_u, sigma2_e)),
-        pve=float(quantities.pve(white_u, white_e, of.data.k_scale)),
-        loglik=modes[h2] - k * of.log_unit,
-        loglik_null=values[0] - k * of.log_unit,
+        pve=float(quantities.pve(white_u, white_e, white.data.k_scale)),
+        loglik=modes[h2] - k * white.log_unit,
+        loglik_null=values[0] - k * white.log_unit,
         beta=beta,
         se_beta=se_beta,
-        n=len(data.s),
-        c=data.X.shape[1],
+        n=n,
+        c=c,
         boundary=boundary,
         other_modes=tuple(
-            (float(quantities.h2(mode * of.unit_u, (1 - mode) * of.unit_e)), value - k * of.log_unit)
+            (float(quantities.h2(mode * white.unit_u, (1 - mode) * white.unit_e)), value - k * white.log_unit)
             for mode, value in modes.items()
             if mode != h2
         ),

@@ -16,14 +16,15 @@ _LEAST, _MOST = 1e-305, 1e305  # of a unit of variance, beyond which float64 has
 _SAME = 1e-5  # share of variance that a combination of traits may have of its own and still be called 0
 
 
-class Whitened(NamedTuple):
-    """A problem in units in which all its numbers are near 1; no likelihood changes but by `log_units`.
+class JointWhitened(NamedTuple):
+    """Several traits in units in which all their numbers are near 1; no likelihood changes but by `log_units`.
 
     Attributes:
         data: X orthonormal, traits replaced by their least-squares residuals at unit variance, s with mean 1.
         R, b: for each trait, with which fixed effects return to the user's X, as in `whitened`.
         sd: standard deviation of each trait given its covariates, shape (t,).
         k: the mean of s, by which it was divided.
+        given: the user's data.
     """
 
     data: JointData
@@ -31,6 +32,7 @@ class Whitened(NamedTuple):
     b: tuple[Float64[ndarray, " _"], ...]
     sd: Float64[ndarray, " t"]
     k: float
+    given: JointData
 
     @property
     def unit_u(self) -> Float64[ndarray, "t t"]:
@@ -39,23 +41,29 @@ class Whitened(NamedTuple):
 
     @property
     def unit_e(self) -> Float64[ndarray, "t t"]:
-        """The same for Gamma_e."""
+        """What Gamma_e of these data is to be multiplied by, element by element."""
         return np.outer(self.sd, self.sd)
 
     @property
     def log_units(self) -> float:
-        """What the restricted log-likelihood of the user's data has more than that of these."""
+        """What the restricted log-likelihood of these data has more than that of the user's."""
         sizes = zip(self.data.X, self.data.E, strict=True)
-        return -float(np.log(self.sd) @ [len(self.data.s) - X.shape[1] - E.shape[1] for X, E in sizes])
+        return float(np.log(self.sd) @ [len(self.data.s) - X.shape[1] - E.shape[1] for X, E in sizes])
 
 
-def joint_whitened(data: JointData) -> Whitened:
-    """Return a problem in units of its own.
+SeveralTraits = JointData | JointWhitened
+"""What a method for several traits takes: data that several methods take are whitened once."""
+
+
+def joint_whitened(data: SeveralTraits) -> JointWhitened:
+    """Return several traits in units of their own.
 
     Raises:
         InputError: if a trait has too few records or none that vary, or if its variance in its own units, or its
             genetic variance in those of K, is no number of float64.
     """
+    if isinstance(data, JointWhitened):
+        return data
     Q, R = zip(*(orthonormal(X) for X in data.X), strict=True)
     largest = np.abs(data.Y).max(axis=0)
     # In two steps: the square of a value of 1e200 is no number.
@@ -70,12 +78,13 @@ def joint_whitened(data: JointData) -> Whitened:
             raise InputError(f"trait {j + 1} has nothing left once its {data.X[j].shape[1]} covariates are fitted")
     top = float(data.s.max()) or 1.0
     k = float(np.mean(data.s / top)) * top or 1.0
-    whitened = Whitened(
+    whitened = JointWhitened(
         data._replace(s=data.s / k, Y=residual / sd, X=Q),
         R,
         tuple(part * one for part, one in zip(b, unit, strict=True)),
         sd * unit,
         k,
+        data,
     )
     with np.errstate(over="ignore", under="ignore"):
         of_trait = [whitened.unit_u.diagonal(), whitened.unit_e.diagonal()]

@@ -22,6 +22,7 @@ class Whitened(NamedTuple):
         R, b: with which fixed effects return to the user's X: R^-1 (sd beta + b).
         sd: standard deviation of y given X.
         k: the mean of s, by which it was divided.
+        given: the user's data.
     """
 
     data: RotatedData
@@ -29,6 +30,7 @@ class Whitened(NamedTuple):
     b: Float[ndarray, " c"]
     sd: float
     k: float
+    given: RotatedData
 
     @property
     def unit_u(self) -> float:
@@ -46,12 +48,18 @@ class Whitened(NamedTuple):
         return float(np.log(self.sd))
 
 
-def whitened(data: RotatedData) -> Whitened:
+OneTrait = RotatedData | Whitened
+"""What a method for one trait takes: data that several methods take are whitened once."""
+
+
+def whitened(data: OneTrait) -> Whitened:
     """Return one trait in units of its own: no digits are lost to its mean, nor to any unit.
 
     Raises:
         InputError: if Y has more than one column, h2 is not identified, or numbers are not finite or out of range.
     """
+    if isinstance(data, Whitened):
+        return data
     if data.Y.shape[1] != 1:
         raise InputError(f"one trait is analysed at a time, but Y has {data.Y.shape[1]} columns: choose one of them")
     for name, array in (("s", data.s), ("Y", data.Y), ("X", data.X)):
@@ -84,4 +92,4 @@ def whitened(data: RotatedData) -> Whitened:
         )
     white = data._replace(s=s / k, X=Q, Y=(residual / root)[:, None], k_scale=data.k_scale / k)
     check_identified(rotated_traces(white.s, Q))
-    return Whitened(white, R, b * size, sd, k)
+    return Whitened(white, R, b * size, sd, k, data)

@@ -26,7 +26,7 @@ from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import independent
 from bayeslmm.likelihood.one_trait import UnitScale
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.likelihood.whitened import Whitened, whitened
 from bayeslmm.scan.gains import (
     Gains,
     Model,
@@ -296,12 +296,11 @@ def fixed_scan(data: RotatedData, h2: float) -> FixedScan:
 
 
 @in_float64
-def _fixed(data: RotatedData, h2_of: Callable[[RotatedData], tuple[float, float]]) -> FixedScan:
+def _fixed(data: RotatedData, h2_of: Callable[[Whitened], tuple[float, float]]) -> FixedScan:
     basis, back = independent(np.asarray(data.X))
-    traits = [data._replace(Y=data.Y[:, [j]], X=basis) for j in range(data.Y.shape[1])]
-    clear = [whitened(trait) for trait in traits]
+    clear = [whitened(data._replace(Y=y[:, None], X=basis)) for y in data.Y.T]
     # Shares where K has a mean diagonal of 1.
-    ratios = [quantities.pve(h2, 1 - h2, of.k) for of, h2 in zip(clear, map(np.array, map(h2_of, traits)), strict=True)]
+    ratios = [quantities.pve(h2, 1 - h2, of.k) for of, h2 in zip(clear, map(np.array, map(h2_of, clear)), strict=True)]
     found = [weights_and_model(of.data, share, 1 - share) for of, share in zip(clear, ratios, strict=True)]
     weights = Weights(*(np.concatenate(parts, axis=1) for parts in zip(*(weight for weight, _ in found), strict=True)))
     models = [model for _, model in found]

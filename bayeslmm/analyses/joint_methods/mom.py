@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayeslmm.analyses.joint_rows import Place, places
-from bayeslmm.analyses.method import Method, SeveralTraits
+from bayeslmm.analyses.method import JointRequest, Method
 from bayeslmm.analyses.methods import mom
 from bayeslmm.analyses.table import Note, Row, wald_note, wald_row
 from bayeslmm.estimators.joint_information import errors_of_traits
@@ -13,7 +13,7 @@ from bayeslmm.estimators.joint_moments import JointMoments, joint_moments
 from bayeslmm.likelihood import quantities
 
 
-def _rows(fit: JointMoments, request: SeveralTraits) -> list[Row]:
+def _rows(fit: JointMoments, request: JointRequest) -> list[Row]:
     """Return estimates as the equations give them; what is outside the parameter space, or undefined, is noted."""
     with np.errstate(invalid="ignore", divide="ignore"):
         values = quantities.of_traits(fit.Gamma_u, fit.Gamma_e)
@@ -30,7 +30,7 @@ def _rows(fit: JointMoments, request: SeveralTraits) -> list[Row]:
     return rows
 
 
-def _outside(fit: JointMoments, request: SeveralTraits, place: Place, value: float) -> Note | None:
+def _outside(fit: JointMoments, request: JointRequest, place: Place, value: float) -> Note | None:
     """Return a note if a parameter is outside the parameter space, or the ratio of a negative variance."""
     beyond = [
         f"{name} of {request.traits[j]} is negative"
@@ -50,4 +50,4 @@ def _depends(parameter: str, variance: str) -> bool:
     return parameter[-2:] not in ("_u", "_e") or parameter[-1] == variance[-1]
 
 
-METHOD: Method = replace(mom.METHOD, fit=lambda request: joint_moments(request.data), rows=_rows)
+METHOD: Method = replace(mom.METHOD, fit=lambda request: joint_moments(request.white), rows=_rows)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bayeslmm.analyses.joint_rows import draws_of_traits, places
-from bayeslmm.analyses.method import Drawn, Method, SeveralTraits
+from bayeslmm.analyses.method import Drawn, JointRequest, Method
 from bayeslmm.analyses.methods import nuts
 from bayeslmm.analyses.site_rows import site_rows
 from bayeslmm.analyses.source import Source
@@ -11,7 +11,7 @@ from bayeslmm.analyses.table import Row, draws_row
 from bayeslmm.models import bivariate, multivariate
 
 
-def _fit(request: SeveralTraits) -> Drawn:
+def _fit(request: JointRequest) -> Drawn:
     pairs = zip(request.traits, request.covariates, strict=True)
     names = [f"{trait}:{name}" for trait, covariates in pairs for name in covariates]
     coords = {"trait": request.traits, "trait_bis": request.traits, "coefficient": names} | dict(request.coords)
@@ -21,7 +21,7 @@ def _fit(request: SeveralTraits) -> Drawn:
     return request.draw(request.data, coords, start=ours.start(request.data, request.reml))
 
 
-def _rows(fit: Drawn, request: SeveralTraits) -> list[Row]:
+def _rows(fit: Drawn, request: JointRequest) -> list[Row]:
     """Return means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
     if request.own:
         return site_rows(fit.posterior, ":".join(request.traits))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray
 
 from bayeslmm.analyses.joint_rows import Place, places
-from bayeslmm.analyses.method import Method, SeveralTraits
+from bayeslmm.analyses.method import JointRequest, Method
 from bayeslmm.analyses.methods import reml
 from bayeslmm.analyses.rows import beta_rows
 from bayeslmm.analyses.source import Source
@@ -21,7 +21,7 @@ _WITH_INTERVAL = ("h2", "rho_u", "rho_e")
 """What has a likelihood interval on the boundary."""
 
 
-def _rows(fit: JointEstimate, request: SeveralTraits) -> list[Row]:
+def _rows(fit: JointEstimate, request: JointRequest) -> list[Row]:
     """Return Wald intervals inside the parameter space; on its boundary likelihood intervals.
 
     What has no interval says why: a search that fails leaves the other rows their intervals.
@@ -30,7 +30,7 @@ def _rows(fit: JointEstimate, request: SeveralTraits) -> list[Row]:
     failed = ""
     if not fit.boundary:
         try:
-            errors = joint_standard_errors(fit, request.data, kind=request.se_kind)
+            errors = joint_standard_errors(fit, request.white, kind=request.se_kind)
         except AnalysisError as error:
             failed = f"no standard error: {error}"
     with np.errstate(invalid="ignore"):
@@ -62,7 +62,7 @@ def _unknown_row(place: Place, zero: list[str]) -> Row:
     return Row(place.trait, "reml", place.parameter, notes=(Note("not_identified", text),))
 
 
-def _boundary_row(fit: JointEstimate, request: SeveralTraits, place: Place, value: float) -> Row:
+def _boundary_row(fit: JointEstimate, request: JointRequest, place: Place, value: float) -> Row:
     """Return the row of a parameter where the estimate of something is on a bound: without a standard error."""
     where = fit.boundary_of(request.traits)
     note = (
@@ -75,7 +75,7 @@ def _boundary_row(fit: JointEstimate, request: SeveralTraits, place: Place, valu
     if place.parameter not in _WITH_INTERVAL or apart:
         return row
     try:
-        lower, upper = likelihood_interval(fit, request.data, place.parameter, place.at)  # pyright: ignore[reportArgumentType]
+        lower, upper = likelihood_interval(fit, request.white, place.parameter, place.at)  # pyright: ignore[reportArgumentType]
     except AnalysisError as error:
         return replace(row, notes=(note, Note("failed", f"no interval: {error}")))
     everything = place.parameter != "h2" and (lower, upper) == (-1.0, 1.0)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from bayeslmm.analyses.method import Fitted, Method, Near, OneTrait
+from bayeslmm.analyses.method import Fitted, Method, Near, TraitRequest
 from bayeslmm.analyses.rows import VARIANCES, boundary_notes, likelihood_rows
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Note, Row
@@ -12,7 +12,7 @@ from bayeslmm.estimators.estimate import Estimate
 IN_MIXED_MODELS = Source("Foulley and van Dyk (2000)", "10.1186/1297-9686-32-2-143", "both in linear mixed models")
 
 
-def em_rows(fit: EmFit, request: OneTrait) -> list[Row]:
+def em_rows(fit: EmFit, request: TraitRequest) -> list[Row]:
     """Return the rows of EM or PX-EM, with the number of iterations; points alone if it did not converge."""
     text = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
     if fit.converged:
@@ -23,7 +23,7 @@ def em_rows(fit: EmFit, request: OneTrait) -> list[Row]:
     return [replace(row, notes=(note, *row.notes)) for row in rows]
 
 
-def _points(estimate: Estimate, request: OneTrait) -> list[Row]:
+def _points(estimate: Estimate, request: TraitRequest) -> list[Row]:
     """Return estimates alone: away from a maximum neither curvature nor a drop from it means anything."""
     values = {name: float(getattr(estimate, name)) for name in (*VARIANCES, "loglik")}
     values |= {f"beta[{name}]": float(beta) for name, beta in zip(request.covariates, estimate.beta, strict=True)}
@@ -57,11 +57,11 @@ def climb(fit: EmFit, fitted: Fitted) -> str:
 
 METHOD = Method(
     name="em", label="EM", spread="se", rank=6, order=3,
-    fit=lambda request: em(request.data),
+    fit=lambda request: em(request.white),
     rows=em_rows,
     near=near_ml,
     why=climb,
-    marker_space=lambda data, p: em(data, m=p),
+    marker_space=lambda white, p: em(white, m=p),
     sources=(
         Source("Dempster, Laird and Rubin (1977)", "10.1111/j.2517-6161.1977.tb01600.x", "EM"),
         IN_MIXED_MODELS,

@@ -1,6 +1,6 @@
 """The posterior by quadrature."""
 
-from bayeslmm.analyses.method import Method, OneTrait
+from bayeslmm.analyses.method import Method, TraitRequest
 from bayeslmm.analyses.rows import VARIANCES
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row
@@ -8,7 +8,7 @@ from bayeslmm.posterior import exact
 from bayeslmm.posterior.exact import ExactPosterior
 
 
-def _rows(fit: ExactPosterior, request: OneTrait) -> list[Row]:
+def _rows(fit: ExactPosterior, request: TraitRequest) -> list[Row]:
     """Return means, standard deviations and equal-tailed intervals."""
     marginals = {name: getattr(fit, name) for name in VARIANCES}
     values = {name: (marginal.mean, marginal.sd, *marginal.interval()) for name, marginal in marginals.items()}
@@ -22,7 +22,7 @@ def _rows(fit: ExactPosterior, request: OneTrait) -> list[Row]:
 
 METHOD = Method(
     name="exact", label="exact", spread="sd", rank=1, order=8,
-    fit=lambda request: exact.posterior(request.data, request.prior),
+    fit=lambda request: exact.posterior(request.white, request.prior),
     rows=_rows,
     why=lambda fit, fitted: "the unit of the differences",
     sources=(

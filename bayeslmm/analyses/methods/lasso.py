@@ -1,17 +1,17 @@
 """The scaled lasso, which estimates another thing: the share that few markers explain."""
 
-from bayeslmm.analyses.method import Fitted, Method, Near, OneTrait
+from bayeslmm.analyses.method import Fitted, Method, Near, TraitRequest
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Note, Row
 from bayeslmm.estimators.scaled_lasso import ScaledLasso, scaled_lasso
 
 
-def _fit(request: OneTrait) -> ScaledLasso:
+def _fit(request: TraitRequest) -> ScaledLasso:
     markers, cohort, y = request.genotypes("lasso")
     return scaled_lasso(markers, cohort.ids, y, cohort.X)
 
 
-def _rows(fit: ScaledLasso, request: OneTrait) -> list[Row]:
+def _rows(fit: ScaledLasso, request: TraitRequest) -> list[Row]:
     notes = [Note("info", f"what {fit.selected:,} selected of {fit.p:,} markers explain, not the heritability of all")]
     if fit.dropped:
         notes.append(Note("info", f"{fit.dropped:,} markers do not vary among these individuals"))

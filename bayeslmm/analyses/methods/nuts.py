@@ -2,18 +2,18 @@
 
 import arviz_stats
 
-from bayeslmm.analyses.method import Drawn, Fitted, Method, Near, OneTrait
+from bayeslmm.analyses.method import Drawn, Fitted, Method, Near, TraitRequest
 from bayeslmm.analyses.rows import VARIANCES
 from bayeslmm.analyses.site_rows import site_rows
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row, draws_row
 
 
-def _fit(request: OneTrait) -> Drawn:
+def _fit(request: TraitRequest) -> Drawn:
     return request.draw(request.data, {"trait": [request.trait], "covariate": list(request.covariates)})
 
 
-def _rows(fit: Drawn, request: OneTrait) -> list[Row]:
+def _rows(fit: Drawn, request: TraitRequest) -> list[Row]:
     if request.own:
         return site_rows(fit.posterior, request.trait)
     sites = fit.posterior["posterior"].sel(trait=request.trait)

@@ -1,12 +1,12 @@
 """The method of moments with random vectors in place of the kinship matrix."""
 
-from bayeslmm.analyses.method import Fitted, Method, Near, OneTrait
+from bayeslmm.analyses.method import Fitted, Method, Near, TraitRequest
 from bayeslmm.analyses.methods.mom import moments_rows
 from bayeslmm.analyses.source import Source
 from bayeslmm.estimators.moments import Moments, randomised_moments
 
 
-def _fit(request: OneTrait) -> Moments:
+def _fit(request: TraitRequest) -> Moments:
     markers, cohort, y = request.genotypes("rhe")
     # It sees the genotypes, not whether K was divided by its mean diagonal.
     fit = randomised_moments(markers, cohort.ids, y, cohort.X, seed=request.seed)
