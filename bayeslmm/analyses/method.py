@@ -262,7 +262,7 @@ class Method:
         sources: what to cite.
         near: what it returned, all fits -> what its h2 should be near.
         why: what it returned, all fits -> the reason, in words.
-        marker_space: data, number of markers -> the same fit in marker space, if it is another computation there.
+        marker_space: trait, number of markers -> the same fit in marker space, if it is another computation there.
         needs: what it needs beside the rotated data.
         wide: whether its intervals can be so wide that pictures are scaled by those of the other methods.
     """
