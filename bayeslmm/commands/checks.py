@@ -5,6 +5,8 @@ from pathlib import Path
 
 from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.base.checks import InputError
+from bayeslmm.commands.genotypes import OPTIONS, genotype_file
+from bayeslmm.genotypes.filters import GENO, MAF, SCALE
 from bayeslmm.likelihood.priors import VariancePrior, beta_prior
 
 
@@ -12,10 +14,12 @@ def check_options(options: argparse.Namespace) -> None:
     """Refuse what cannot work, whatever the command, before anything is computed."""
     if options.fam and not options.kinship:
         raise InputError(f"--fam {options.fam} gives the ids of --kinship, which was not given")
-    of_kinship = ("scale", "chr") if options.bfile else ("scale", "maf", "geno", "chr")
+    of_kinship = ("scale", "chr") if genotype_file(options) else ("scale", "maf", "geno", "chr")
     for name in of_kinship if options.grm or options.kinship or options.pedigree else ():
-        if getattr(options, name) != {"scale": "hwe", "maf": 0.01, "geno": 0.05, "chr": ()}[name]:
-            raise InputError(f"--{name} is about genotypes and needs --bfile: a kinship that is given is used as it is")
+        if getattr(options, name) != {"scale": SCALE, "maf": MAF, "geno": GENO, "chr": ()}[name]:
+            raise InputError(
+                f"--{name} is about genotypes and needs {OPTIONS}: a kinship that is given is used as it is"
+            )
     if options.covar is None and not named_covariates(options) and options.categorical:
         raise InputError(f"--categorical {options.categorical[0]} needs --covariates or --covar")
     if options.no_intercept and not options.pcs and options.covar is None and not named_covariates(options):
@@ -53,9 +57,9 @@ def check_trait_names(options: argparse.Namespace) -> None:
 def _check_methods(options: argparse.Namespace) -> None:
     # `compare` has no --methods: it does all that the input allows.
     of_genotypes = [name for name, method in METHODS.items() if method.needs == "genotypes"]
-    methods = getattr(options, "methods", ("mom", *(of_genotypes if options.bfile else ())))
-    if not options.bfile and (needing := [method for method in methods if method in of_genotypes]):
-        raise InputError(f"--methods {needing[0]} works on genotypes and needs --bfile")
+    methods = getattr(options, "methods", ("mom", *(of_genotypes if genotype_file(options) else ())))
+    if not genotype_file(options) and (needing := [method for method in methods if method in of_genotypes]):
+        raise InputError(f"--methods {needing[0]} works on genotypes and needs {OPTIONS}")
     if options.mom_se == "jackknife" and "mom" not in methods:
         raise InputError("--mom-se jackknife is about --methods mom, which was not given")
     if "rhe" in methods and options.centre and options.no_intercept:

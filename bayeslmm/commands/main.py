@@ -10,6 +10,7 @@ from bayeslmm.analyses import joint_methods
 from bayeslmm.base.checks import InputError, InputWarning, one_line
 from bayeslmm.base.terminal import Terminated, careful_streams, termination
 from bayeslmm.commands.failures import ANALYSIS_FAILED, INTERRUPTED, TERMINATED, told
+from bayeslmm.commands.genotypes import add_genotype_options, genotype_files, given_genotypes
 from bayeslmm.commands.options import (
     Formatter,
     add_correlation_prior,
@@ -79,16 +80,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: objec
 
 def _run_grm(options: argparse.Namespace) -> int:
     from bayeslmm.commands.results_folder import new_files
-    from bayeslmm.genotypes.plink import open_genotypes
     from bayeslmm.kinship.files import grm_paths, write_grm
     from bayeslmm.kinship.from_genotypes import genomic_kinship
 
     paths = grm_paths(options.out)
-    inputs = [Path(f"{options.bfile}.{suffix}") for suffix in ("bed", "bim", "fam")]
     lock = paths[0].with_name(f".{paths[0].name}.lock")
-    with new_files(paths, inputs=inputs, lock=lock, overwrite=options.overwrite):
-        genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
-        kinship = genomic_kinship(genotypes, scale=options.scale, maf=options.maf, geno=options.geno)
+    with new_files(paths, inputs=genotype_files(options), lock=lock, overwrite=options.overwrite):
+        kinship = genomic_kinship(given_genotypes(options), scale=options.scale, maf=options.maf, geno=options.geno)
         write_grm(kinship, options.out)
     print(kinship.origin_line())
     print(f"wrote {', '.join(map(str, paths))}: {len(kinship.ids):,} people, mean diagonal {kinship.mean_diagonal:.4f}")
@@ -161,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     grm = commands.add_parser("grm", help="kinship matrix from genotypes", formatter_class=Formatter)
-    grm.add_argument("--bfile", required=True, metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    add_genotype_options(grm.add_mutually_exclusive_group(required=True))
     add_marker_options(grm)
     grm.add_argument("--out", required=True, metavar="X", help="write X.grm.bin, X.grm.N.bin, X.grm.id (GCTA's format)")
     add_overwrite_option(grm, "replace these files if they exist")

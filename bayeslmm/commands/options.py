@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bayeslmm.analyses import methods
 from bayeslmm.base.checks import InputError
+from bayeslmm.commands.genotypes import add_genotype_options
+from bayeslmm.genotypes.filters import GENO, MAF, SCALE, SCALES
 
 _RANGES: dict[str, tuple[float, float]] = {
     "pcs": (0, 10_000),
@@ -87,12 +89,12 @@ def add_marker_options(parser: argparse._ActionsContainer) -> None:
     """Add how markers are standardised, and which are used."""
     parser.add_argument(
         "--scale",
-        choices=("hwe", "sample", "vanraden"),
-        default="hwe",
+        choices=SCALES,
+        default=SCALE,
         help="how markers are standardised: by sqrt(2 f (1 - f)), by the sample sd, or VanRaden's method 1",
     )
-    parser.add_argument("--maf", type=float, default=0.01, metavar="F", help="least minor allele frequency")
-    parser.add_argument("--geno", type=float, default=0.05, metavar="F", help="largest missing rate of a marker")
+    parser.add_argument("--maf", type=float, default=MAF, metavar="F", help="least minor allele frequency")
+    parser.add_argument("--geno", type=float, default=GENO, metavar="F", help="largest missing rate of a marker")
     parser.add_argument(
         "--chr",
         nargs="+",
@@ -105,15 +107,14 @@ def add_marker_options(parser: argparse._ActionsContainer) -> None:
 
 def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False) -> None:
     """Add where K comes from; if markers are tested, from them unless another kinship is given."""
-    bfile = "PLINK 1 genotypes X.bed, X.bim, X.fam"
     if tested:
-        parser.add_argument("--bfile", required=True, metavar="X", help=f"{bfile}: the markers to test")
-        group = parser.add_argument_group("kinship (from --bfile, or one of the first three)")
+        add_genotype_options(parser.add_mutually_exclusive_group(required=True), ": the markers to test")
+        group = parser.add_argument_group("kinship (from these genotypes, or one of the first three)")
         source = group.add_mutually_exclusive_group()
     else:
-        group = parser.add_argument_group("kinship (one of the first four)")
+        group = parser.add_argument_group("kinship (from genotypes, or --grm, --kinship or --pedigree)")
         source = group.add_mutually_exclusive_group(required=True)
-        source.add_argument("--bfile", metavar="X", help=bfile)
+        add_genotype_options(source)
     source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.id")
     source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
@@ -283,9 +284,9 @@ def add_nuts_options(group: argparse._ArgumentGroup) -> None:
 
 def add_simulation_options(parser: argparse.ArgumentParser) -> None:
     """Add what is simulated."""
-    group = parser.add_argument_group("genotypes (one of the first two)")
+    group = parser.add_argument_group("genotypes (from files, or by --coalescent)")
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("--bfile", metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    add_genotype_options(source)
     source.add_argument(
         "--coalescent",
         nargs=2,

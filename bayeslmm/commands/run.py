@@ -27,9 +27,9 @@ from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.tables import read_table
 from bayeslmm.commands.checks import named_covariates
 from bayeslmm.commands.failures import Failures
+from bayeslmm.commands.genotypes import genotype_file, genotype_files, given_genotypes
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.plink import open_genotypes
 from bayeslmm.kinship.files import read_grm, read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.kinship import Kinship
@@ -80,7 +80,8 @@ class Inputs:
 
     def changed_genotypes(self) -> list[str]:
         """Return the files of genotypes, which are read more than once, that were written anew since."""
-        return changed({path: mark for path, mark in self.files.items() if path.endswith((".bed", ".bim", ".fam"))})
+        genotypes = map(str, self.markers.genotypes.files) if self.markers else ()
+        return changed({path: self.files[path] for path in genotypes})
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,8 @@ def read_inputs(options: argparse.Namespace, clock: Clock, known: Mapping[str, F
     if line := kinship.origin_line():
         print(line)
     markers = None
-    if options.bfile:
-        genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
-        markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
+    if genotype_file(options):
+        markers = MarkerBlocks(given_genotypes(options), options.scale, options.maf, options.geno)
     if others := changed(files):
         raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
     return Inputs(measurements, kinship, markers, files)
@@ -281,7 +281,7 @@ def finish(
 
     Versions, options, seed, checksums of inputs, people and markers dropped, times, memory, files.
     """
-    if others := inputs.changed_genotypes() if inputs.markers else []:
+    if others := inputs.changed_genotypes():
         text = f"{examples(others)} changed after K was computed: what was read of it later may not fit"
         warnings.warn(text, InputWarning, stacklevel=2)
     kinship = inputs.kinship
@@ -336,8 +336,7 @@ def _kinship(options: argparse.Namespace) -> Kinship:
         return pedigree_kinship(options.pedigree, missing=options.missing)
     if options.kinship:
         return read_kinship(options.kinship, fam=options.fam)
-    genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
-    return genomic_kinship(genotypes, scale=options.scale, maf=options.maf, geno=options.geno)
+    return genomic_kinship(given_genotypes(options), scale=options.scale, maf=options.maf, geno=options.geno)
 
 
 def spectrum_of(options: argparse.Namespace, cohort: Cohort | JointCohort) -> Spectrum:
@@ -358,9 +357,8 @@ def _tables(options: argparse.Namespace) -> list[Path]:
 
 def _kinship_files(options: argparse.Namespace) -> list[Path]:
     files = [options.kinship, options.pedigree, options.fam]
-    files += [f"{options.bfile}.{suffix}" for suffix in ("bed", "bim", "fam")] if options.bfile else []
     files += [f"{options.grm}.grm.{suffix}" for suffix in ("bin", "id")] if options.grm else []
-    return [Path(file) for file in files if file]
+    return [*(Path(file) for file in files if file), *genotype_files(options)]
 
 
 def _plain(value: object) -> Any:

@@ -22,8 +22,10 @@ from bayeslmm.cohort.align import kinship_of
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.checks import check_options, check_trait_names
 from bayeslmm.commands.failures import Failures
+from bayeslmm.commands.genotypes import OPTIONS, given_genotypes
 from bayeslmm.commands.run import Clock, Inputs, cohort_record, decomposed, finish, read_files, read_inputs, results_of
 from bayeslmm.genotypes.filters import MarkerCounts
+from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.kinship.from_genotypes import without
 from bayeslmm.likelihood.priors import EffectPrior
 from bayeslmm.likelihood.rotation import Spectrum, decompose
@@ -38,12 +40,10 @@ from bayeslmm.scan.blocks import (
     block_tables,
     effect_rows,
     least_allele_counts,
-    pair_tables,
-    read_markers,
     special_words,
 )
 from bayeslmm.scan.checkpoints import Parts, check_parts, open_parts
-from bayeslmm.scan.pairs import read_pairs
+from bayeslmm.scan.pairs import pair_tables, read_pairs
 
 BLOCK = 1024
 _PARTS = "scan.parts"
@@ -70,7 +70,7 @@ class _Task:
 
     Attributes:
         chromosome: what the kinship leaves out, or "".
-        blocks: number of each block in the whole scan -> its lines of the .bim.
+        blocks: number of each block in the whole scan -> its lines of the file.
     """
 
     chromosome: str
@@ -107,9 +107,9 @@ def run(options: argparse.Namespace) -> int:
     clock, failures = Clock(), Failures(options.trait)
     _check(options)
     check_options(options)
-    markers = read_markers(options.bfile, kinship_from=options.chr)
-    chosen = _chosen(options, markers.bim)
-    pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
+    markers = Markers.of(given_genotypes(options))
+    chosen = _chosen(options, markers.genotypes)
+    pairs = read_pairs(options.epistasis, markers.genotypes.variants) if options.epistasis else None
     with results_of(options, _files(options)) as results:
         files, folder = fingerprints(read_files(options)), results.path / _PARTS
         identity = _identity(options, files)
@@ -165,7 +165,7 @@ def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | N
     if found.records and all(top.empty for top in found.tops):
         job.parts.remove()  # there is nothing to go on with
         why = _why(job, found.records)
-        raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {why}")
+        raise InputError(f"{job.markers.genotypes.path}: no marker could be tested for any trait: {why}")
     return found
 
 
@@ -200,7 +200,7 @@ def _write(job: _Job, found: _Found, failures: Failures) -> Report:
 def _check(options: argparse.Namespace) -> None:
     check_trait_names(options)
     if options.loco and (options.grm or options.kinship or options.pedigree):
-        raise InputError("--loco computes its kinships from --bfile: leave out --grm, --kinship and --pedigree")
+        raise InputError(f"--loco computes its kinships from {OPTIONS}: leave out --grm, --kinship and --pedigree")
     if options.loco and options.eigen:
         raise InputError("--eigen holds one decomposition, and --loco makes one for each chromosome: leave one out")
     if options.loco and options.epistasis:
@@ -227,16 +227,14 @@ def _prior(options: argparse.Namespace) -> EffectPrior:
     return EffectPrior(dist.Normal(0.0, options.prior_effect))
 
 
-def _chosen(options: argparse.Namespace, bim: pd.DataFrame) -> list[int]:
-    """Return the lines of the markers whose posterior is asked for by name."""
-    lines = []
+def _chosen(options: argparse.Namespace, genotypes: Genotypes) -> list[int]:
+    """Return the markers whose posterior is asked for by name."""
+    lines, names = [], genotypes.variants["snp"]
     for name in options.posterior:
-        found = np.flatnonzero(bim["snp"] == name)
+        found = np.flatnonzero(names == name)
         if len(found) != 1:
-            there = (
-                f"{len(found)} markers of this name" if len(found) else f"none of this name, but {examples(bim['snp'])}"
-            )
-            raise InputError(f"--posterior {name}: {options.bfile}.bim has {there}: name one marker")
+            there = f"{len(found)} markers of this name" if len(found) else f"none of this name, but {examples(names)}"
+            raise InputError(f"--posterior {name}: {genotypes.path} has {there}: name one marker")
         lines.append(int(found[0]))
     return lines
 
@@ -257,7 +255,7 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     rows = [i for i, name in enumerate(kinship.ids) if name in known]
     if len(rows) == len(kinship.ids):
         return inputs
-    bed, without_any = markers.genotypes.bed, [name for name in kinship.ids if name not in known]
+    bed, without_any = markers.genotypes.path, [name for name in kinship.ids if name not in known]
     if not rows:
         raise InputError(
             f"no id of {kinship.source} (such as {examples(kinship.ids)}) is in {bed} (such as "
@@ -266,15 +264,14 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     print(
         f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {bed} ({examples(without_any)})"
     )
-    ids = tuple(kinship.ids[i] for i in rows)
-    return replace(inputs, kinship=replace(kinship, ids=ids, K=kinship.take(rows)))
+    return replace(inputs, kinship=kinship.take(rows))
 
 
 def _tasks(job: _Job, first: int) -> list[_Task]:
     """Return what to test on one cohort, with blocks numbered from the first."""
     tasks: list[_Task] = []
     for chromosome, span in (
-        job.markers.chromosomes if job.options.loco else {"": range(len(job.markers.bim))}
+        job.markers.chromosomes if job.options.loco else {"": range(job.markers.genotypes.n_markers)}
     ).items():
         spans = [range(start, min(start + BLOCK, span.stop)) for start in range(span.start, span.stop, BLOCK)]
         tasks.append(_Task(chromosome, dict(enumerate(spans, start=first))))
@@ -300,7 +297,7 @@ def _spectrum(job: _Job, cohort: Cohort, spectrum: Spectrum, chromosome: str) ->
 
 def _test(job: _Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[_Task]) -> None:
     """Write the blocks of one cohort that are not yet there."""
-    with progress_bar("scan", total=len(job.markers.bim), unit="marker") as bar:
+    with progress_bar("scan", total=job.markers.genotypes.n_markers, unit="marker") as bar:
         for task in tasks:
             todo = {number: span for number, span in task.blocks.items() if not job.parts.has(number)}
             bar.update(sum(map(len, task.blocks.values())) - sum(map(len, todo.values())))
@@ -336,7 +333,7 @@ def _summarise(job: _Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, 
             "undetermined": len(everything) - len(tested),
         }
         if tested.empty:
-            text = f"{job.markers.genotypes.bed}: no marker could be tested for {trait}: {_why(job, numbers)}"
+            text = f"{job.markers.genotypes.path}: no marker could be tested for {trait}: {_why(job, numbers)}"
             warnings.warn(text, InputWarning, stacklevel=2)
             continue
         p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
@@ -355,7 +352,7 @@ def _why(job: _Job, numbers: dict[str, dict[str, Any]]) -> str:
 
 
 def _lines_of_effects(cohort: Cohort, top: pd.DataFrame, chosen: Sequence[int], k: int) -> dict[str, list[int]]:
-    """Return the markers whose posterior is asked for by name, and the first k of each trait, as lines of the .bim."""
+    """Return the markers whose posterior is asked for by name, and the first k of each trait, as lines of the file."""
     first = {trait: top.loc[top["trait"] == trait, "line"].head(k).tolist() for trait in cohort.traits}
     return {trait: list(dict.fromkeys([*chosen, *lines])) for trait, lines in first.items()}
 

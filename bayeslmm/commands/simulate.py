@@ -17,11 +17,12 @@ from numpy import ndarray
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
+from bayeslmm.commands.genotypes import OPTIONS, genotype_files, given_genotypes
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
-from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.filters import MarkerCounts, check_filters
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.source import plink_files
 from bayeslmm.likelihood import quantities
 from bayeslmm.studies import coalescent, simulate
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     Gamma_u, Gamma_e = _covariances(options)
     rng = np.random.default_rng(options.seed)
     missing = simulate.missing_rates(options.missing or 0.0, len(options.h2))
-    inputs = [Path(f"{options.bfile}.{suffix}") for suffix in ("bed", "bim", "fam")] if options.bfile else []
+    inputs = genotype_files(options)
     with open_results(
         options.out, _files(options), command="simulate", inputs=inputs, overwrite=options.overwrite
     ) as results:
@@ -47,8 +48,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _files(options: argparse.Namespace) -> list[str]:
-    genotypes = [f"cohort.{suffix}" for suffix in ("bed", "bim", "fam")] if options.coalescent else []
-    return [*genotypes, "pheno.tsv", "covar.tsv", "effects.tsv", "truth.json"]
+    genotypes = plink_files("cohort") if options.coalescent else []
+    return [*map(str, genotypes), "pheno.tsv", "covar.tsv", "effects.tsv", "truth.json"]
 
 
 def _simulate(
@@ -62,7 +63,7 @@ def _simulate(
 ) -> None:
     """Write all files of a run."""
     out, t = results.path, len(options.h2)
-    given = open_genotypes(options.bfile, chromosomes=options.chr) if options.bfile else None
+    given = None if options.coalescent else given_genotypes(options)
     results.begin()
     genotypes = given or _coalescent(options, out, rng)
     markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
@@ -116,8 +117,8 @@ def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Fl
     if t == 1 and (options.rg or options.re):
         raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
     if options.coalescent and options.chr:
-        raise InputError("--chr chooses chromosomes of --bfile: those of --coalescent are all used")
-    if options.bfile and (options.siblings, options.chromosomes) != (1, 22):
+        raise InputError(f"--chr chooses chromosomes of {OPTIONS}: those of --coalescent are all used")
+    if not options.coalescent and (options.siblings, options.chromosomes) != (1, 22):
         raise InputError(
             "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
         )
@@ -140,7 +141,7 @@ def _coalescent(options: argparse.Namespace, out: Path, rng: np.random.Generator
 
 def _effects(genotypes: Genotypes, effects: simulate.MarkerEffects, traits: list[str]) -> pd.DataFrame:
     """Return one row for each marker with an effect and each trait, named as in ``scan.tsv``."""
-    marker = read_bim(genotypes.bed.with_suffix(".bim")).iloc[effects.lines].assign(af=effects.af)
+    marker = genotypes.variants.iloc[effects.lines].assign(af=effects.af)
     of_traits = [marker.assign(trait=trait, beta=beta) for trait, beta in zip(traits, effects.beta.T, strict=True)]
     table = pd.concat(of_traits).sort_index(kind="stable", ignore_index=True)
     return table[["trait", "chrom", "snp", "pos", "a1", "a0", "af", "beta"]]
@@ -167,7 +168,7 @@ def _described(
     options: argparse.Namespace, genotypes: Genotypes, counts: MarkerCounts, read: dict[str, Fingerprint]
 ) -> dict[str, Any]:
     """Return where the genotypes come from, and which of their markers are used."""
-    files = read or fingerprints(genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam"))
+    files = read or fingerprints(genotypes.files)
     described = {
         "people": len(genotypes.ids),
         "markers": asdict(counts),
@@ -177,7 +178,7 @@ def _described(
         "left_out": genotypes.left_out,
         "sha256": {path: mark.sha256 for path, mark in files.items()},
     }
-    if options.bfile:
+    if not options.coalescent:
         return described
     return described | {
         "chromosomes": options.chromosomes,
@@ -189,4 +190,4 @@ def _described(
 
 
 def _packages(options: argparse.Namespace) -> tuple[str, ...]:
-    return _PACKAGES if options.bfile else (*_PACKAGES, "msprime")
+    return (*_PACKAGES, "msprime") if options.coalescent else _PACKAGES

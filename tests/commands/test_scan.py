@@ -21,7 +21,7 @@ from bayeslmm.commands import scan as scan_command
 from bayeslmm.commands.main import main
 from bayeslmm.commands.results_folder import open_results
 from bayeslmm.genotypes.blocks import dosages
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.genotypes.genotypes import open_genotypes
 from bayeslmm.kinship.from_genotypes import without
 from bayeslmm.likelihood.one_trait import at_unit_scale, gls, log_ml, rescale
 from bayeslmm.posterior import exact
@@ -263,10 +263,10 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
     pheno = cohort / "pheno.tsv"
     pheno.write_text(pheno.read_text().replace("\t2", "\t3", 1))
     code, _ = scan(cohort, "--resume")
-    assert "pheno.tsv changed since: start anew with --overwrite" in refused(capsys, code)
+    assert "pheno.tsv changed since: start again and overwrite it" in refused(capsys, code)
     (cohort / "out" / "scan.parts" / "run.json").unlink()
     code, _ = scan(cohort, "--resume")
-    assert "does not say which scan was begun there" in refused(capsys, code)
+    assert "does not say which scan was started there" in refused(capsys, code)
 
 
 def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
@@ -274,7 +274,7 @@ def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
     part = cohort / "out" / "scan.parts" / "000000.parquet"
     part.write_bytes(b"")
     code, _ = scan(cohort, "--resume")
-    assert re.search(r"000000.parquet is damaged, .*: delete it, and go on with --resume", refused(capsys, code))
+    assert re.search(r"000000.parquet is damaged, .*: delete it, and resume the scan", refused(capsys, code))
     part.unlink()
     code, _ = scan(cohort, "--resume")
     assert code == 0
@@ -410,7 +410,7 @@ def test_a_block_without_markers_to_test(cohort, capsys, form):
 
 def test_a_wrong_input_leaves_nothing_to_resume(cohort, capsys):
     code, _ = scan(cohort, "--interaction", "age")
-    assert "--interaction age" in refused(capsys, code)
+    assert "interaction age" in refused(capsys, code)
     code, _ = scan(cohort)
     assert code == 0
 
@@ -459,7 +459,7 @@ def test_a_kinship_from_elsewhere(cohort):
         (["--loco", "--grm", "k"], "--loco computes its kinships from --bfile"),
         (["--loco", "--eigen", "e.npz"], "--eigen holds one decomposition"),
         (["--loco", "--epistasis", "pairs.txt"], "--epistasis tests markers of two chromosomes"),
-        (["--interaction", "age"], "--interaction age: .* but it is none of the covariates intercept"),
+        (["--interaction", "age"], "interaction age: .* but it is none of the covariates intercept"),
         (["--covariate-effects"], "--covariate-effects needs --test null"),
         (["--prior-effect", "0"], "--prior-effect must be a number above 0, but 0 was given"),
         (["--prior-effect", "inf"], "--prior-effect must be a finite number, but inf was given"),

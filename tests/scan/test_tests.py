@@ -7,9 +7,9 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
-from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import dosages
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.genotypes.genotypes import open_genotypes
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.scan.tests import added, exact_scan, fixed_scan, null_scan
 from conftest import MOUSE, REFERENCES
 
