@@ -36,7 +36,7 @@ from .estimators.reml import reml as reml
 from .estimators.scaled_lasso import ScaledLasso as ScaledLasso
 from .estimators.scaled_lasso import scaled_lasso as scaled_lasso
 from .genotypes.blocks import MarkerBlocks as MarkerBlocks
-from .genotypes.plink import open_genotypes as open_genotypes
+from .genotypes.genotypes import open_genotypes as open_genotypes
 from .kinship.files import read_grm as read_grm
 from .kinship.files import read_kinship as read_kinship
 from .kinship.files import write_grm as write_grm

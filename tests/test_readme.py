@@ -10,6 +10,7 @@ COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 TERMS = (ROOT / "docs" / "terms.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(code.strip().splitlines()) <= 12
@@ -39,9 +40,9 @@ def test_commands_of_the_readme_are_all_there_are():
 
 @pytest.mark.parametrize("command", re.findall(r"^    bayeslmm (.+)$", README + COMMANDS + TERMS, flags=re.MULTILINE))
 def test_commands_of_the_pages_can_be_typed(command):
-    from bayeslmm.commands.main import _parser
+    from bayeslmm.commands.parser import parser
 
-    _parser().parse_args(command.split())
+    parser().parse_args(command.split())
 
 
 def test_options_of_the_pages_exist():
@@ -54,6 +55,6 @@ def test_options_of_the_pages_exist():
 
 
 def _commands():
-    from bayeslmm.commands.main import _parser
+    from bayeslmm.commands.parser import parser
 
-    return next(action for action in _parser()._actions if action.choices).choices
+    return next(action for action in parser()._actions if action.choices).choices

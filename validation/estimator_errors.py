@@ -96,7 +96,7 @@ def genotypes(design: str) -> tuple[ndarray, Spectrum]:
         f = rng.uniform(0.05, 0.5, 1000)
         W = (rng.binomial(2, f, (100, 1000)) - 2 * f) / np.sqrt(2 * f * (1 - f))
     else:
-        W = np.hstack(list(bl.MarkerBlocks(bl.open_genotypes(MICE)))).astype(float)
+        W = np.hstack([block.G for block in bl.MarkerBlocks(bl.open_genotypes(MICE))]).astype(float)
         W = W[np.random.default_rng(21).choice(len(W), people, replace=False)]
     return W, bl.decompose(W @ W.T / W.shape[1])
 

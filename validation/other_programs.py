@@ -27,7 +27,7 @@ import pandas as pd
 import bayeslmm as bl
 from bayeslmm.base.files import replacing
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.genotypes.dosages import dosages
+from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.kinship.kinship import centre
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 

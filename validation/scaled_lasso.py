@@ -51,7 +51,7 @@ def main() -> None:
 
 def _study(name: str, bfile: Path, traits: int, rng: np.random.Generator) -> list[str]:
     blocks = bl.MarkerBlocks(bl.open_genotypes(bfile))
-    W = np.hstack(list(blocks))
+    W = np.hstack([block.G for block in blocks])
     n, p = W.shape
     spectrum, X = bl.decompose(bl.genomic_kinship(bfile).K), np.ones((n, 1))
     rows = []

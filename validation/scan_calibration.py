@@ -21,8 +21,8 @@ import pandas as pd
 from scipy.stats import kstest
 
 import bayeslmm as bl
-from bayeslmm.genotypes.bim import read_bim
-from bayeslmm.genotypes.dosages import DosageBlock, dosages
+from bayeslmm.genotypes.blocks import Block, dosages
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.report.plots.scan import qq_band
 
 HERE = Path(__file__).resolve().parent
@@ -104,7 +104,7 @@ def _uniformity(found: dict[tuple[str, str], np.ndarray]) -> list[str]:
     return [f"{m:,} tests where no marker has an effect:", "", *_table(header, rows), ""]
 
 
-def _power(spectrum: bl.Spectrum, cohort: bl.Cohort, markers: DosageBlock, rng: np.random.Generator) -> list[str]:
+def _power(spectrum: bl.Spectrum, cohort: bl.Cohort, markers: Block, rng: np.random.Generator) -> list[str]:
     n = len(spectrum.s)
     chosen = rng.choice(np.flatnonzero((markers.af > 0.1) & (markers.af < 0.9)), len(SHARES) * EACH)
     share = np.repeat(SHARES, EACH)

@@ -48,7 +48,7 @@ def mice(n: int) -> RotatedData:
     sex_of = dict(zip(table.ids, table.numbers("sex"), strict=True))
     drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(kinship.ids), n, replace=False))
     X = np.column_stack([np.ones(n), [sex_of[kinship.ids[i]] for i in drawn]])
-    return bl.decompose(kinship.take(drawn)).rotate(np.zeros((n, 1)), X)
+    return bl.decompose(kinship.take(drawn).K).rotate(np.zeros((n, 1)), X)
 
 
 def smoke() -> tuple[RotatedData, JointData]:

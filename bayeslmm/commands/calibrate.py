@@ -1,68 +1,85 @@
-"""``bayeslmm calibrate``: what intervals of h2 are worth with these people, before the trait is looked at."""
+"""``bayeslmm calibrate``: what intervals of h2 are worth with this sample, before the trait is looked at."""
 
-import argparse
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.tasks import check_engine, run_tasks
-from bayeslmm.commands.checks import check_options, check_trait_names
-from bayeslmm.commands.failures import Failures
-from bayeslmm.commands.run import Clock, analysed, cohort_record, finish, read_inputs, results_of
-from bayeslmm.likelihood.priors import VariancePrior, beta_prior
+from bayeslmm.commands.inference import PriorSettings
+from bayeslmm.commands.record import cohort_record
+from bayeslmm.commands.run import open_run
+from bayeslmm.commands.settings import AnalysisSettings, EachTrait
 from bayeslmm.report.plots.calibration import plot_calibration
-from bayeslmm.studies.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
-from bayeslmm.studies.ranks import calibration_table, calibration_tasks, univariate_ranks
+from bayeslmm.studies.coverage import (
+    LABELS,
+    OVER_PRIOR,
+    coverage_table,
+    coverage_tasks,
+    individuals_of,
+    simulated_intervals,
+)
+from bayeslmm.studies.ranks import rank_table, rank_tasks, univariate_ranks
 
 _FILES = ("calibration.tsv", "ranks.tsv", "calibration.png")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Simulate traits of these people, and hold intervals of h2 and draws against the truth; return the exit code.
+@dataclass(frozen=True)
+class CalibrateSettings(AnalysisSettings):
+    """The options of `calibrate`."""
+
+    tables: EachTrait
+    h2: tuple[float, ...]
+    datasets: int
+    prior: PriorSettings
+    seed: int
+    workers: int
+    cluster: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_engine(self.cluster, self.workers)
+        if wrong := [h2 for h2 in self.h2 if not 0 <= h2 <= 1]:
+            raise InputError(f"--h2 must lie between 0 and 1, but {wrong[0]:g} was given")
+
+
+SETTINGS = CalibrateSettings
+
+
+def run(settings: CalibrateSettings) -> int:
+    """Simulate traits of this sample, and hold intervals of h2 and draws against the truth; return the exit code.
 
     Raises:
-        InputError: for anything in the files or options that a user can mend.
+        InputError: for errors in files and options that the user can fix.
     """
-    clock = Clock()
-    check_engine(options.cluster, options.workers)
-    check_trait_names(options)
-    if wrong := [h2 for h2 in options.h2 if not 0 <= h2 <= 1]:
-        raise InputError(f"--h2 must lie between 0 and 1, but {wrong[0]:g} was given")
-    prior = VariancePrior(h2=beta_prior(*options.prior_h2))
-    check_options(options)
-    failures = Failures(options.trait)
-    with results_of(options, _FILES) as results:
-        inputs = read_inputs(options, clock)
-        results.begin()
-        out = results.path
-        traits: dict[str, Any] = {}
-        for one in analysed(options, clock, inputs, failures):
-            people = design(one.data)
-            given = {"seed": options.seed, "prior_h2": tuple(options.prior_h2)}
-            on = {"checkpoints": out / "checkpoints", "cluster": options.cluster, "workers": options.workers}
+    with open_run(settings, _FILES) as run:
+        inputs, clock, out = run.read_inputs(), run.clock, run.out
+        run.results.begin()
+        for one in run.each_trait(inputs):
+            sample = individuals_of(one.data)
+            given = {"seed": settings.seed, "prior_h2": settings.prior.prior_h2}
+            on = {"checkpoints": out / "checkpoints", "cluster": settings.cluster, "workers": settings.workers}
             with clock.step("intervals"):
-                tasks = coverage_tasks([*dict.fromkeys(options.h2), OVER_PRIOR], options.datasets, **given)
+                tasks = coverage_tasks([*dict.fromkeys(settings.h2), OVER_PRIOR], settings.datasets, **given)
                 intervals = coverage_table(
-                    tasks, run_tasks(simulated_intervals, tasks, people, label="intervals", **on)
+                    tasks, run_tasks(simulated_intervals, tasks, sample, label="intervals", **on)
                 )
             with clock.step("ranks"):
-                tasks = calibration_tasks(options.datasets, **given)
-                ranked = run_tasks(univariate_ranks, tasks, people.data, label="ranks", **on)
-                ranks = calibration_table(ranked)
+                tasks = rank_tasks(settings.datasets, **given)
+                ranked = run_tasks(univariate_ranks, tasks, sample.data, label="ranks", **on)
+                ranks = rank_table(ranked)
             n, c = one.data.X.shape
-            who = f"{n:,} people with {one.trait}, {c} covariate{'s' * (c != 1)}"
-            title = f"{who}: {options.datasets:,} simulated data sets"
+            who = f"{n:,} individuals with {one.trait}, {c} covariate{'s' * (c != 1)}"
+            title = f"{who}: {settings.datasets:,} simulated data sets"
             with clock.step("writing"):
                 write_table(intervals, out / "calibration.tsv")
                 write_table(ranks, out / "ranks.tsv")
                 plot_calibration(intervals, ranked, title, out / "calibration.png")
             print(f"\n{_lines(intervals, ranks)}")
-            traits[one.trait] = cohort_record(one.cohort, one.spectrum)
-        finish(options, clock, inputs, prior, traits, results, failures)
-    print(f"\nresults are in {options.out}")
-    return failures.code
+            run.traits[one.trait] = cohort_record(one.cohort, one.spectrum)
+        run.finish(inputs, settings.prior.of_one_trait())
+    return run.failures.code
 
 
 def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:

@@ -101,10 +101,6 @@ class Failures:
         if self.codes == {INPUT_ERROR} and set(self.why) == set(self.traits):
             raise InputError(f"none of the {len(self.traits)} traits can be analysed: {self.why[self.traits[0]]}")
 
-    def notes(self) -> dict[str, str]:
-        """Return the note of each failed trait, as tables hold it."""
-        return {trait: f"FAILED: {why}" for trait, why in self.why.items()}
-
-    def rows(self, **cells: Any) -> list[dict[str, Any]]:
-        """Return rows of a table that has a note: one for each failed trait, with no estimate."""
-        return [{"trait": trait, "note": note} | cells for trait, note in self.notes().items()]
+    def rows(self, column: str = "note", **cells: Any) -> list[dict[str, Any]]:
+        """Return a row of a table for each failed trait: its note in a column, and no estimate."""
+        return [{"trait": trait, column: f"FAILED: {why}"} | cells for trait, why in self.why.items()]

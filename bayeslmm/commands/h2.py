@@ -1,109 +1,87 @@
 """``bayeslmm h2``: files in, a folder of results out."""
 
-import argparse
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from bayeslmm.analyses.heritability import Heritability, heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.site_rows import large_site_lines
-from bayeslmm.analyses.table import with_rows, write_table
-from bayeslmm.commands.checks import check_options, one_trait_prior
-from bayeslmm.commands.failures import DIAGNOSTICS_FAILED, Failures
-from bayeslmm.commands.run import (
-    Clock,
-    analysed,
-    attributes,
-    cohort_record,
-    finish,
-    own_program,
-    read_inputs,
-    results_of,
-    settings,
-    write_draws,
-)
-from bayeslmm.likelihood.priors import VariancePrior
+from bayeslmm.commands.draws import attributes, user_program, write_draws
+from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
+from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.run import Analysed, Run
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.posterior.user_program import OwnProgram, guarded
-from bayeslmm.report.failed import failed_parts
-from bayeslmm.report.h2 import heritability_part, heritability_report, result_lines
-from bayeslmm.report.page import Part
-from bayeslmm.report.plots.h2 import plot_heritability
-from bayeslmm.report.plots.sites import plot_sites
+from bayeslmm.posterior.user_program import UserProgram, guarded
+from bayeslmm.report.h2 import heritability_part, heritability_report, picture_names, result_lines
 
 
-def run(options: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class H2Settings(EachTraitSettings):
+    """The options of `h2`."""
+
+    methods: tuple[str, ...]
+    model: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_methods(self.methods)
+
+
+SETTINGS = H2Settings
+
+
+def run(settings: H2Settings) -> int:
     """Estimate the heritability of each trait; return the exit code.
 
     Raises:
-        InputError: for anything in the files or options that a user can mend.
+        InputError: for errors in files and options that the user can fix.
     """
-    clock, failures = Clock(), Failures(options.trait)
-    prior = one_trait_prior(options)
-    check_options(options)
-    own = own_program(options)
-    estimates: list[pd.DataFrame] = []
-    traits: dict[str, dict[str, Any]] = {}
-    parts: list[Part] = []
-    with results_of(options, _files(options)) as results:
-        inputs = read_inputs(options, clock)
-        results.begin()
-        for one in analysed(options, clock, inputs, failures):
-            with failures.caught([one.trait]):
-                with clock.step("inference"), guarded(own, one.data):
-                    result = heritability(
-                        one.data,
-                        trait=one.trait,
-                        covariates=one.cohort.covariates[0],
-                        seed=options.seed,
-                        methods=options.methods,
-                        program=own.program if own else univariate,
-                        **settings(options, prior),
-                        attrs=attributes(options, inputs.kinship, one.cohort.dropped, own),
-                        cohort=one.cohort,
-                        markers=inputs.markers,
-                    )
-                with clock.step("writing"):
-                    _write_trait(results.path, result, one.data, prior, own)
-                picture = results.path / f"{one.trait}.png"
-                part = heritability_part(
-                    result, one.cohort, one.spectrum, chains=options.chains, picture=picture, own=own is not None
-                )
-                print(f"\n{result_lines(result)}")
-                for line in large_site_lines(result.posterior) if own and result.posterior is not None else ():
-                    print(line)
-                diagnostics = asdict(result.diagnostics) if result.diagnostics else None
-                traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
-                parts.append(part)
-                estimates.append(result.estimates)
-                with clock.step("writing"):
-                    write_table(pd.concat(estimates), results.path / "estimates.tsv")
-        failures.check_any_left()
-        write_table(with_rows(estimates, failures.rows(parameter="h2")), results.path / "estimates.tsv")
-        report = heritability_report([*parts, *failed_parts(failures.why)])
-        finish(options, clock, inputs, prior, traits, results, failures, report=report, own=own)
-    print(f"\nresults are in {options.out}")
-    suspect = any(trait["diagnostics"]["failures"] for trait in traits.values() if trait["diagnostics"])
-    return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
+    program = user_program(settings.model, settings.prior, settings.methods)
+    return run_each_trait(
+        settings,
+        partial(_analyse, settings, program),
+        heritability_report,
+        notes={"estimates": "note"},
+        names=lambda trait: [f"{trait}.hsq", f"{trait}.posterior.nc", *picture_names(trait)],
+        program=program,
+    )
 
 
-def _files(options: argparse.Namespace) -> list[str]:
-    of_traits = [f"{trait}.{suffix}" for trait in options.trait for suffix in ("hsq", "png", "posterior.nc")]
-    return ["estimates.tsv", *of_traits, "report.html"]
+def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
+    prior = settings.prior.of_one_trait()
+    with run.clock.step("inference"), guarded(program, one.data):
+        result = heritability(
+            one.data,
+            trait=one.trait,
+            covariates=one.cohort.covariates[0],
+            methods=settings.methods,
+            se_kind=settings.se,
+            moments_se=settings.mom_se,
+            prior=prior if settings.prior.given else None,
+            program=program.program if program else univariate,
+            **asdict(settings.nuts),
+            attrs=attributes(inputs.kinship, settings.kinship, one.cohort.dropped, program),
+            cohort=one.cohort,
+            markers=inputs.markers,
+        )
+    with run.clock.step("writing"):
+        _write(run.out, result, one.data)
+        label = f"{program.path.name}:{program.name}" if program else ""
+        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.out, program=label)
+    return Outcome(
+        tables={"estimates": result.estimates},
+        lines=[
+            result_lines(result),
+            *(large_site_lines(result.posterior) if program and result.posterior is not None else ()),
+        ],
+        part=part,
+        diagnostics=result.diagnostics,
+    )
 
 
-def _write_trait(
-    out: Path, result: Heritability, data: RotatedData, prior: VariancePrior, own: OwnProgram | None
-) -> None:
+def _write(out: Path, result: Heritability, data: RotatedData) -> None:
     write_hsq(out / f"{result.trait}.hsq", result.reml, data)
-    if own and result.posterior is not None:
-        title = f"{result.trait}: n = {len(data.s):,}, {own.path.name}:{own.name}"
-        plot_sites(result.posterior, result.estimates, title, out / f"{result.trait}.png")
-    else:
-        plot_heritability(result, data, prior, out / f"{result.trait}.png")
     if result.posterior is not None:
         write_draws(result.posterior, out / f"{result.trait}.posterior.nc")

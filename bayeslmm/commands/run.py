@@ -1,85 +1,140 @@
-"""What the commands share: files and options in, one rotated trait at a time out, and the record of the run."""
+"""A run of a command that analyses traits: its folder, one rotated trait at a time, and how it ends."""
 
-import argparse
-import json
-import resource
-import sys
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numpy import ndarray
-from xarray import DataTree
-
-from bayeslmm.analyses.heritability import Settings
-from bayeslmm.base.checks import InputError, InputWarning, examples
-from bayeslmm.base.files import Fingerprint, changed, fingerprints, remove_stale, replacing
+from bayeslmm.base.checks import InputWarning, examples
+from bayeslmm.base.files import Fingerprint, remove_stale
 from bayeslmm.cohort.align import align, refusals
-from bayeslmm.cohort.cohort import Cohort, Drop
-from bayeslmm.cohort.measurements import Measurements, measure
-from bayeslmm.cohort.tables import read_table
-from bayeslmm.commands.checks import named_covariates
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.failures import Failures
+from bayeslmm.commands.inputs import Inputs, read_inputs
+from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
-from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.plink import open_genotypes
-from bayeslmm.kinship.files import read_grm, read_kinship
-from bayeslmm.kinship.from_genotypes import genomic_kinship
-from bayeslmm.kinship.kinship import Kinship
-from bayeslmm.kinship.pedigree import pedigree_kinship
-from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, describe
+from bayeslmm.commands.settings import AnalysisSettings
+from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.likelihood.spectrum_files import load_spectrum, save_spectra
-from bayeslmm.posterior.sampling import CONVENTION, takes_prior
-from bayeslmm.posterior.user_program import OwnProgram, file_of, load_program
 from bayeslmm.report.page import Report, write_report
 from bayeslmm.report.people import cohort_lines
 
-_LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
-_RSS_UNITS_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
-_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "bed-reader")
-
 
 @dataclass(frozen=True)
-class Clock:
-    """When a run began, and its seconds by step."""
-
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a step."""
-        begun = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the files hold, before people are matched.
+class Run:
+    """What a command has in hand while it runs; made by `open_run`.
 
     Attributes:
-        measurements: traits and covariates.
-        kinship: of everybody.
-        markers: the genotypes behind it, if it was computed from some.
-        files: all that was read, with what tells whether it is still the same.
+        settings: its options.
+        clock: its times.
+        failures: traits that could not be analysed.
+        results: its folder.
+        traits: what ``run.json`` says about each trait.
     """
 
-    measurements: Measurements
-    kinship: Kinship
-    markers: MarkerBlocks | None
-    files: Mapping[str, Fingerprint]
+    settings: AnalysisSettings
+    clock: Clock
+    failures: Failures
+    results: ResultsFolder
+    traits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def changed_genotypes(self) -> list[str]:
-        """Return the files of genotypes, which are read more than once, that were written anew since."""
-        return changed({path: mark for path, mark in self.files.items() if path.endswith((".bed", ".bim", ".fam"))})
+    @property
+    def out(self) -> Path:
+        """The folder of the results."""
+        return self.results.path
+
+    def read_inputs(self, known: Mapping[str, Fingerprint] | None = None) -> Inputs:
+        """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
+        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known)
+
+    def spectrum_of(self, cohort: Cohort) -> Spectrum:
+        """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
+        kinship = self.settings.kinship
+        with self.clock.step("decomposition"):
+            if kinship.eigen and kinship.eigen.exists():
+                return load_spectrum(kinship.eigen, cohort.ids, cohort.K)
+            return decompose(cohort.K, where=cohort.source, bend=kinship.bend)
+
+    def keep_spectra(self, spectra: Sequence[tuple[tuple[str, ...], Spectrum]]) -> None:
+        """Write decompositions to ``--eigen``, unless it is there."""
+        eigen = self.settings.kinship.eigen
+        if eigen and spectra and not eigen.exists():
+            save_spectra(eigen, spectra)
+
+    def with_components(self, cohort: Cohort, spectrum: Spectrum) -> Cohort:
+        """Add the principal components that options ask for to the covariates."""
+        pcs = self.settings.tables.pcs
+        if not pcs:
+            return cohort
+        names = [f"PC{k + 1}" for k in range(pcs)]
+        return cohort.with_covariates(names, spectrum.principal_components(pcs))
+
+    def cohorts(self, inputs: Inputs) -> Iterator[tuple[Cohort, Spectrum]]:
+        """Yield the individuals with the same traits and the decomposition of their kinship; say who is analysed.
+
+        Traits that cannot be analysed are reported, kept among the failures, and left out.
+
+        Raises:
+            InputError: if ids do not match, or no trait can be analysed.
+        """
+        kinship, failures = self.settings.kinship, self.failures
+        for trait, error in refusals(inputs.kinship, inputs.measurements).items():
+            failures.add([trait], error)
+        failures.check_any_left()
+        measurements = inputs.measurements.take([t for t in inputs.measurements.traits if t not in failures.why])
+        spectra: list[tuple[tuple[str, ...], Spectrum]] = []
+        for cohort in align(inputs.kinship, measurements, centred=kinship.centre, normalised=kinship.normalise):
+            ready: list[tuple[Cohort, Spectrum]] = []
+            with failures.caught(cohort.traits):
+                spectrum = self.spectrum_of(cohort)
+                spectra += [(cohort.ids, spectrum)] if kinship.eigen else []
+                cohort = self.with_components(cohort, spectrum)
+                ready.append((cohort, spectrum))
+                print(f"\n{cohort_lines(cohort)}")
+            yield from ready
+        failures.check_any_left()
+        with self.clock.step("writing"):
+            self.keep_spectra(spectra)
+
+    def each_trait(self, inputs: Inputs) -> Iterator["Analysed"]:
+        """Yield each trait by itself; the rest as for `cohorts`."""
+        for cohort, spectrum in self.cohorts(inputs):
+            with self.clock.step("rotation"):
+                data = spectrum.rotate(cohort.Y, cohort.X)
+            for j, trait in enumerate(cohort.traits):
+                yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
+
+    def finish(
+        self,
+        inputs: Inputs,
+        prior: VariancePrior | JointPrior | EffectPrior,
+        *,
+        report: Report | None = None,
+        more: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Write the report and, as the last file, ``run.json``.
+
+        Args:
+            inputs: what was read.
+            prior: of the built-in programs.
+            report: what was found.
+            more: further entries of some parts of ``run.json``.
+        """
+        if others := inputs.changed_genotypes():
+            text = f"{examples(others)} changed after K was computed: what was read of it later may not fit"
+            warnings.warn(text, InputWarning, stacklevel=2)
+        failed = {name: {"failed": why} for name, why in self.failures.why.items()}
+        options = self.settings.output.options
+        record = run_record(self.clock, inputs, options=options, prior=prior, traits={**self.traits, **failed})
+        for part, entries in (more or {}).items():
+            record[part] |= entries
+        if report:
+            write_report(report, record, self.out / "report.html")
+        self.results.finish(record)
 
 
 @dataclass(frozen=True)
@@ -89,7 +144,7 @@ class Analysed:
     Attributes:
         trait: its name.
         data: the trait alone, in the eigenbasis.
-        cohort: the people, with all traits measured on the same ones.
+        cohort: the individuals, with all traits measured on the same ones.
         spectrum: of their kinship.
     """
 
@@ -99,268 +154,33 @@ class Analysed:
     spectrum: Spectrum
 
 
-def own_program(options: argparse.Namespace) -> OwnProgram | None:
-    """Load the program that ``--model`` names, and say what it is.
-
-    Raises:
-        InputError: for anything in its file that a user can mend.
-    """
-    if not options.model:
-        return None
-    own, given = load_program(options.model), given_priors(options)
-    passed = bool(given) and takes_prior(own.program)
-    if given and not passed and "exact" not in options.methods:
-        raise InputError(f"{given[0]} is a prior that {own} does not take: write that of {own.name} in its file")
-    print(f"NUTS samples {own}, {own.kind}; {'the prior of the options' if passed else 'its own prior'}")
-    return own
-
-
-def given_priors(options: argparse.Namespace) -> list[str]:
-    """Return the options about priors of our programs that are not left as they are."""
-    names = [name for name in ("prior_h2", "prior_eta") if getattr(options, name, [1.0, 1.0]) != [1.0, 1.0]]
-    return [f"--{name.replace('_', '-')}" for name in names]
-
-
 @contextmanager
-def results_of(options: argparse.Namespace, names: Sequence[str]) -> Iterator[ResultsFolder]:
-    """Open the folder of the results, which the command may write some names to; the rest as for `open_results`."""
-    read = [*read_files(options), *([options.eigen] if options.eigen else [])]
-    read += [file_of(options.model)] if getattr(options, "model", None) else []
-    with open_results(
-        options.out,
-        names,
-        command=options.name,
-        inputs=read,
-        overwrite=options.overwrite,
-        resume=getattr(options, "resume", False),
-    ) as results:
-        if options.eigen:
-            remove_stale(options.eigen.parent)
-        yield results
-
-
-def read_inputs(options: argparse.Namespace, clock: Clock, known: Mapping[str, Fingerprint] | None = None) -> Inputs:
-    """Read the tables and make or read the kinship matrix.
+def open_run(
+    settings: AnalysisSettings,
+    names: Sequence[str],
+    *,
+    traits: Sequence[str] | None = None,
+    more: Iterable[Path] = (),
+    resume: bool = False,
+) -> Iterator[Run]:
+    """Open the folder of the results, and say where they are when the block has ended well.
 
     Args:
-        options: of the command.
-        clock: of the run.
-        known: fingerprints of files that were taken already.
+        settings: the options of the command.
+        names: what it may write.
+        traits: what may fail by itself; all traits by default.
+        more: files that are read beside tables and kinship.
+        resume: go on with a run that was not finished.
 
     Raises:
-        InputError: for anything in the files that a user can mend, or if one changes while it is read.
+        InputError: as `open_results`.
     """
-    files = dict(known or {})
-
-    def mark(paths: Sequence[Path]) -> None:
-        files.update(fingerprints(path for path in paths if str(path) not in files))
-
-    # Tables before genotypes: a misspelt trait is told at once, not after the kinship matrix.
-    with clock.step("tables"):
-        mark(_tables(options))
-        measurements = _measurements(options)
-    with clock.step("kinship"):
-        mark(_kinship_files(options))
-        kinship = _kinship(options)
-    if line := kinship.origin_line():
-        print(line)
-    markers = None
-    if options.bfile:
-        genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
-        markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
-    if others := changed(files):
-        raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
-    return Inputs(measurements, kinship, markers, files)
-
-
-def analysed(options: argparse.Namespace, clock: Clock, inputs: Inputs, failures: Failures) -> Iterator[Analysed]:
-    """Yield each trait by itself; the rest as for `decomposed`."""
-    for cohort, spectrum in decomposed(options, clock, inputs, failures):
-        with clock.step("rotation"):
-            data = spectrum.rotate(cohort.Y, cohort.X)
-        for j, trait in enumerate(cohort.traits):
-            yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
-
-
-def decomposed(
-    options: argparse.Namespace, clock: Clock, inputs: Inputs, failures: Failures
-) -> Iterator[tuple[Cohort, Spectrum]]:
-    """Yield the people with the same traits and the decomposition of their kinship; say who is analysed.
-
-    Traits that cannot be analysed are told, kept among the failures, and left out.
-
-    Raises:
-        InputError: if ids do not match, or no trait can be analysed.
-    """
-    for trait, error in refusals(inputs.kinship, inputs.measurements).items():
-        failures.add([trait], error)
-    failures.check_any_left()
-    measurements = inputs.measurements.take([t for t in inputs.measurements.traits if t not in failures.why])
-    spectra: list[tuple[tuple[str, ...], Spectrum]] = []
-    for cohort in align(inputs.kinship, measurements, centred=options.centre, normalised=options.normalise):
-        ready: list[tuple[Cohort, Spectrum]] = []
-        with failures.caught(cohort.traits):
-            with clock.step("decomposition"):
-                spectrum = spectrum_of(options, cohort)
-            spectra += [(cohort.ids, spectrum)] if options.eigen else []
-            if options.pcs:
-                cohort = cohort.with_covariates(*components(options, spectrum))
-            ready.append((cohort, spectrum))
-            print(f"\n{cohort_lines(cohort)}")
-        yield from ready
-    failures.check_any_left()
-    with clock.step("writing"):
-        if options.eigen and spectra and not options.eigen.exists():
-            save_spectra(options.eigen, spectra)
-
-
-def settings(options: argparse.Namespace, prior: VariancePrior) -> Settings:
-    """Return how the options ask to estimate."""
-    return {
-        "se_kind": options.se,
-        "moments_se": options.mom_se,
-        "prior": prior if given_priors(options) else None,
-        "chains": options.chains,
-        "draws": options.draws,
-        "warmup": options.warmup,
-        "target_accept": options.target_accept,
-    }
-
-
-def attributes(
-    options: argparse.Namespace, kinship: Kinship, dropped: Sequence[Drop], own: OwnProgram | None
-) -> dict[str, Any]:
-    """Return what is kept with draws, so that they can be understood and repeated."""
-    return ({"model": options.model, "model_sha256": own.sha256} if own else {}) | {
-        "dropped": json.dumps([asdict(drop) for drop in dropped]),
-        "kinship": json.dumps({"source": kinship.source, **kinship.details}),
-        "centred": int(options.centre),
-        "normalised": int(options.normalise),
-    }
-
-
-def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
-    """Return what the record of the run says about who was analysed, whatever the command."""
-    return {
-        "n": len(cohort.ids),
-        "covariates": list(cohort.covariates[0] if cohort.uniform else cohort.covariates),
-        "k_scale": spectrum.k_scale,
-        "mean_diagonal": spectrum.mean_diagonal,
-        "dropped": [asdict(drop) for drop in cohort.dropped],
-    }
-
-
-def write_draws(draws: DataTree, path: Path) -> None:
-    """Write draws as NetCDF.
-
-    Raises:
-        WriteError: as `replacing`.
-    """
-    # In memory first: HDF5 ends the process with a segmentation fault where the disk is full.
-    view = draws.to_netcdf(None, engine="h5netcdf")
-    content = bytes(view)
-    del view  # an exported buffer outlives its owner where an error keeps it, which ends Python
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def finish(
-    options: argparse.Namespace,
-    clock: Clock,
-    inputs: Inputs,
-    prior: VariancePrior | JointPrior | EffectPrior,
-    traits: Mapping[str, Any],
-    results: ResultsFolder,
-    failures: Failures,
-    *,
-    report: Report | None = None,
-    own: OwnProgram | None = None,
-) -> None:
-    """Write the report and, as the last file, ``run.json``.
-
-    Versions, options, seed, checksums of inputs, people and markers dropped, times, memory, files.
-    """
-    if others := inputs.changed_genotypes() if inputs.markers else []:
-        text = f"{examples(others)} changed after K was computed: what was read of it later may not fit"
-        warnings.warn(text, InputWarning, stacklevel=2)
-    kinship = inputs.kinship
-    record = {
-        "command": [*options.program.split(), *sys.argv[1:]],
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
-        "options": {
-            name: _plain(value) for name, value in vars(options).items() if name not in ("run", "program", "name")
-        },
-        "prior": {name: describe(value) for name, value in prior._asdict().items()}
-        | ({"nuts": _prior_of_program(options)} if own else {}),
-        "convention": CONVENTION,
-        "loglik_convention": _LOGLIK,
-        "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
-        "started": clock.started,
-        "inputs_sha256": {path: mark.sha256 for path, mark in inputs.files.items()}
-        | ({str(own.path): own.sha256} if own else {}),
-        "traits": {**traits, **{name: {"failed": why} for name, why in failures.why.items()}},
-        "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_IN_MB),
-    }
-    if report:
-        write_report(report, record, results.path / "report.html")
-    results.finish(record)
-
-
-def _prior_of_program(options: argparse.Namespace) -> str:
-    return f"these, if {options.model} takes them" if given_priors(options) else f"inside {options.model}"
-
-
-def components(options: argparse.Namespace, spectrum: Spectrum) -> tuple[list[str], ndarray]:
-    """Return names and columns of the principal components that options ask for."""
-    return [f"PC{k + 1}" for k in range(options.pcs)], spectrum.principal_components(options.pcs)
-
-
-def _measurements(options: argparse.Namespace) -> Measurements:
-    everything = options.covar is not None and options.covariates is None
-    return measure(
-        read_table(options.pheno, missing=options.missing),
-        options.trait,
-        covariate_table=read_table(options.covar, missing=options.missing) if options.covar else None,
-        covariates=None if everything else named_covariates(options),
-        categorical=options.categorical,
-        intercept=not options.no_intercept,
-    )
-
-
-def _kinship(options: argparse.Namespace) -> Kinship:
-    if options.grm:
-        return read_grm(options.grm)
-    if options.pedigree:
-        return pedigree_kinship(options.pedigree, missing=options.missing)
-    if options.kinship:
-        return read_kinship(options.kinship, fam=options.fam)
-    genotypes = open_genotypes(options.bfile, chromosomes=options.chr)
-    return genomic_kinship(genotypes, scale=options.scale, maf=options.maf, geno=options.geno)
-
-
-def spectrum_of(options: argparse.Namespace, cohort: Cohort) -> Spectrum:
-    """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
-    if options.eigen and options.eigen.exists():
-        return load_spectrum(options.eigen, cohort.ids, cohort.K)
-    return decompose(cohort.K, where=cohort.source, bend=options.bend)
-
-
-def read_files(options: argparse.Namespace) -> list[Path]:
-    """Return the files of data that options name."""
-    return [*_tables(options), *_kinship_files(options)]
-
-
-def _tables(options: argparse.Namespace) -> list[Path]:
-    return [Path(file) for file in (options.pheno, options.covar, getattr(options, "epistasis", None)) if file]
-
-
-def _kinship_files(options: argparse.Namespace) -> list[Path]:
-    files = [options.kinship, options.pedigree, options.fam]
-    files += [f"{options.bfile}.{suffix}" for suffix in ("bed", "bim", "fam")] if options.bfile else []
-    files += [f"{options.grm}.grm.{suffix}" for suffix in ("bin", "id")] if options.grm else []
-    return [Path(file) for file in files if file]
-
-
-def _plain(value: object) -> Any:
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    clock, output, eigen = Clock(), settings.output, settings.kinship.eigen
+    read = [*settings.tables.files, *settings.kinship.files, *([eigen] if eigen else []), *more]
+    with open_results(
+        output.out, names, command=output.command, inputs=read, overwrite=output.overwrite, resume=resume
+    ) as results:
+        if eigen:
+            remove_stale(eigen.parent)
+        yield Run(settings, clock, Failures(traits or settings.tables.trait), results)
+    print(f"\nresults are in {output.out}")

@@ -1,12 +1,10 @@
 """``bayeslmm scan``: files in, a table of marker tests and pictures out."""
 
-import argparse
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpyro.distributions as dist
@@ -15,66 +13,78 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from bayeslmm.analyses.table import with_rows, write_table
-from bayeslmm.base.checks import InputError, InputWarning, examples
+from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, fingerprints
-from bayeslmm.base.progress import progress_bar
-from bayeslmm.cohort.align import kinship_of
-from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.commands.checks import check_options, check_trait_names
-from bayeslmm.commands.failures import Failures
-from bayeslmm.commands.run import Clock, Inputs, cohort_record, decomposed, finish, read_files, read_inputs, results_of
-from bayeslmm.genotypes.filters import MarkerCounts
-from bayeslmm.kinship.from_genotypes import without
+from bayeslmm.commands.genotypes import OPTIONS
+from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.record import cohort_record
+from bayeslmm.commands.run import open_run
+from bayeslmm.commands.scan_cohort import (
+    BLOCK,
+    TOP,
+    Job,
+    effects_of,
+    lines_of_effects,
+    summarise,
+    tasks_of,
+    why_untested,
+    write_blocks,
+)
+from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.priors import EffectPrior
-from bayeslmm.likelihood.rotation import Spectrum, decompose
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.page import Report
 from bayeslmm.report.people import cohort_lines
-from bayeslmm.report.plots.scan import PValues, plot_scan
 from bayeslmm.report.scan import scan_lines, scan_part, scan_report
-from bayeslmm.scan.blocks import (
-    Markers,
-    ScanSettings,
-    block_tables,
-    effect_rows,
-    least_allele_counts,
-    pair_tables,
-    read_markers,
-    special_words,
-)
-from bayeslmm.scan.checkpoints import Parts, check_parts, open_parts
-from bayeslmm.scan.pairs import read_pairs
+from bayeslmm.scan.blocks import Markers, ScanSettings, special_words
+from bayeslmm.scan.checkpoints import Format, check_parts, open_parts
+from bayeslmm.scan.pairs import pair_tables, read_pairs
 
-BLOCK = 1024
 _PARTS = "scan.parts"
-_TOP = 100
-_HOW = {"exact": "variance ratio estimated with each marker", "null": "variance ratio of the model without markers"}
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What the scan of every cohort needs."""
+class MarkerTestSettings:
+    """What is tested, and how it is written."""
 
-    options: argparse.Namespace
-    clock: Clock
-    settings: ScanSettings
-    markers: Markers
-    inputs: Inputs
-    parts: Parts
-    out: Path
+    test: Literal["exact", "null"]
+    loco: bool
+    ols: bool
+    interaction: tuple[str, ...]
+    epistasis: str | None
+    covariate_effects: bool
+    prior_effect: float
+    posterior: tuple[str, ...]
+    posterior_top: int
+    format: Format
+    resume: bool
+
+    def __post_init__(self) -> None:
+        if self.loco and self.epistasis:
+            raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves out one: choose")
+        if self.covariate_effects and self.test != "null":
+            raise InputError("--covariate-effects needs --test null")
+        if not self.prior_effect > 0:
+            raise InputError(f"--prior-effect must be a number above 0, but {self.prior_effect:g} was given")
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Markers to test against the same kinship.
+class ScanCommandSettings(AnalysisSettings):
+    """The options of `scan`."""
 
-    Attributes:
-        chromosome: what the kinship leaves out, or "".
-        blocks: number of each block in the whole scan -> its lines of the .bim.
-    """
+    tables: EachTrait
+    tests: MarkerTestSettings
 
-    chromosome: str
-    blocks: dict[int, range]
+    def __post_init__(self) -> None:
+        if self.tests.loco and self.kinship.given:
+            raise InputError(f"--loco computes its kinships from {OPTIONS}: leave out --grm, --kinship and --pedigree")
+        if self.tests.loco and self.kinship.eigen:
+            raise InputError("--eigen holds one decomposition, and --loco makes one for each chromosome: leave one out")
+        super().__post_init__()
+
+
+SETTINGS = ScanCommandSettings
 
 
 @dataclass
@@ -98,154 +108,135 @@ class _Found:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Scan the genome for each trait, for one set of people after the other; return the exit code.
+def run(settings: ScanCommandSettings) -> int:
+    """Scan the genome for each trait, for one set of individuals after the other; return the exit code.
 
     Raises:
-        InputError: for anything in the files or options that a user can mend.
+        InputError: for errors in files and options that the user can fix.
     """
-    clock, failures = Clock(), Failures(options.trait)
-    _check(options)
-    check_options(options)
-    markers = read_markers(options.bfile, kinship_from=options.chr)
-    chosen = _chosen(options, markers.bim)
-    pairs = read_pairs(options.epistasis, markers.bim) if options.epistasis else None
-    with results_of(options, _files(options)) as results:
-        files, folder = fingerprints(read_files(options)), results.path / _PARTS
-        identity = _identity(options, files)
-        if options.resume:
+    tests, kinship = settings.tests, settings.kinship
+    if kinship.genotypes is None:
+        raise InputError(f"genotypes are needed: {OPTIONS}")
+    genotypes = kinship.genotypes.open(kinship.markers.chr)
+    markers, chosen = Markers.of(genotypes), _chosen(tests.posterior, genotypes)
+    pairs = read_pairs(tests.epistasis, genotypes.variants) if tests.epistasis else None
+    more = [Path(tests.epistasis)] if tests.epistasis else []
+    with open_run(settings, _files(settings), more=more, resume=tests.resume) as run:
+        files, folder = fingerprints([*settings.tables.files, *more, *kinship.files]), run.out / _PARTS
+        identity = _identity(settings, files)
+        if tests.resume:
             check_parts(folder, identity, resume=True)
-        inputs = _genotyped(read_inputs(options, clock, files), markers)
+        inputs = _genotyped(run.read_inputs(files), markers)
         if words := special_words(markers):
             print(words)
-        results.begin()
-        with open_parts(folder, identity, resume=options.resume) as parts:
-            if options.resume and not parts.has(0):
-                print(f"no scan to go on with is in {options.out}: it begins with the first marker")
-            job = _Job(options, clock, _settings(options), markers, inputs, parts, results.path)
-            found = _scan(job, chosen, pairs, failures)
+        run.results.begin()
+        with open_parts(folder, identity, resume=tests.resume) as parts:
+            if tests.resume and not parts.has(0):
+                print(f"no scan to go on with is in {settings.output.out}: it begins with the first marker")
+            job = Job(run, _tests(settings), tests.loco, tests.posterior_top, markers, inputs, parts)
+            found = _scan(job, chosen, pairs)
             if others := inputs.changed_genotypes():
                 raise InputError(f"{examples(others)} changed during the scan: start anew with --overwrite")
-            report = _write(job, found, failures)
+            report = _write(job, found, tests)
             parts.remove()
-        records = {name: found.records[name] for name in options.trait if name in found.records}
-        finish(options, clock, inputs, _prior(options), records, results, failures, report=report)
-    print(f"\nresults are in {options.out}")
-    return failures.code
+        run.finish(inputs, EffectPrior(dist.Normal(0.0, tests.prior_effect)), report=report)
+    return run.failures.code
 
 
-def _files(options: argparse.Namespace) -> list[str]:
+def _files(settings: ScanCommandSettings) -> list[str]:
     tables = [f"{name}.tsv" for name in ("scan", "top", "effects", "epistasis")]
-    return [*tables, "scan.parquet", *(f"{trait}.png" for trait in options.trait), "report.html", f"{_PARTS}/"]
+    return [*tables, "scan.parquet", *(f"{trait}.png" for trait in settings.tables.trait), "report.html", f"{_PARTS}/"]
 
 
-def _scan(job: _Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None, failures: Failures) -> _Found:
+def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> _Found:
     """Scan one set of people after the other; return what came out, but for the blocks of tests, which are in files."""
-    found, first = _Found(), 0
-    for cohort, spectrum in decomposed(job.options, job.clock, job.inputs, failures):
-        tasks = _tasks(job, first)
-        own = range(first, first + sum(len(task.blocks) for task in tasks))
-        first = own.stop
+    found, first, failures = _Found(), 0, job.run.failures
+    for cohort, spectrum in job.run.cohorts(job.inputs):
+        tasks = tasks_of(job, first)
+        blocks = range(first, first + sum(len(task.blocks) for task in tasks))
+        first = blocks.stop
         with failures.caught(cohort.traits):
-            _test(job, cohort, spectrum, tasks)
-            with job.clock.step("writing"):
-                top, numbers = _summarise(job, cohort, own)
-            with job.clock.step("posterior"):
-                lines = _lines_of_effects(cohort, top, chosen, job.options.posterior_top)
-                effects = [*_effects(job, cohort, spectrum, tasks, lines)]
+            write_blocks(job, cohort, spectrum, tasks)
+            with job.run.clock.step("writing"):
+                top, numbers = summarise(job, cohort, blocks)
+            with job.run.clock.step("posterior"):
+                lines = lines_of_effects(cohort, top, chosen, job.posterior_top)
+                effects = [*effects_of(job, cohort, spectrum, tasks, lines)]
             if pairs is not None:
-                with job.clock.step("epistasis"):
-                    found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.settings)
+                with job.run.clock.step("epistasis"):
+                    found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.tests)
             found.effects += effects
-            found.blocks += own
-            found.tops.append(top.groupby("trait", sort=False).head(_TOP))
+            found.blocks += blocks
+            found.tops.append(top.groupby("trait", sort=False).head(TOP))
             found.people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
             found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
     failures.check_any_left()
     if found.records and all(top.empty for top in found.tops):
         job.parts.remove()  # there is nothing to go on with
-        why = _why(job, found.records)
-        raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {why}")
+        why = why_untested(job, found.records)
+        raise InputError(f"{job.markers.genotypes.path}: no marker could be tested for any trait: {why}")
     return found
 
 
-def _write(job: _Job, found: _Found, failures: Failures) -> Report:
+def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> Report:
     """Join the blocks, write all other tables, and say what came out; return the report."""
-    options, out = job.options, job.out
-    failed = [{"trait": trait, "snp": note} for trait, note in failures.notes().items()]
+    failures, out = job.run.failures, job.run.out
+    failed = failures.rows("snp")
     tables = {
         "top": pd.concat(found.tops).drop(columns="line") if found.tops else pd.DataFrame(),
         "effects": pd.DataFrame(found.effects),
         "epistasis": pd.concat(found.products) if found.products else pd.DataFrame(),
     }
-    with job.clock.step("writing"):
+    with job.run.clock.step("writing"):
         # A run that goes on may have left them before it was stopped.
         for name in ("scan.tsv", "scan.parquet", *(f"{name}.tsv" for name in tables)):
             (out / name).unlink(missing_ok=True)
         if found.blocks:
-            job.parts.join(found.blocks, out / f"scan.{options.format}", options.format, failed)
+            job.parts.join(found.blocks, out / f"scan.{tests.format}", tests.format, failed)
         for name, table in tables.items():
             if len(table):
                 whole = with_rows([table], failed) if failed and name == "top" else table
                 write_table(whole, out / f"{name}.tsv")
-    records = {name: found.records[name] for name in options.trait if name in found.records}
+    records = {name: found.records[name] for name in job.run.settings.tables.trait if name in found.records}
+    job.run.traits.update(records)
     print(f"\n{scan_lines(records, **tables)}")
     parts = [
-        scan_part(name, of, found.people[name], test=options.test, tables=tables, picture=out / f"{name}.png")
+        scan_part(name, of, found.people[name], test=tests.test, tables=tables, picture=out / f"{name}.png")
         for name, of in records.items()
     ]
     return scan_report([*parts, *failed_parts(failures.why)])
 
 
-def _check(options: argparse.Namespace) -> None:
-    check_trait_names(options)
-    if options.loco and (options.grm or options.kinship or options.pedigree):
-        raise InputError("--loco computes its kinships from --bfile: leave out --grm, --kinship and --pedigree")
-    if options.loco and options.eigen:
-        raise InputError("--eigen holds one decomposition, and --loco makes one for each chromosome: leave one out")
-    if options.loco and options.epistasis:
-        raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves out one: choose")
-    if options.covariate_effects and options.test != "null":
-        raise InputError("--covariate-effects needs --test null")
-    if not 0 < options.prior_effect < np.inf:
-        raise InputError(f"--prior-effect must be a number above 0, but {options.prior_effect:g} was given")
-
-
-def _settings(options: argparse.Namespace) -> ScanSettings:
+def _tests(settings: ScanCommandSettings) -> ScanSettings:
+    tests, markers = settings.tests, settings.kinship.markers
     return ScanSettings(
-        test=options.test,
-        maf=options.maf,
-        geno=options.geno,
-        ols=options.ols,
-        interaction=options.interaction,
-        covariate_effects=options.covariate_effects,
-        prior_effect=options.prior_effect,
+        test=tests.test,
+        maf=markers.maf,
+        geno=markers.geno,
+        ols=tests.ols,
+        interaction=tests.interaction,
+        covariate_effects=tests.covariate_effects,
+        prior_effect=tests.prior_effect,
     )
 
 
-def _prior(options: argparse.Namespace) -> EffectPrior:
-    return EffectPrior(dist.Normal(0.0, options.prior_effect))
-
-
-def _chosen(options: argparse.Namespace, bim: pd.DataFrame) -> list[int]:
-    """Return the lines of the markers whose posterior is asked for by name."""
-    lines = []
-    for name in options.posterior:
-        found = np.flatnonzero(bim["snp"] == name)
-        if len(found) != 1:
-            there = (
-                f"{len(found)} markers of this name" if len(found) else f"none of this name, but {examples(bim['snp'])}"
-            )
-            raise InputError(f"--posterior {name}: {options.bfile}.bim has {there}: name one marker")
-        lines.append(int(found[0]))
+def _chosen(names: Sequence[str], genotypes: Genotypes) -> list[int]:
+    """Return the numbers of the markers whose posterior is requested by name."""
+    lines, snps = [], genotypes.variants["snp"]
+    for name in names:
+        places = np.flatnonzero(snps == name)
+        if len(places) != 1:
+            there = f"{len(places)} markers of this name" if len(places) else f"none of this name, but {examples(snps)}"
+            raise InputError(f"--posterior {name}: {genotypes.path} has {there}: name one marker")
+        lines.append(int(places[0]))
     return lines
 
 
-def _identity(options: argparse.Namespace, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
+def _identity(settings: ScanCommandSettings, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
     """Return what two runs must share for one to go on with the blocks of the other."""
-    apart = {"run", "name", "out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis"}
-    return {name: str(value) for name, value in vars(options).items() if name not in apart} | {
-        "files": {path: mark.sha256 for path, mark in files.items() if path != options.epistasis},
+    apart = {"out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis"}
+    return {name: str(value) for name, value in settings.output.options.items() if name not in apart} | {
+        "files": {path: mark.sha256 for path, mark in files.items() if path != settings.tests.epistasis},
         "version": version("bayeslmm"),
         "block": BLOCK,
     }
@@ -257,7 +248,7 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     rows = [i for i, name in enumerate(kinship.ids) if name in known]
     if len(rows) == len(kinship.ids):
         return inputs
-    bed, without_any = markers.genotypes.bed, [name for name in kinship.ids if name not in known]
+    bed, without_any = markers.genotypes.path, [name for name in kinship.ids if name not in known]
     if not rows:
         raise InputError(
             f"no id of {kinship.source} (such as {examples(kinship.ids)}) is in {bed} (such as "
@@ -266,107 +257,4 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     print(
         f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {bed} ({examples(without_any)})"
     )
-    ids = tuple(kinship.ids[i] for i in rows)
-    return replace(inputs, kinship=replace(kinship, ids=ids, K=kinship.take(rows)))
-
-
-def _tasks(job: _Job, first: int) -> list[_Task]:
-    """Return what to test on one cohort, with blocks numbered from the first."""
-    tasks: list[_Task] = []
-    for chromosome, span in (
-        job.markers.chromosomes if job.options.loco else {"": range(len(job.markers.bim))}
-    ).items():
-        spans = [range(start, min(start + BLOCK, span.stop)) for start in range(span.start, span.stop, BLOCK)]
-        tasks.append(_Task(chromosome, dict(enumerate(spans, start=first))))
-        first += len(spans)
-    return tasks
-
-
-def _spectrum(job: _Job, cohort: Cohort, spectrum: Spectrum, chromosome: str) -> Spectrum:
-    """Return the decomposition of the kinship without a chromosome, or that of all markers."""
-    if not chromosome:
-        return spectrum
-    options, genotypes = job.options, job.markers.genotypes
-    own = job.markers.chromosomes[chromosome]
-    if not genotypes.used[own.start : own.stop].any():
-        return spectrum
-    kinship = without(job.inputs.kinship, genotypes, own)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)  # it was said of the kinship of all markers
-        rows = genotypes.rows(cohort.ids)
-        K = kinship_of(kinship, rows, centred=options.centre, normalised=options.normalise)
-    return decompose(K, where=f"{kinship.source} without chromosome {chromosome}", bend=options.bend)
-
-
-def _test(job: _Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[_Task]) -> None:
-    """Write the blocks of one cohort that are not yet there."""
-    with progress_bar("scan", total=len(job.markers.bim), unit="marker") as bar:
-        for task in tasks:
-            todo = {number: span for number, span in task.blocks.items() if not job.parts.has(number)}
-            bar.update(sum(map(len, task.blocks.values())) - sum(map(len, todo.values())))
-            if not todo:
-                continue
-            with job.clock.step("decomposition"):
-                against = _spectrum(job, cohort, spectrum, task.chromosome)
-            with job.clock.step("tests"):
-                for number, table in block_tables(job.markers, cohort, against, todo, job.settings):
-                    job.parts.write(number, table)
-                    bar.update(len(todo[number]))
-
-
-def _summarise(job: _Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    """Draw each trait of a cohort; return the markers with the smallest p-values, and numbers about each trait."""
-    along = {trait: [] for trait in cohort.traits}
-    top = {trait: pd.DataFrame() for trait in cohort.traits}
-    counts, most = MarkerCounts(), max(_TOP, job.options.posterior_top)
-    for table in job.parts.tables(blocks):
-        counts += MarkerCounts(**table.attrs["markers"])
-        for trait in cohort.traits:
-            own = table[table["trait"] == trait]
-            along[trait].append(own[["chrom", "pos", "p_wald", "af", "n_miss"]])
-            top[trait] = pd.concat([top[trait], own.dropna(subset="p_wald")]).nsmallest(most, "p_wald")
-    numbers: dict[str, dict[str, Any]] = {}
-    least = least_allele_counts(cohort)
-    for trait, tables in along.items():
-        everything = pd.concat(tables)
-        tested = everything.dropna()
-        numbers[trait] = {
-            "markers": asdict(counts),
-            "tested": len(tested),
-            "undetermined": len(everything) - len(tested),
-        }
-        if tested.empty:
-            text = f"{job.markers.genotypes.bed}: no marker could be tested for {trait}: {_why(job, numbers)}"
-            warnings.warn(text, InputWarning, stacklevel=2)
-            continue
-        p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
-        plot_scan(p, trait=trait, test=_HOW[job.settings.test], path=job.out / f"{trait}.png")
-        called = len(cohort.ids) - tested["n_miss"]
-        copies = 2 * called * np.minimum(tested["af"], 1 - tested["af"])
-        numbers[trait] |= {"least_allele_count": least[trait], "below_least": int((copies < least[trait]).sum())}
-        numbers[trait] |= {"lambda_gc": p.lambda_gc, "below_bonferroni": int((p.p < 0.05 / len(tested)).sum())}
-    return pd.concat(top.values()), numbers
-
-
-def _why(job: _Job, numbers: dict[str, dict[str, Any]]) -> str:
-    """Say why no marker was tested."""
-    counts = MarkerCounts(**next(iter(numbers.values()))["markers"])
-    return f"{counts.line(maf=job.settings.maf, geno=job.settings.geno)}; covariates may determine the others"
-
-
-def _lines_of_effects(cohort: Cohort, top: pd.DataFrame, chosen: Sequence[int], k: int) -> dict[str, list[int]]:
-    """Return the markers whose posterior is asked for by name, and the first k of each trait, as lines of the .bim."""
-    first = {trait: top.loc[top["trait"] == trait, "line"].head(k).tolist() for trait in cohort.traits}
-    return {trait: list(dict.fromkeys([*chosen, *lines])) for trait, lines in first.items()}
-
-
-def _effects(
-    job: _Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[_Task], lines: dict[str, list[int]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the posterior of each effect, against the kinship that its marker was tested against."""
-    for task in tasks:
-        of_task = {line for span in task.blocks.values() for line in span}
-        own = {trait: [line for line in of_trait if line in of_task] for trait, of_trait in lines.items()}
-        if any(own.values()):
-            against = _spectrum(job, cohort, spectrum, task.chromosome)
-            yield from effect_rows(job.markers, cohort, against, own)
+    return replace(inputs, kinship=kinship.take(rows))

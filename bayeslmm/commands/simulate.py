@@ -1,10 +1,7 @@
 """``bayeslmm simulate``: traits with known truth, on genotypes that are given or simulated."""
 
-import argparse
 import json
-import sys
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,14 @@ from numpy import ndarray
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
+from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
+from bayeslmm.commands.record import command_line, versions
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
-from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.commands.settings import MarkerSettings, OutputSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.filters import check_filters
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.filters import MarkerCounts, check_filters
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.source import plink_files
 from bayeslmm.likelihood import quantities
 from bayeslmm.studies import coalescent, simulate
 
@@ -29,30 +29,69 @@ COVARIATE_SHARE = 0.05  # of sigma2_p, explained by each covariate on average
 _PACKAGES = ("bayeslmm", "numpy", "bed-reader")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Simulate traits, and genotypes if none are given; write them, and the truth beside them.
+@dataclass(frozen=True)
+class SimulateSettings:
+    """The options of `simulate`."""
+
+    genotypes: GenotypeFile | None
+    coalescent: tuple[int, int] | None
+    siblings: int
+    chromosomes: int
+    markers: MarkerSettings
+    h2: tuple[float, ...]
+    sigma2_p: float
+    rg: float
+    re: float
+    causal: int | None
+    covariates: int
+    missing: tuple[float, ...]
+    seed: int
+    output: OutputSettings
+
+    def __post_init__(self) -> None:
+        simulate.check_variances(self.h2, self.sigma2_p)
+        check_filters(self.markers.maf, self.markers.geno)
+        most = self.coalescent[1] if self.coalescent else np.inf
+        if self.causal is not None and not 1 <= self.causal <= most:
+            raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {self.causal}")
+        if len(self.h2) == 1 and (self.rg or self.re):
+            raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
+        if self.coalescent and self.markers.chr:
+            raise InputError(f"--chr chooses chromosomes of {OPTIONS}: those of --coalescent are all used")
+        if self.genotypes and (self.siblings, self.chromosomes) != (1, 22):
+            raise InputError(
+                "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
+            )
+
+
+SETTINGS = SimulateSettings
+
+
+def run(settings: SimulateSettings) -> int:
+    """Simulate traits, and genotypes if none are given; write them, and the truth beside them; return the exit code.
 
     Raises:
-        InputError: for anything in the files or options that a user can mend.
+        InputError: for errors in files and options that the user can fix.
     """
-    Gamma_u, Gamma_e = _covariances(options)
-    rng = np.random.default_rng(options.seed)
-    missing = simulate.missing_rates(options.missing or 0.0, len(options.h2))
-    inputs = [Path(f"{options.bfile}.{suffix}") for suffix in ("bed", "bim", "fam")] if options.bfile else []
+    Gamma_u, Gamma_e = _covariances(settings)
+    rng = np.random.default_rng(settings.seed)
+    missing = simulate.missing_rates(settings.missing or 0.0, len(settings.h2))
+    inputs, output = settings.genotypes.files if settings.genotypes else [], settings.output
     with open_results(
-        options.out, _files(options), command="simulate", inputs=inputs, overwrite=options.overwrite
+        output.out, _files(settings), command=output.command, inputs=inputs, overwrite=output.overwrite
     ) as results:
-        _simulate(options, results, fingerprints(inputs), Gamma_u, Gamma_e, missing, rng)
-    print(f"results are in {options.out}")
+        _simulate(settings, results, fingerprints(inputs), Gamma_u, Gamma_e, missing, rng)
+    print(f"results are in {output.out}")
+    return 0
 
 
-def _files(options: argparse.Namespace) -> list[str]:
-    genotypes = [f"cohort.{suffix}" for suffix in ("bed", "bim", "fam")] if options.coalescent else []
+def _files(settings: SimulateSettings) -> list[str]:
+    genotypes = [path.name for path in plink_files("cohort")] if settings.coalescent else []
     return [*genotypes, "pheno.tsv", "covar.tsv", "effects.tsv", "truth.json"]
 
 
 def _simulate(
-    options: argparse.Namespace,
+    settings: SimulateSettings,
     results: ResultsFolder,
     read: dict[str, Fingerprint],
     Gamma_u: Float[ndarray, "t t"],
@@ -61,17 +100,17 @@ def _simulate(
     rng: np.random.Generator,
 ) -> None:
     """Write all files of a run."""
-    out, t = results.path, len(options.h2)
-    given = open_genotypes(options.bfile, chromosomes=options.chr) if options.bfile else None
+    out, t = results.path, len(settings.h2)
+    given = settings.genotypes.open(settings.markers.chr) if settings.genotypes else None
     results.begin()
-    genotypes = given or _coalescent(options, out, rng)
-    markers = MarkerBlocks(genotypes, options.scale, options.maf, options.geno)
-    G, effects = simulate.genetic_values(markers, Gamma_u, causal=options.causal, rng=rng)
-    print(markers.counts_line())
+    genotypes = given or _coalescent(settings, out, rng)
+    markers = MarkerBlocks(genotypes, settings.markers.scale, settings.markers.maf, settings.markers.geno)
+    G, effects = simulate.genetic_values(markers, Gamma_u, causal=settings.causal, rng=rng)
+    print(markers.counts_line(effects.counts))
 
-    n, c = len(genotypes.ids), options.covariates
+    n, c = len(genotypes.ids), settings.covariates
     X = rng.standard_normal((n, c))
-    beta = rng.normal(scale=np.sqrt(COVARIATE_SHARE * options.sigma2_p), size=(c, t))
+    beta = rng.normal(scale=np.sqrt(COVARIATE_SHARE * settings.sigma2_p), size=(c, t))
     Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing.tolist(), rng=rng)
 
     traits, covariates = ([f"{letter}{k + 1}" for k in range(count)] for letter, count in (("T", t), ("C", c)))
@@ -82,19 +121,19 @@ def _simulate(
     write_table(_effects(genotypes, effects, traits), out / "effects.tsv")
 
     variance = G.var(axis=0)
-    for trait, h2, realised in zip(traits, options.h2, variance, strict=True):
+    for trait, h2, realised in zip(traits, settings.h2, variance, strict=True):
         print(
-            f"{trait}: h2 {h2:g}, sigma2_u {h2 * options.sigma2_p:g}; variance of g among these people {realised:.4g}"
+            f"{trait}: h2 {h2:g}, sigma2_u {h2 * settings.sigma2_p:g}; variance of g among these people {realised:.4g}"
         )
     true = _parameters(Gamma_u, Gamma_e, traits)
     for j, trait in enumerate(traits):
         true[trait] |= {f"beta[{name}]": float(effect) for name, effect in zip(covariates, beta[:, j], strict=True)}
         true[trait] |= {"beta[intercept]": 0.0, "variance_g": float(variance[j]), "missing": float(missing[j])}
     record = {
-        "command": ["bayeslmm", *sys.argv[1:]],
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in _packages(options)}},
-        "seed": options.seed,
-        "genotypes": _described(options, genotypes, markers, read),
+        "command": command_line(),
+        "versions": versions(_PACKAGES if settings.genotypes else (*_PACKAGES, "msprime")),
+        "seed": settings.seed,
+        "genotypes": _described(settings, genotypes, effects.counts, read),
         "causal": len(effects.lines),
         "traits": true,
     }
@@ -105,42 +144,28 @@ def _simulate(
     results.finish({name: record[name] for name in ("command", "versions", "seed")})
 
 
-def _covariances(options: argparse.Namespace) -> tuple[Float[ndarray, "t t"], Float[ndarray, "t t"]]:
-    """Return Gamma_u and Gamma_e; refuse options that cannot work, before anything is read or written."""
-    t = len(options.h2)
-    simulate.check_variances(options.h2, options.sigma2_p)
-    check_filters(options.maf, options.geno)
-    most = options.coalescent[1] if options.coalescent else np.inf
-    if options.causal is not None and not 1 <= options.causal <= most:
-        raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {options.causal}")
-    if t == 1 and (options.rg or options.re):
-        raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
-    if options.coalescent and options.chr:
-        raise InputError("--chr chooses chromosomes of --bfile: those of --coalescent are all used")
-    if options.bfile and (options.siblings, options.chromosomes) != (1, 22):
-        raise InputError(
-            "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
-        )
-    h2 = np.array(options.h2)
-    of_genes = simulate.equicorrelated(h2 * options.sigma2_p, options.rg, name="--rg")
-    return of_genes, simulate.equicorrelated((1 - h2) * options.sigma2_p, options.re, name="--re")
+def _covariances(settings: SimulateSettings) -> tuple[Float[ndarray, "t t"], Float[ndarray, "t t"]]:
+    """Return Gamma_u and Gamma_e."""
+    h2, sigma2_p = np.array(settings.h2), settings.sigma2_p
+    of_genes = simulate.equicorrelated(h2 * sigma2_p, settings.rg, name="--rg")
+    return of_genes, simulate.equicorrelated((1 - h2) * sigma2_p, settings.re, name="--re")
 
 
-def _coalescent(options: argparse.Namespace, out: Path, rng: np.random.Generator) -> Genotypes:
-    people, markers = options.coalescent
+def _coalescent(settings: SimulateSettings, out: Path, rng: np.random.Generator) -> Genotypes:
+    people, markers = settings.coalescent or (0, 0)
     return coalescent.write_coalescent(
         out / "cohort",
         people=people,
         markers=markers,
-        chromosomes=options.chromosomes,
-        siblings=options.siblings,
+        chromosomes=settings.chromosomes,
+        siblings=settings.siblings,
         rng=rng,
     )
 
 
 def _effects(genotypes: Genotypes, effects: simulate.MarkerEffects, traits: list[str]) -> pd.DataFrame:
     """Return one row for each marker with an effect and each trait, named as in ``scan.tsv``."""
-    marker = read_bim(genotypes.bed.with_suffix(".bim")).iloc[effects.lines].assign(af=effects.af)
+    marker = genotypes.variants.iloc[effects.lines].assign(af=effects.af)
     of_traits = [marker.assign(trait=trait, beta=beta) for trait, beta in zip(traits, effects.beta.T, strict=True)]
     table = pd.concat(of_traits).sort_index(kind="stable", ignore_index=True)
     return table[["trait", "chrom", "snp", "pos", "a1", "a0", "af", "beta"]]
@@ -164,29 +189,25 @@ def _parameters(
 
 
 def _described(
-    options: argparse.Namespace, genotypes: Genotypes, markers: MarkerBlocks, read: dict[str, Fingerprint]
+    settings: SimulateSettings, genotypes: Genotypes, counts: MarkerCounts, read: dict[str, Fingerprint]
 ) -> dict[str, Any]:
     """Return where the genotypes come from, and which of their markers are used."""
-    files = read or fingerprints(genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam"))
+    files = read or fingerprints(genotypes.files)
     described = {
         "people": len(genotypes.ids),
-        "markers": asdict(markers.counts),
-        "scale": options.scale,
-        "maf": options.maf,
-        "geno": options.geno,
+        "markers": asdict(counts),
+        "scale": settings.markers.scale,
+        "maf": settings.markers.maf,
+        "geno": settings.markers.geno,
         "left_out": genotypes.left_out,
         "sha256": {path: mark.sha256 for path, mark in files.items()},
     }
-    if options.bfile:
+    if settings.genotypes:
         return described
     return described | {
-        "chromosomes": options.chromosomes,
-        "siblings": options.siblings,
+        "chromosomes": settings.chromosomes,
+        "siblings": settings.siblings,
         "population_size": coalescent.POPULATION_SIZE,
         "recombination_rate": coalescent.RECOMBINATION_RATE,
         "mutation_rate": coalescent.MUTATION_RATE,
     }
-
-
-def _packages(options: argparse.Namespace) -> tuple[str, ...]:
-    return _PACKAGES if options.bfile else (*_PACKAGES, "msprime")

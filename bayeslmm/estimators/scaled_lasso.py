@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.genotypes.filters import MarkerCounts
 from bayeslmm.likelihood.bases import orthonormal
 
 _TOLERANCE = 1e-6
@@ -35,10 +36,10 @@ class ScaledLasso:
         lambda0: penalty per unit of sigma, on markers with variance 1.
         selected: markers with an effect.
         rounds: alternations done.
-        converged: whether sigma stood still in the end.
+        converged: whether sigma converged.
         n, c: individuals and covariates.
-        p: markers that vary among these people given X.
-        dropped: markers that passed the filters of the genotypes but do not.
+        p: markers that vary among these individuals given X.
+        counts: markers that the filters of the genotypes kept and dropped.
     """
 
     sigma2_e: float
@@ -50,7 +51,12 @@ class ScaledLasso:
     n: int
     c: int
     p: int
-    dropped: int
+    counts: MarkerCounts
+
+    @property
+    def dropped(self) -> int:
+        """Markers that passed the filters of the genotypes, but do not vary among these individuals given X."""
+        return self.counts.kept - self.p
 
     @property
     def interpolates(self) -> bool:
@@ -73,17 +79,17 @@ def scaled_lasso(
 ) -> ScaledLasso:
     r"""Estimate the residual variance of one trait by the scaled lasso on all markers; X is not penalised.
 
-    Holds the genotypes of the people analysed in memory, 4 n p bytes.
+    Holds the genotypes of the individuals analysed in memory, 4 n p bytes.
 
     Args:
         blocks: the genotypes.
-        ids: IID of each person analysed, in the order of Y and X.
+        ids: IID of each individual analysed, in the order of Y and X.
         Y: one trait.
         X: covariates.
         lambda0: penalty per unit of sigma; :math:`\sqrt{2 \log(p) / (n - c)}` by default, the universal penalty.
 
     Raises:
-        InputError: if somebody has no genotypes, no marker is left, or lambda0 is not positive.
+        InputError: if an individual has no genotypes, no marker is left, or lambda0 is not positive.
 
     Source: Sun and Zhang (2012), doi:10.1093/biomet/ass043, equations 3 to 5 (the alternation) and section 5 (lambda0).
     """
@@ -91,7 +97,7 @@ def scaled_lasso(
         raise InputError(f"lambda0 must be positive, but {lambda0} was given")
     n, c = X.shape
     Q, _ = orthonormal(X)
-    W = _projected_markers(blocks, ids, Q)
+    W, counts = _projected_markers(blocks, ids, Q)
     p, m = W.shape[1], n - c
     lambda0 = float(np.sqrt(2 * np.log(max(p, 2)) / m)) if lambda0 is None else lambda0
     y = Y[:, 0] - Q @ (Q.T @ Y[:, 0])
@@ -107,16 +113,21 @@ def scaled_lasso(
         n=n,
         c=c,
         p=p,
-        dropped=blocks.counts.kept - p,
+        counts=counts,
     )
 
 
-def _projected_markers(blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndarray, "n c"]) -> Float32[ndarray, "n p"]:
+def _projected_markers(
+    blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndarray, "n c"]
+) -> tuple[Float32[ndarray, "n p"], MarkerCounts]:
     """Return the markers without what X explains, each of length sqrt(n - c); those that X explains are left out."""
     rows, Q32 = blocks.genotypes.rows(ids), Q.astype(np.float32)
     n, c = Q.shape
     projected, p = np.empty((n, blocks.genotypes.n_markers), dtype=np.float32, order="F"), 0
-    for W in blocks.tracked("genotypes", rows):
+    counts = MarkerCounts()
+    for block in blocks.tracked("genotypes", rows):
+        W = block.G
+        counts += block.tally.counts
         before = np.linalg.norm(W, axis=0)
         W -= Q32 @ (Q32.T @ W)
         length = np.linalg.norm(W, axis=0)
@@ -125,8 +136,8 @@ def _projected_markers(blocks: MarkerBlocks, ids: Sequence[str], Q: Float64[ndar
         projected[:, p : p + kept] = W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)
         p += kept
     if p == 0:
-        raise InputError(f"{blocks.genotypes.bed}: no marker varies among the {n} people analysed, given X")
-    return projected[:, :p]
+        raise InputError(f"{blocks.genotypes.path}: no marker varies among the {n} individuals analysed, given X")
+    return projected[:, :p], counts
 
 
 def _alternate(W: Float32[ndarray, "n p"], y: Float64[ndarray, " n"], m: int, lambda0: float) -> tuple[int, float, int]:
@@ -149,7 +160,7 @@ def _lasso(
     Only a working set of markers is solved for, in float64 and tightly; it grows until no marker left out has a
     gradient above the penalty.
     """
-    from sklearn.linear_model import lasso_path  # a second to import: only who asks for the lasso waits
+    from sklearn.linear_model import lasso_path  # takes a second to import
 
     working = np.flatnonzero(b)
     while True:

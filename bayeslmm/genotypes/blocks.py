@@ -1,142 +1,221 @@
-"""Markers as blocks of standardised columns, streamed from the file."""
+"""Markers a block at a time, streamed from the file: standardised for a kinship, or their dosages for a test."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
+from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import left_out_words
-from bayeslmm.genotypes.filters import MarkerCounts, check_filters, fill, unfit
-from bayeslmm.genotypes.plink import Genotypes
+from bayeslmm.genotypes.filters import SCALES, Called, MarkerCounts, check_filters, fill, unfit
+from bayeslmm.genotypes.genotypes import Genotypes
 
-SCALES = ("hwe", "sample", "vanraden")
 BLOCK = 4096
 
 
-@dataclass
-class MarkerBlocks:
-    """Iterate over the standardised markers of a fileset, a block at a time; then read the counts of this pass.
-
-    Each block is W or Z of shape (n, at most `BLOCK`), float32, column-major, filtered, missing genotypes at the
-    marker's mean. ``scale`` sets the divisor of each column: "hwe" sqrt(2 f (1 - f)) (Yang et al. 2011,
-    doi:10.1016/j.ajhg.2010.11.011), "sample" the sample sd after imputation (GEMMA -gk 2), "vanraden" 1.
+@dataclass(frozen=True)
+class Tally:
+    """What was seen of some markers: the tallies of all blocks add up to that of a pass.
 
     Attributes:
-        counts: markers read, kept and dropped so far in this pass.
-        weight: the divisor of sum W W' so far: markers kept, or sum 2 f (1 - f) for "vanraden"
-            (VanRaden 2008, doi:10.3168/jds.2007-0980, method 1).
-        called: genotypes present per individual, over the kept markers, shape (n,).
-        lines: of the last block, which markers of the file its columns are, from 0, shape (kept,).
-        af: of the last block, the frequency of a1, shape (kept,).
-        sd: of the last block, the divisor of each column, shape (kept,).
-        among: which markers of the file are looked at, a range of their numbers; all by default.
+        counts: markers read, kept and dropped.
+        weight: the divisor of sum W W': markers kept, or sum 2 f (1 - f) for "vanraden" (VanRaden 2008,
+            doi:10.3168/jds.2007-0980, method 1).
+        called: genotypes present per individual, over the markers kept, shape (n,).
+    """
+
+    counts: MarkerCounts
+    weight: float
+    called: Int64[ndarray, " n"]
+
+    @classmethod
+    def empty(cls, n: int) -> "Tally":
+        """Return the tally of no marker."""
+        return cls(MarkerCounts(), 0.0, np.zeros(n, dtype=np.int64))
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.counts + other.counts, self.weight + other.weight, self.called + other.called)
+
+
+class Block(NamedTuple):
+    """The markers of a block that pass the filters.
+
+    Attributes:
+        lines: which markers of the file they are, from 0, shape (b,).
+        G: dosages of a1 less their mean, over `sd`, 0 where missing, column-major, shape (n, b).
+        af: frequency of a1, shape (b,).
+        sd: the divisor of each column, shape (b,); 1 for dosages.
+        n_miss: individuals without a genotype, shape (b,).
+        tally: of the block.
+    """
+
+    lines: Int64[ndarray, " b"]
+    G: Float[ndarray, "n b"]
+    af: Float64[ndarray, " b"]
+    sd: Float64[ndarray, " b"]
+    n_miss: Int64[ndarray, " b"]
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class MarkerBlocks:
+    """The standardised markers of which a kinship is made; each iteration is a pass over the file.
+
+    The G of a block is W or Z in float32. ``scale`` sets the divisor of each column: "hwe" sqrt(2 f (1 - f)) (Yang et
+    al. 2011, doi:10.1016/j.ajhg.2010.11.011), "sample" the sample sd after imputation (GEMMA -gk 2), "vanraden" 1.
+
+    Attributes:
+        genotypes: opened, with the choice of markers that a kinship is made from.
+        scale: "hwe", "sample" or "vanraden".
+        maf: least minor allele frequency.
+        geno: largest missing rate.
+        block: how many markers are read at once.
+        among: the range of markers of the file to consider; all by default.
     """
 
     genotypes: Genotypes
-    scale: str = "hwe"
-    maf: float = 0.01
-    geno: float = 0.05
+    scale: str = SCALE
+    maf: float = MAF
+    geno: float = GENO
     block: int = BLOCK
     among: range | None = None
-    counts: MarkerCounts = field(init=False)
-    weight: float = field(init=False)
-    called: Int64[ndarray, " n"] = field(init=False)
-    lines: Int64[ndarray, " kept"] = field(init=False)
-    af: Float64[ndarray, " kept"] = field(init=False)
-    sd: Float64[ndarray, " kept"] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
             raise InputError(f"scale must be one of {', '.join(SCALES)}, but {self.scale!r} was given")
         check_filters(self.maf, self.geno)
-        self._restart()
 
-    def _restart(self) -> None:
-        self.counts, self.weight = MarkerCounts(), 0.0
-        self.called = np.zeros(len(self.genotypes.ids), dtype=np.int64)
+    def __iter__(self) -> Iterator[Block]:
+        return self.blocks()
 
-    def __iter__(self) -> Iterator[Float32[ndarray, "n block"]]:
-        self._restart()
-        among = self.among or range(self.genotypes.n_markers)
-        with self.genotypes.reader() as bed:
-            for start in range(among.start, among.stop, self.block):
-                stop = min(start + self.block, among.stop)
-                lines = start + np.flatnonzero(self.genotypes.used[start:stop])
-                self.counts.add_elsewhere(stop - start - lines.size)
-                if lines.size:
-                    whole = lines.size == stop - start
-                    G = bed.read(np.s_[:, start:stop] if whole else np.s_[:, lines], "float32")
-                    yield self._standardise(G, lines)
-
-    def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Float32[ndarray, "n block"]]:
-        """Iterate with a progress bar, over these rows or all, and refuse a pass in which nothing was used.
+    def blocks(self, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Block]:
+        """Yield the blocks, standardised among all individuals, with the rows of some or all of them.
 
         Raises:
-            InputError: as `check_used`.
+            InputError: as the reader of the genotypes, or if geno is 1 and a marker has no genotype.
         """
-        with progress_bar(what, total=len(self.among or range(self.genotypes.n_markers)), unit="marker") as bar:
-            for W in self:
-                yield W if rows is None else W[rows]
-                bar.update(self.counts.read - bar.n)
-        self.check_used()
+        used = self.genotypes.used
+        span = self._span
+        with self.genotypes.reader() as reader:
+            for start in range(span.start, span.stop, self.block):
+                stop = min(start + self.block, span.stop)
+                lines = start + np.flatnonzero(used[start:stop])
+                elsewhere = stop - start - lines.size
+                G = reader.read(None, lines if elsewhere else range(start, stop), "float32")
+                block = self._standardised(G, lines, elsewhere)
+                yield block if rows is None else block._replace(G=block.G[rows])
 
-    def _standardise(
-        self, G: Float32[ndarray, "n block"], lines: Int64[ndarray, " block"]
-    ) -> Float32[ndarray, "n kept"]:
-        n = len(G)
-        called = fill(G)
-        if (called.present == 0).any() and self.geno == 1:
-            raise InputError(
-                f"{self.genotypes.bed} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
-                "it cannot be standardised: drop it, or use --geno below 1"
-            )
-        keep = self.counts.add(unfit(G, called, maf=self.maf, geno=self.geno))
-        holed, missing = called.holed, called.missing
-        self.called += int(keep.sum()) - missing[:, keep[holed]].sum(axis=1)
-        mean = called.mean
+    def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Block]:
+        """Yield the blocks with a progress bar, and check the pass at its end.
 
-        if not keep.all():
-            G, mean = np.asfortranarray(G[:, keep]), mean[keep]
-        expected_variance = mean * (1 - mean / 2)
-        self.weight += float(expected_variance.sum()) if self.scale == "vanraden" else mean.size
-        self.lines, self.af, self.sd = lines[keep], mean / 2, np.ones(mean.size)
-        G -= mean.astype(np.float32)
-        if self.scale != "vanraden":
-            variance = expected_variance if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / n
-            self.sd = np.sqrt(variance)
-            G *= (1 / self.sd).astype(np.float32)
-        return G
+        Raises:
+            InputError: as `blocks` and `check_used`.
+        """
+        tally = Tally.empty(len(self.genotypes.ids))
+        with progress_bar(what, total=len(self._span), unit="marker") as bar:
+            for block in self.blocks(rows):
+                yield block
+                bar.update(block.tally.counts.read)
+                tally += block.tally
+        self.check_used(tally)
 
-    def counts_line(self) -> str:
-        """Say how many markers were used in this pass and which were not."""
-        left_out = left_out_words(self.genotypes.left_out)
-        return self.counts.line(maf=self.maf, geno=self.geno, left_out=left_out)
-
-    def check_used(self) -> None:
-        """Refuse a finished pass that kept no marker, or left a person without a genotype.
+    def check_used(self, tally: Tally) -> None:
+        """Refuse a pass that kept no marker, or left an individual without a genotype.
 
         Raises:
             InputError: with the counts by reason, or the ids.
         """
-        counts = self.counts
+        genotypes, counts = self.genotypes, tally.counts
         if counts.kept == 0 and counts.elsewhere == counts.read:
             raise InputError(
-                f"{self.genotypes.bed}: all markers are on chromosomes of which no kinship is made by default "
-                f"({examples(self.genotypes.left_out)}): choose chromosomes (chr), or give another kinship"
+                f"{genotypes.path}: all markers are on chromosomes of which no kinship is made by default "
+                f"({examples(genotypes.left_out)}): choose chromosomes (chr), or give another kinship"
             )
         if counts.kept == 0:
             raise InputError(
-                f"{self.genotypes.bed}: no marker is left of {counts.read}: {counts.above_missing} exceed the missing "
+                f"{genotypes.path}: no marker is left of {counts.read}: {counts.above_missing} exceed the missing "
                 f"rate {self.geno}, {counts.monomorphic} are monomorphic, {counts.below_maf} are below the frequency "
-                f"{self.maf}, {counts.elsewhere} are on chromosomes that are left out: relax --geno or --maf"
+                f"{self.maf}, {counts.elsewhere} are on chromosomes that are left out: relax geno or maf"
             )
-        empty = np.flatnonzero(self.called == 0)
+        empty = np.flatnonzero(tally.called == 0)
         if empty.size:
             raise InputError(
-                f"{self.genotypes.bed}: {empty.size} people have no genotype at any marker used "
-                f"({examples([self.genotypes.ids[i] for i in empty])}): remove them (plink --mind)"
+                f"{genotypes.path}: {empty.size} individuals have no genotype at any marker used "
+                f"({examples([genotypes.ids[i] for i in empty])}): remove them (plink --mind)"
             )
+
+    def counts_line(self, counts: MarkerCounts) -> str:
+        """Say how many markers were used in a pass and which were not."""
+        return counts.line(maf=self.maf, geno=self.geno, left_out=left_out_words(self.genotypes.left_out))
+
+    @property
+    def _span(self) -> range:
+        return range(self.genotypes.n_markers) if self.among is None else self.among
+
+    def _standardised(self, G: Float[ndarray, "n b"], lines: Int64[ndarray, " b"], elsewhere: int) -> Block:
+        called = fill(G)
+        if self.geno == 1 and (called.present == 0).any():
+            raise InputError(
+                f"{self.genotypes.path} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
+                "it cannot be standardised: drop it, or set geno below 1"
+            )
+        block = _centred(G, called, lines, self.maf, self.geno, elsewhere)
+        if self.scale == "vanraden":
+            return block
+        G, f = block.G, block.af
+        sd = np.sqrt(2 * f * (1 - f) if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / len(G))
+        G *= (1 / sd).astype(np.float32)
+        tally = Tally(block.tally.counts, float(f.size), block.tally.called)
+        return block._replace(sd=sd.astype(np.float64), tally=tally)
+
+
+def dosages(
+    genotypes: Genotypes,
+    rows: Int64[ndarray, " n"],
+    blocks: Iterable[Sequence[int] | Int64[ndarray, " b"]],
+    *,
+    maf: float = MAF,
+    geno: float = GENO,
+) -> Iterator[Block]:
+    """Yield the centred dosages of some individuals in float64, a block of markers at a time.
+
+    Args:
+        genotypes: opened.
+        rows: which individuals, shape (n,).
+        blocks: the markers of each block, whatever their chromosomes.
+        maf: keep markers whose minor allele frequency among these individuals is at least this.
+        geno: keep markers whose missing rate among them is at most this.
+
+    Raises:
+        InputError: for filters out of range, or as the reader of the genotypes.
+    """
+    check_filters(maf, geno)
+    with genotypes.reader() as reader:
+        for lines in blocks:
+            G = reader.read(rows, lines, "float64")
+            yield _centred(G, fill(G), np.asarray(lines), maf, geno)
+
+
+def _centred(
+    G: Float[ndarray, "n b"],
+    called: Called,
+    lines: Int64[ndarray, " b"],
+    maf: float,
+    geno: float,
+    elsewhere: int = 0,
+) -> Block:
+    """Return the markers of a filled block that pass the filters, less their mean."""
+    dropped = unfit(G, called, maf=maf, geno=geno)
+    keep = ~np.any(dropped, axis=0)
+    mean = called.mean[keep]
+    f = mean / 2
+    G = G if keep.all() else np.asfortranarray(G[:, keep])
+    G -= mean.astype(G.dtype)
+    present = f.size - called.missing[:, keep[called.holed]].sum(axis=1)
+    tally = Tally(MarkerCounts.of(dropped, elsewhere), float((2 * f * (1 - f)).sum()), present)
+    return Block(lines[keep], G, f, np.ones(f.size), len(G) - called.present[keep], tally)

@@ -10,7 +10,8 @@ import scipy.linalg
 from jaxtyping import Float, Float64, ScalarLike
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, InputWarning, check_finite, check_square
+from bayeslmm.base.array_checks import check_finite, check_square
+from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.base.memory import check_memory
 from bayeslmm.likelihood.solver import Spectral
 

@@ -26,9 +26,9 @@ def cohort_lines(cohort: Cohort) -> str:
     if m := int(cohort.missing.sum()):
         c = sum(map(len, cohort.covariates))
         lines.append(
-            f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect of its own "
-            f"({n * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them beside the "
-            f"parameters; --complete-only would drop {n - int((~cohort.missing).all(axis=1).sum()):,} individuals "
-            "instead"
+            f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect "
+            f"({n * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them with the "
+            "parameters; keeping only individuals with all traits would drop "
+            f"{int(cohort.missing.any(axis=1).sum()):,} instead"
         )
     return "\n".join(lines)

@@ -21,9 +21,8 @@ from bayeslmm.posterior import nuts
 
 def ended(monkeypatch, capsys, do):
     """Run a command that does something; return its code and what it says on standard error."""
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(run=lambda options: do())
-    monkeypatch.setattr(main_module, "_parser", lambda: parser)
+    monkeypatch.setattr(main_module, "parser", argparse.ArgumentParser)
+    monkeypatch.setattr(main_module, "_run_command", lambda options: do())
     return main_module.main([]), capsys.readouterr().err
 
 
@@ -139,6 +138,7 @@ def test_values_that_no_command_can_use_are_one_line(capsys, options, message):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_all_chains(small_data, monkeypatch):
     """The first look at the clock in the main thread is interrupted: no chain goes on to its end."""
     advanced = []

@@ -17,11 +17,11 @@ import bayeslmm as bl
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.commands import scan as scan_command
+from bayeslmm.commands import scan_cohort
 from bayeslmm.commands.main import main
 from bayeslmm.commands.results_folder import open_results
-from bayeslmm.genotypes.dosages import dosages
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.genotypes.blocks import dosages
+from bayeslmm.genotypes.genotypes import open_genotypes
 from bayeslmm.kinship.from_genotypes import without
 from bayeslmm.likelihood.one_trait import at_unit_scale, gls, log_ml, rescale
 from bayeslmm.posterior import exact
@@ -29,13 +29,15 @@ from bayeslmm.report.scan import scan_cautions
 from bayeslmm.scan.blocks import least_allele_counts
 from bayeslmm.scan.table import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 MARKERS = 60
 
 
 @pytest.fixture
 def cohort(tmp_path, rng, monkeypatch):
     """80 people, 60 markers on 3 chromosomes, two traits, one with missing values; blocks of 16 markers."""
-    monkeypatch.setattr(scan_command, "BLOCK", 16)
+    monkeypatch.setattr(scan_cohort, "BLOCK", 16)
     n = 80
     G = rng.binomial(2, rng.uniform(0.2, 0.5, MARKERS), (n, MARKERS)).astype(float)
     G[rng.uniform(size=G.shape) < 0.01] = np.nan
@@ -212,7 +214,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
     name = "scan.parquet" if "parquet" in options else "scan.tsv"
     _, whole = scan(cohort, *options, out="whole", traits=traits)
     tested = []
-    write = scan_command.Parts.write
+    write = scan_cohort.Parts.write
 
     def until_killed(self, number, table):
         if len(tested) == 5:
@@ -220,7 +222,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
         tested.append(number)
         write(self, number, table)
 
-    monkeypatch.setattr(scan_command.Parts, "write", until_killed)
+    monkeypatch.setattr(scan_cohort.Parts, "write", until_killed)
     with pytest.raises(Killed):
         scan(cohort, *options, out="killed", traits=traits)
     first, out = list(tested), cohort / "killed"
@@ -230,7 +232,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
         tested.append(number)
         write(self, number, table)
 
-    monkeypatch.setattr(scan_command.Parts, "write", on)
+    monkeypatch.setattr(scan_cohort.Parts, "write", on)
     code, _ = scan(cohort, "--resume", *options, out="killed", traits=traits)
     assert code == 0
     assert len(tested) == len(set(tested))  # no block twice
@@ -241,7 +243,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
 
 
 def scan_killed_at_its_second_block(cohort, monkeypatch):
-    write = scan_command.Parts.write
+    write = scan_cohort.Parts.write
 
     def killed(self, number, table):
         if number == 1:
@@ -249,7 +251,7 @@ def scan_killed_at_its_second_block(cohort, monkeypatch):
         write(self, number, table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan_command.Parts, "write", killed)
+        patch.setattr(scan_cohort.Parts, "write", killed)
         with pytest.raises(Killed):
             scan(cohort)
 
@@ -263,10 +265,10 @@ def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, ca
     pheno = cohort / "pheno.tsv"
     pheno.write_text(pheno.read_text().replace("\t2", "\t3", 1))
     code, _ = scan(cohort, "--resume")
-    assert "pheno.tsv changed since: start anew with --overwrite" in refused(capsys, code)
+    assert "pheno.tsv changed since: start again and overwrite it" in refused(capsys, code)
     (cohort / "out" / "scan.parts" / "run.json").unlink()
     code, _ = scan(cohort, "--resume")
-    assert "does not say which scan was begun there" in refused(capsys, code)
+    assert "does not say which scan was started there" in refused(capsys, code)
 
 
 def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
@@ -274,7 +276,7 @@ def test_a_damaged_part_is_told(cohort, monkeypatch, capsys):
     part = cohort / "out" / "scan.parts" / "000000.parquet"
     part.write_bytes(b"")
     code, _ = scan(cohort, "--resume")
-    assert re.search(r"000000.parquet is damaged, .*: delete it, and go on with --resume", refused(capsys, code))
+    assert re.search(r"000000.parquet is damaged, .*: delete it, and resume the scan", refused(capsys, code))
     part.unlink()
     code, _ = scan(cohort, "--resume")
     assert code == 0
@@ -321,14 +323,14 @@ def test_a_trait_that_cannot_be_scanned_costs_the_others_nothing(cohort, capsys,
 
 
 def test_a_set_of_people_whose_tests_fail_is_left_out(cohort, monkeypatch, capsys):
-    write = scan_command.block_tables
+    write = scan_cohort.block_tables
 
     def failing(markers, people, *rest):
         if people.traits == ("a",):
             raise AnalysisError("no such luck")
         yield from write(markers, people, *rest)
 
-    monkeypatch.setattr(scan_command, "block_tables", failing)
+    monkeypatch.setattr(scan_cohort, "block_tables", failing)
     code, out = scan(cohort, traits=("a", "b"))
     assert code == 1
     assert "bayeslmm: a FAILED: no such luck\n" in capsys.readouterr().err
@@ -410,7 +412,7 @@ def test_a_block_without_markers_to_test(cohort, capsys, form):
 
 def test_a_wrong_input_leaves_nothing_to_resume(cohort, capsys):
     code, _ = scan(cohort, "--interaction", "age")
-    assert "--interaction age" in refused(capsys, code)
+    assert "interaction age" in refused(capsys, code)
     code, _ = scan(cohort)
     assert code == 0
 
@@ -459,7 +461,7 @@ def test_a_kinship_from_elsewhere(cohort):
         (["--loco", "--grm", "k"], "--loco computes its kinships from --bfile"),
         (["--loco", "--eigen", "e.npz"], "--eigen holds one decomposition"),
         (["--loco", "--epistasis", "pairs.txt"], "--epistasis tests markers of two chromosomes"),
-        (["--interaction", "age"], "--interaction age: .* but it is none of the covariates intercept"),
+        (["--interaction", "age"], "interaction age: .* but it is none of the covariates intercept"),
         (["--covariate-effects"], "--covariate-effects needs --test null"),
         (["--prior-effect", "0"], "--prior-effect must be a number above 0, but 0 was given"),
         (["--prior-effect", "inf"], "--prior-effect must be a finite number, but inf was given"),

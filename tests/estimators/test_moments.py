@@ -34,6 +34,7 @@ def test_moments_equal_the_dense_equations(dense, small_data):
     assert fit.monte_carlo_errors()["h2"] == 0
 
 
+@pytest.mark.slow
 def test_the_covariance_at_the_truth_is_the_spread_of_estimates(mouse_data):
     """2,000 traits on real eigenvalues: the mean within 4 standard errors, the standard deviations within 5%."""
     truth, data = (0.4, 0.6), mouse_data("CD8")
@@ -78,7 +79,7 @@ def test_jackknife_equals_leaving_out_by_hand(dense, small_data):
     assert_allclose(fit.cov, 7 / 8 * spread.T @ spread, rtol=1e-9)
     whole = bl.moments(small_data)
     assert_allclose([fit.sigma2_u, fit.sigma2_e, fit.k_scale], [whole.sigma2_u, whole.sigma2_e, whole.k_scale])
-    with pytest.raises(InputError, match="between 2 blocks and one for each of 40 people, but 41 was given"):
+    with pytest.raises(InputError, match="between 2 blocks and one for each of 40 individuals, but 41 was given"):
         bl.moments_jackknife(K, y[:, None], X, blocks=41)
 
 
@@ -121,6 +122,7 @@ def test_randomised_moments_of_the_mice(mice, mouse_data, seed):
     assert_allclose(fit.standard_errors()["h2"], exact.standard_errors()["h2"], rtol=0.2)
 
 
+@pytest.mark.slow
 def test_the_reported_monte_carlo_error_is_the_spread_over_seeds(plink, rng):
     prefix, _, ids = plink
     X = np.column_stack([np.ones(27), rng.standard_normal(27)])
@@ -139,7 +141,7 @@ def test_randomised_moments_refuse_what_they_cannot_do(plink):
     prefix, _, ids = plink
     blocks = bl.MarkerBlocks(bl.open_genotypes(prefix))
     Y, X = np.arange(3.0)[:, None], np.ones((3, 1))
-    with pytest.raises(InputError, match=r"1 of 3 people are not in it \(stranger\)"):
+    with pytest.raises(InputError, match=r"1 of 3 individuals are not in it \(stranger\)"):
         bl.randomised_moments(blocks, [*ids[:2], "stranger"], Y, X, seed=1)
     with pytest.raises(InputError, match="at least 2 random vectors are needed"):
         bl.randomised_moments(blocks, ids[:3], Y, X, seed=1, vectors=1)

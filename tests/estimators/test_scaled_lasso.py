@@ -71,5 +71,5 @@ def test_the_penalty_must_be_positive(cohort):
 
 def test_markers_that_do_not_vary_are_told(cohort):
     blocks, ids, Y, _, _ = cohort
-    with pytest.raises(InputError, match="no marker varies among the 3 people analysed, given X"):
+    with pytest.raises(InputError, match="no marker varies among the 3 individuals analysed, given X"):
         bl.scaled_lasso(blocks, ids[:3], Y[:3], np.eye(3))

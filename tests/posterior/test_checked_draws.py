@@ -20,7 +20,7 @@ def drawn(monkeypatch, rng):
             draws = rng.standard_normal((4, 1000)) + apart * np.arange(4)[:, None]
             return arviz_base.from_dict({"posterior": {"h2": draws}, "sample_stats": {"diverging": flags}})
 
-        monkeypatch.setattr("bayeslmm.checked_draws.sample", sample)
+        monkeypatch.setattr("bayeslmm.posterior.checked_draws.sample", sample)
         return calls
 
     return sampler

@@ -144,7 +144,7 @@ def _mice(folder: Path) -> tuple[Any, Any, list[Any]]:
     import numpy as np
 
     import bayeslmm as bl
-    from bayeslmm.genotypes.dosages import dosages
+    from bayeslmm.genotypes.blocks import dosages
 
     with np.load(folder / "mice.npz") as arrays:
         spectrum = bl.Spectrum(arrays["s"], arrays["U"])

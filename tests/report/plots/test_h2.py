@@ -40,6 +40,7 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         assert panel[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h2", [0.0, 0.6])
 def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
     K, X, _, spectrum = dense
@@ -54,6 +55,7 @@ def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
         assert panel[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 def test_fit_in_the_eigenbasis_takes_out_what_covariates_span(rng):
     """With 10 principal components as covariates all bins have a ratio of 1, the last one too, over 300 traits."""
     W = rng.standard_normal((200, 400)) * np.geomspace(4, 0.2, 400)

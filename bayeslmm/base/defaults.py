@@ -1,0 +1,16 @@
+"""Defaults that the library and the command line share."""
+
+SCALE, MAF, GENO = "hwe", 0.01, 0.05
+"""How markers are standardised, least minor allele frequency, largest missing rate."""
+
+CHAINS, DRAWS, WARMUP, TARGET_ACCEPT = 4, 1000, 1000, 0.9
+"""Of NUTS: chains, kept draws and adaptation steps of each, acceptance rate."""
+
+PRIOR_H2 = (1.0, 1.0)
+"""Shapes of the Beta prior of h2."""
+
+PRIOR_ETA = (1.0, 1.0)
+"""Concentrations of the LKJ priors of genetic and residual correlations."""
+
+PRIOR_EFFECT = 0.15
+"""Standard deviation of the prior of the effect of a marker, in those of the trait given its covariates."""

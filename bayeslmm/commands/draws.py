@@ -1,0 +1,72 @@
+"""What NUTS samples for a command, and how its draws are kept."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from xarray import DataTree
+
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.files import replacing
+from bayeslmm.cohort.cohort import Drop
+from bayeslmm.commands.inference import PriorSettings
+from bayeslmm.commands.settings import KinshipSettings
+from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.posterior.sampling import takes_prior
+from bayeslmm.posterior.user_program import UserProgram, load_program
+
+
+def user_program(model: str | None, prior: PriorSettings, methods: Sequence[str]) -> UserProgram | None:
+    """Load the program that ``--model`` names, and say what it is.
+
+    Raises:
+        InputError: for errors in its file that the user can fix, or ``--model`` without NUTS.
+    """
+    if not model:
+        return None
+    if "nuts" not in methods:
+        raise InputError(f"--model {model} is what --methods nuts samples, which was not given")
+    program = load_program(model)
+    passed = bool(prior.given) and takes_prior(program.program)
+    if prior.given and not passed and "exact" not in methods:
+        raise InputError(
+            f"{prior.given[0]} is a prior that {program} does not take: write that of {program.name} in its file"
+        )
+    print(f"NUTS samples {program}, {program.kind}; {'the prior of the options' if passed else 'its own prior'}")
+    return program
+
+
+def program_record(program: UserProgram | None, prior: PriorSettings) -> dict[str, dict[str, Any]]:
+    """Return what ``run.json`` says of a user's program."""
+    if program is None:
+        return {}
+    where = f"these, if {program} takes them" if prior.given else f"inside {program}"
+    return {"prior": {"nuts": where}, "inputs_sha256": {str(program.path): program.sha256}}
+
+
+def attributes(
+    kinship: Kinship, settings: KinshipSettings, dropped: Sequence[Drop], program: UserProgram | None
+) -> dict[str, Any]:
+    """Return what is kept with draws, so that they can be understood and repeated."""
+    return ({"model": str(program), "model_sha256": program.sha256} if program else {}) | {
+        "dropped": json.dumps([asdict(drop) for drop in dropped]),
+        "kinship": json.dumps({"source": kinship.source, **kinship.details}),
+        "centred": int(settings.centre),
+        "normalised": int(settings.normalise),
+    }
+
+
+def write_draws(draws: DataTree, path: Path) -> None:
+    """Write draws as NetCDF.
+
+    Raises:
+        WriteError: as `replacing`.
+    """
+    # In memory first: HDF5 ends the process with a segmentation fault where the disk is full.
+    view = draws.to_netcdf(None, engine="h5netcdf")
+    content = bytes(view)
+    del view  # an exported buffer outlives its owner where an error keeps it, which ends Python
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,121 @@
+"""What `h2` and `compare` share: one trait after the other, each written as soon as it is there, then a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from bayeslmm.analyses.heritability import OF_GENOTYPES
+from bayeslmm.analyses.table import with_rows, write_table
+from bayeslmm.base.checks import InputError
+from bayeslmm.commands.draws import program_record
+from bayeslmm.commands.failures import DIAGNOSTICS_FAILED
+from bayeslmm.commands.genotypes import OPTIONS
+from bayeslmm.commands.inference import NutsSettings, PriorSettings
+from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.record import cohort_record
+from bayeslmm.commands.run import Analysed, Run, open_run
+from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.estimators.information import Kind
+from bayeslmm.posterior.diagnostics import Diagnostics
+from bayeslmm.posterior.user_program import UserProgram
+from bayeslmm.report.failed import failed_parts
+from bayeslmm.report.page import Part, Report
+
+
+@dataclass(frozen=True)
+class EachTraitSettings(AnalysisSettings):
+    """What `h2` and `compare` have in common."""
+
+    tables: EachTrait
+    se: Kind
+    mom_se: Literal["exact", "jackknife"]
+    prior: PriorSettings
+    nuts: NutsSettings
+
+    def check_methods(self, methods: Sequence[str]) -> None:
+        """Refuse methods that lack what they need.
+
+        Raises:
+            InputError: for methods that need genotypes, or options about methods that are not used.
+        """
+        kinship = self.kinship
+        if not kinship.genotypes and (needing := [method for method in methods if method in OF_GENOTYPES]):
+            raise InputError(f"--methods {needing[0]} works on genotypes and needs {OPTIONS}")
+        if self.mom_se == "jackknife" and "mom" not in methods:
+            raise InputError("--mom-se jackknife is about --methods mom, which was not given")
+        if "rhe" in methods and kinship.centre and self.tables.no_intercept:
+            raise InputError(
+                "randomised moments (rhe) do not form K, and without an intercept they cannot know it centred: leave "
+                "out --centre or --no-intercept"
+            )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command has found about one trait.
+
+    Attributes:
+        tables: rows of each table.
+        lines: what is printed.
+        part: what the report says.
+        diagnostics: of the draws, if there are any.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    lines: Sequence[str]
+    part: Part
+    diagnostics: Diagnostics | None
+
+
+def run_each_trait(
+    settings: EachTraitSettings,
+    analyse: Callable[[Run, Inputs, Analysed], Outcome],
+    report: Callable[[Sequence[Part]], Report],
+    *,
+    notes: Mapping[str, str],
+    names: Callable[[str], Sequence[str]],
+    program: UserProgram | None = None,
+) -> int:
+    """Analyse each trait, write what is found, and return the exit code.
+
+    Args:
+        settings: the options of the command.
+        analyse: one trait.
+        report: makes the report of its parts.
+        notes: the tables, each with its column for what is the matter with a row.
+        names: trait -> the files that are named after it.
+        program: the user's program.
+
+    Raises:
+        InputError: for errors in files and options that the user can fix.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in notes}
+    parts: list[Part] = []
+    files = [f"{name}.tsv" for name in notes]
+    files += [name for trait in settings.tables.trait for name in names(trait)]
+    with open_run(settings, [*files, "report.html"], more=[program.path] if program else []) as run:
+        inputs, failures = run.read_inputs(), run.failures
+        run.results.begin()
+        for one in run.each_trait(inputs):
+            with failures.caught([one.trait]):
+                outcome = analyse(run, inputs, one)
+                print("\n".join(["", *outcome.lines]))
+                diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
+                run.traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
+                parts.append(outcome.part)
+                with run.clock.step("writing"):
+                    for name, table in outcome.tables.items():
+                        tables[name].append(table)
+                        write_table(pd.concat(tables[name]), run.out / f"{name}.tsv")
+        failures.check_any_left()
+        for name, whole in tables.items():
+            failed = failures.rows(notes[name], parameter="h2")
+            if whole or name == "estimates":
+                write_table(with_rows(whole, failed), run.out / f"{name}.tsv")
+        prior = settings.prior.of_one_trait()
+        more = program_record(program, settings.prior)
+        run.finish(inputs, prior, report=report([*parts, *failed_parts(failures.why)]), more=more)
+    suspect = any(trait["diagnostics"]["failures"] for trait in run.traits.values() if trait["diagnostics"])
+    return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)

@@ -1,0 +1,107 @@
+"""What a command reads: tables, and a kinship matrix or the genotypes to make it from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bayeslmm.base.checks import InputError, examples
+from bayeslmm.base.files import Fingerprint, changed, fingerprints
+from bayeslmm.cohort.measurements import Measurements, measure
+from bayeslmm.cohort.tables import read_table
+from bayeslmm.commands.clock import Clock
+from bayeslmm.commands.genotypes import OPTIONS
+from bayeslmm.commands.settings import KinshipSettings, TableSettings
+from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.kinship.files import read_grm, read_kinship
+from bayeslmm.kinship.from_genotypes import genomic_kinship
+from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.pedigree import pedigree_kinship
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the files hold, before individuals are matched.
+
+    Attributes:
+        measurements: traits and covariates.
+        kinship: of everybody.
+        markers: the genotypes behind it, if it was computed from some.
+        files: all that was read, with what tells whether it is still the same.
+    """
+
+    measurements: Measurements
+    kinship: Kinship
+    markers: MarkerBlocks | None
+    files: Mapping[str, Fingerprint]
+
+    def changed_genotypes(self) -> list[str]:
+        """Return the files of genotypes, which are read more than once, that were written anew since."""
+        genotypes = map(str, self.markers.genotypes.files) if self.markers else ()
+        return changed({path: self.files[path] for path in genotypes})
+
+
+def read_measurements(tables: TableSettings) -> Measurements:
+    """Read traits and covariates.
+
+    Raises:
+        InputError: as `read_table` and `measure` do.
+    """
+    everything = tables.covar is not None and tables.covariates is None
+    return measure(
+        read_table(tables.pheno, missing=tables.missing),
+        tables.trait,
+        covariate_table=read_table(tables.covar, missing=tables.missing) if tables.covar else None,
+        covariates=None if everything else tables.named,
+        categorical=tables.categorical,
+        intercept=not tables.no_intercept,
+    )
+
+
+def read_inputs(
+    tables: TableSettings, kinship: KinshipSettings, clock: Clock, known: Mapping[str, Fingerprint] | None = None
+) -> Inputs:
+    """Read the tables and make or read the kinship matrix.
+
+    Args:
+        tables: traits and covariates.
+        kinship: where K comes from.
+        clock: of the run.
+        known: fingerprints of files that were taken already.
+
+    Raises:
+        InputError: for errors in the files that the user can fix, or if one changes while it is read.
+    """
+    files = dict(known or {})
+
+    def mark(paths: Sequence[Path]) -> None:
+        files.update(fingerprints(path for path in paths if str(path) not in files))
+
+    # Tables before genotypes: a misspelt trait is reported at once, not after the kinship matrix.
+    with clock.step("tables"):
+        mark(tables.files)
+        measurements = read_measurements(tables)
+    with clock.step("kinship"):
+        mark(kinship.files)
+        genotypes = kinship.genotypes.open(kinship.markers.chr) if kinship.genotypes else None
+        matrix = _kinship(kinship, genotypes, missing=tables.missing)
+    if line := matrix.origin_line():
+        print(line)
+    used = kinship.markers
+    markers = MarkerBlocks(genotypes, used.scale, used.maf, used.geno) if genotypes else None
+    if others := changed(files):
+        raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
+    return Inputs(measurements, matrix, markers, files)
+
+
+def _kinship(kinship: KinshipSettings, genotypes: Genotypes | None, *, missing: Sequence[str]) -> Kinship:
+    if kinship.grm:
+        return read_grm(kinship.grm)
+    if kinship.pedigree:
+        return pedigree_kinship(kinship.pedigree, missing=missing)
+    if kinship.kinship:
+        return read_kinship(kinship.kinship, fam=kinship.fam)
+    if genotypes is None:
+        raise InputError(f"a kinship is needed: {OPTIONS}, --grm, --kinship or --pedigree")
+    used = kinship.markers
+    return genomic_kinship(genotypes, scale=used.scale, maf=used.maf, geno=used.geno)

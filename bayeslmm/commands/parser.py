@@ -1,0 +1,216 @@
+"""The commands and their options. It imports nothing that commands compute with: ``--help`` must not wait for JAX."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from bayeslmm.analyses import joint_methods, methods
+from bayeslmm.base.defaults import PRIOR_EFFECT
+from bayeslmm.commands.genotypes import add_genotype_options
+from bayeslmm.commands.options import (
+    DEMO_RESULTS,
+    Formatter,
+    add_correlation_prior,
+    add_h2_prior,
+    add_inference_options,
+    add_kinship_options,
+    add_marker_options,
+    add_model_option,
+    add_moments_option,
+    add_out_option,
+    add_overwrite_option,
+    add_table_options,
+    add_trait_option,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; ``command`` is the module of `bayeslmm.commands` to run."""
+    whole = argparse.ArgumentParser(
+        prog="bayeslmm", description="Bayesian linear mixed models for genetics: heritability with honest uncertainty."
+    )
+    commands = whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for name, (help, add_options) in _COMMANDS.items():
+        add_options(commands.add_parser(name, help=help, formatter_class=Formatter))
+    return whole
+
+
+def _grm(parser: argparse.ArgumentParser) -> None:
+    add_genotype_options(parser.add_mutually_exclusive_group(required=True))
+    add_marker_options(parser)
+    parser.add_argument(
+        "--out", required=True, metavar="X", help="write X.grm.bin, X.grm.N.bin, X.grm.id (GCTA's format)"
+    )
+    add_overwrite_option(parser, "replace these files if they exist")
+
+
+def _h2(parser: argparse.ArgumentParser) -> None:
+    add_kinship_options(parser)
+    add_trait_option(add_table_options(parser), "--trait", "columns of --pheno to analyse")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["reml", "exact", "nuts"],
+        choices=methods.NAMES,
+        help="likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
+    )
+    add_model_option(parser)
+    add_moments_option(add_inference_options(parser))
+    add_out_option(parser)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    add_kinship_options(parser)
+    add_trait_option(add_table_options(parser), "--trait", "columns of --pheno to analyse")
+    add_moments_option(add_inference_options(parser))
+    add_out_option(parser)
+
+
+def _rg(parser: argparse.ArgumentParser) -> None:
+    add_kinship_options(parser)
+    group = add_table_options(parser)
+    add_trait_option(group, "--traits", "columns of --pheno to analyse together, two or more")
+    group.add_argument(
+        "--covariates-of",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("TRAIT", "NAME"),
+        help="a trait and the covariates to use for it in place of those for all; may be repeated",
+    )
+    group.add_argument(
+        "--complete-only",
+        action="store_true",
+        help="drop people who lack any of the traits, in place of using all values that are there",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["mom", "reml", "nuts"],
+        choices=joint_methods.NAMES,
+        help="moments, restricted maximum likelihood, posterior by NUTS",
+    )
+    add_model_option(parser)
+    add_correlation_prior(add_inference_options(parser))
+    add_out_option(parser)
+
+
+def _scan(parser: argparse.ArgumentParser) -> None:
+    add_kinship_options(parser, tested=True)
+    add_trait_option(add_table_options(parser), "--trait", "columns of --pheno to scan")
+    group = parser.add_argument_group("tests")
+    group.add_argument(
+        "--test",
+        choices=("exact", "null"),
+        default="exact",
+        help="variance ratio: estimated anew with each marker, or that of the model without markers",
+    )
+    group.add_argument("--loco", action="store_true", help="test each chromosome against the kinship of all others")
+    group.add_argument("--ols", action="store_true", help="add least squares without kinship: beta_ols, se_ols, p_ols")
+    group.add_argument(
+        "--interaction",
+        nargs="+",
+        default=(),
+        metavar="COVARIATE",
+        help="add tests of the product of each marker with covariates, of one degree of freedom and jointly with the "
+        "marker: beta_x_COVARIATE and so on",
+    )
+    group.add_argument(
+        "--epistasis", metavar="F", help="test the product of markers beside both: two names of markers on each line"
+    )
+    group.add_argument(
+        "--covariate-effects", action="store_true", help="add the effects of covariates beside each marker: alpha_NAME"
+    )
+    group.add_argument(
+        "--prior-effect",
+        type=float,
+        default=PRIOR_EFFECT,
+        metavar="SD",
+        help="prior of an effect for the Bayes factor, in standard deviations of the trait given its covariates",
+    )
+    group.add_argument(
+        "--posterior", nargs="+", default=(), metavar="SNP", help="markers to compute the posterior of the effect of"
+    )
+    group.add_argument(
+        "--posterior-top", type=int, default=0, metavar="K", help="the same for the K smallest p-values of each trait"
+    )
+    group.add_argument("--format", choices=("tsv", "parquet"), default="tsv", help="of the table of all markers")
+    group.add_argument("--resume", action="store_true", help="go on with a scan that was interrupted")
+    add_out_option(parser)
+
+
+def _simulate(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("genotypes (from files, or by --coalescent)")
+    source = group.add_mutually_exclusive_group(required=True)
+    add_genotype_options(source)
+    source.add_argument(
+        "--coalescent",
+        nargs=2,
+        type=int,
+        metavar=("N", "P"),
+        help="simulate N people and P common markers by msprime: DIR/cohort.bed, .bim, .fam",
+    )
+    group.add_argument(
+        "--siblings", type=int, default=1, metavar="S", help="families of S full siblings (--coalescent)"
+    )
+    group.add_argument("--chromosomes", type=int, default=22, metavar="C", help="how many (--coalescent)")
+    add_marker_options(group)
+    group = parser.add_argument_group("traits T1, T2, ...")
+    group.add_argument("--h2", required=True, nargs="+", type=float, metavar="H2", help="heritability of each trait")
+    group.add_argument("--sigma2-p", type=float, default=1.0, metavar="V", help="sigma2_u + sigma2_e of each trait")
+    group.add_argument("--rg", type=float, default=0.0, metavar="R", help="genetic correlation of each pair")
+    group.add_argument("--re", type=float, default=0.0, metavar="R", help="residual correlation of each pair")
+    group.add_argument("--causal", type=int, metavar="K", help="only K markers, drawn at random, have effects")
+    group.add_argument(
+        "--covariates",
+        type=int,
+        default=0,
+        metavar="N",
+        help="standard normal covariates C1, C2, ... with effects of variance 0.05 V: DIR/covar.tsv",
+    )
+    group.add_argument(
+        "--missing",
+        nargs="+",
+        type=float,
+        default=(),
+        metavar="RATE",
+        help="share of values lost: of all traits, or of each",
+    )
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    add_out_option(parser)
+
+
+def _calibrate(parser: argparse.ArgumentParser) -> None:
+    add_kinship_options(parser)
+    add_table_options(parser).add_argument(
+        "--trait",
+        required=True,
+        nargs=1,
+        metavar="NAME",
+        help="who has it is analysed; its values are not used, but must vary",
+    )
+    group = parser.add_argument_group("simulated traits")
+    group.add_argument("--h2", nargs="+", type=float, default=[0.05, 0.2, 0.5, 0.8], metavar="H2", help="true values")
+    group.add_argument("--datasets", type=int, default=200, metavar="N", help="simulated traits for each")
+    add_h2_prior(group)
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    group.add_argument("--workers", type=int, default=2, metavar="N", help="processes on this machine")
+    group.add_argument("--cluster", default="local", metavar="ADDRESS", help="or tcp://HOST:PORT of a Dask scheduler")
+    add_out_option(parser)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=DEMO_RESULTS, metavar="DIR", help="folder for the results")
+    add_overwrite_option(parser, "remove the results of an earlier run from another folder than the default")
+
+
+_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "grm": ("kinship matrix from genotypes", _grm),
+    "h2": ("heritability of traits", _h2),
+    "compare": ("every method on each trait", _compare),
+    "rg": ("genetic correlations of traits", _rg),
+    "scan": ("tests of markers", _scan),
+    "simulate": ("traits with known truth", _simulate),
+    "calibrate": ("what intervals of h2 are worth with your sample, before a trait", _calibrate),
+    "demo": ("heritability of two traits of mice", _demo),
+}

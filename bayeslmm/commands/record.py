@@ -1,0 +1,74 @@
+"""What ``run.json`` says about a run: versions, options, checksums of inputs, who was analysed, times, memory."""
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.commands.clock import Clock
+from bayeslmm.commands.inputs import Inputs
+from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, describe
+from bayeslmm.likelihood.rotation import Spectrum
+from bayeslmm.posterior.sampling import CONVENTION
+
+_LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
+_RSS_UNITS_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
+_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "bed-reader")
+
+
+def command_line() -> list[str]:
+    """Return the command as it was typed."""
+    return ["bayeslmm", *sys.argv[1:]]
+
+
+def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of packages."""
+    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+
+
+def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
+    """Return what is said about who was analysed, whatever the command."""
+    return {
+        "n": len(cohort.ids),
+        "covariates": list(cohort.covariates[0] if cohort.uniform else cohort.covariates),
+        "k_scale": spectrum.k_scale,
+        "mean_diagonal": spectrum.mean_diagonal,
+        "dropped": [asdict(drop) for drop in cohort.dropped],
+    }
+
+
+def run_record(
+    clock: Clock,
+    inputs: Inputs,
+    *,
+    options: Mapping[str, Any],
+    prior: VariancePrior | JointPrior | EffectPrior,
+    traits: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what is said about a run.
+
+    Args:
+        clock: of the run.
+        inputs: what was read.
+        options: as they were typed.
+        prior: of the built-in programs.
+        traits: what is said about each trait.
+    """
+    kinship = inputs.kinship
+    return {
+        "command": command_line(),
+        "versions": versions(),
+        "options": dict(options),
+        "prior": {name: describe(value) for name, value in prior._asdict().items()},
+        "convention": CONVENTION,
+        "loglik_convention": _LOGLIK,
+        "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
+        "started": clock.started,
+        "inputs_sha256": {path: mark.sha256 for path, mark in inputs.files.items()},
+        "traits": dict(traits),
+        "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_IN_MB),
+    }

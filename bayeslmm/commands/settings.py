@@ -1,0 +1,194 @@
+"""The options of a command with types: built once from what was typed, and checked where they are built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import GENO, MAF, SCALE
+from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
+
+
+def build[S](group: type[S], values: Mapping[str, Any]) -> S:
+    """Return a group of options, one for each field of its class; a field that is a group takes its own.
+
+    Args:
+        group: a dataclass.
+        values: of all options, by name.
+
+    Raises:
+        InputError: for options that cannot work together.
+    """
+    wanted = fields(group)  # pyright: ignore[reportArgumentType]
+    return group(**{field.name: _value(field.type, field.name, values) for field in wanted})
+
+
+def _value(kind: Any, name: str, values: Mapping[str, Any]) -> Any:
+    nested = isinstance(kind, type) and is_dataclass(kind)
+    return build(kind, values) if nested else _fixed(values[name])
+
+
+def _fixed(value: Any) -> Any:
+    return tuple(map(_fixed, value)) if isinstance(value, list) else value
+
+
+def as_typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as JSON has them, without the name of the command."""
+    return {name: _plain(value) for name, value in values.items() if name != "command"}
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+
+def option(name: str) -> str:
+    """Return an option as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class MarkerSettings:
+    """How markers are standardised, and which are used."""
+
+    scale: str = SCALE
+    maf: float = MAF
+    geno: float = GENO
+    chr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KinshipSettings:
+    """Where K comes from, and what is done to it."""
+
+    genotypes: GenotypeFile | None
+    grm: str | None
+    kinship: str | None
+    pedigree: str | None
+    fam: str | None
+    markers: MarkerSettings
+    centre: bool
+    normalise: bool
+    bend: bool
+    eigen: Path | None
+
+    def __post_init__(self) -> None:
+        if self.fam and not self.kinship:
+            raise InputError(f"--fam {self.fam} gives the ids of --kinship, which was not given")
+        for field in fields(self.markers) if self.given else ():
+            tested = self.genotypes and field.name in ("maf", "geno")  # of the markers that are tested
+            if getattr(self.markers, field.name) != field.default and not tested:
+                raise InputError(
+                    f"{option(field.name)} is about genotypes and needs {OPTIONS}: a kinship that is given is used as "
+                    "it is"
+                )
+
+    @property
+    def given(self) -> bool:
+        """Whether K is not computed from genotypes."""
+        return bool(self.grm or self.kinship or self.pedigree)
+
+    @property
+    def files(self) -> list[Path]:
+        """What is read."""
+        files = [Path(file) for file in (self.kinship, self.pedigree, self.fam) if file]
+        files += self.genotypes.files if self.genotypes else []
+        return files + ([Path(f"{self.grm}.grm.{suffix}") for suffix in ("bin", "id")] if self.grm else [])
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Which traits and covariates are taken from which tables."""
+
+    pheno: str
+    trait: tuple[str, ...]
+    covar: str | None
+    covariates: tuple[str, ...] | None
+    categorical: tuple[str, ...]
+    pcs: int
+    no_intercept: bool
+    missing: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.covar is None and not self.named and self.categorical:
+            raise InputError(f"--categorical {self.categorical[0]} needs --covariates or --covar")
+        if self.no_intercept and not self.pcs and self.covar is None and not self.named:
+            raise InputError(
+                "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
+            )
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The covariates that options name, for all traits or for some."""
+        return self.covariates or ()
+
+    @property
+    def files(self) -> list[Path]:
+        """What is read."""
+        return [Path(file) for file in (self.pheno, self.covar) if file]
+
+
+@dataclass(frozen=True)
+class EachTrait(TableSettings):
+    """Tables whose traits are analysed one at a time, with files of results named after each."""
+
+    def __post_init__(self) -> None:
+        for trait in self.trait:
+            if Path(trait).name != trait or trait == "..":
+                raise InputError(f"{self.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class TogetherTraits(TableSettings):
+    """Tables whose traits are analysed together."""
+
+    covariates_of: tuple[tuple[str, ...], ...]
+    complete_only: bool
+
+    def __post_init__(self) -> None:
+        if len(self.trait) < 2 or len(set(self.trait)) < len(self.trait):
+            raise InputError(f"--traits needs two or more different traits, but {' '.join(self.trait)} was given")
+        if colon := [trait for trait in self.trait if ":" in trait]:
+            raise InputError(f"a pair of traits is written A:B, so {colon[0]!r} cannot be the name of one: rename it")
+        traits = [trait for trait, *_ in self.covariates_of]
+        if twice := [trait for trait in traits if traits.count(trait) > 1]:
+            raise InputError(f"--covariates-of {twice[0]} was given twice: name all its covariates at once")
+        super().__post_init__()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The covariates that options name, for all traits or for some."""
+        of_some = [name for _, *names in self.covariates_of for name in names]
+        return tuple(dict.fromkeys([*super().named, *of_some]))
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """Where results go, and what ``run.json`` says of the command that wrote them.
+
+    Attributes:
+        out: the folder.
+        overwrite: remove the results of an earlier run.
+        command: its name.
+        options: all that were typed or have a default, as JSON has them.
+    """
+
+    out: Path
+    overwrite: bool
+    command: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """What all commands have that analyse traits."""
+
+    kinship: KinshipSettings
+    tables: TableSettings
+    output: OutputSettings
+
+    def __post_init__(self) -> None:
+        eigen = self.kinship.eigen
+        if eigen and not eigen.parent.is_dir() and eigen.parent != self.output.out:
+            raise InputError(f"--eigen {eigen}: the folder {eigen.parent} does not exist")
