@@ -8,11 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float
-from numpy import ndarray
-
-if TYPE_CHECKING:
-    import pandas as pd  # the command line shows its options without it
+if TYPE_CHECKING:  # the command line shows its options without these
+    import pandas as pd
+    from jaxtyping import Float
+    from numpy import ndarray
 
 
 @runtime_checkable
@@ -20,8 +19,8 @@ class Reader(Protocol):
     """Genotypes open for reading."""
 
     def read(
-        self, rows: ndarray | None, lines: Sequence[int] | ndarray, dtype: Literal["float32", "float64"]
-    ) -> Float[ndarray, "n b"]:
+        self, rows: "ndarray | None", lines: "Sequence[int] | ndarray", dtype: Literal["float32", "float64"]
+    ) -> "Float[ndarray, 'n b']":
         """Return dosages of a1, NaN where they are missing, column-major.
 
         Args:
