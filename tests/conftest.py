@@ -17,9 +17,10 @@ from scipy.linalg import block_diag
 
 import bayeslmm as bl
 from bayeslmm.analyses.correlations import Correlations
-from bayeslmm.analyses.method import OneTrait
+from bayeslmm.analyses.method import TraitRequest
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.whitened import whitened
 from bayeslmm.models import univariate
 
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
@@ -204,10 +205,10 @@ def residual_variance(data):
     return np.square(residual).sum(axis=0) / (len(data.Y) - data.X.shape[1])
 
 
-def request_of(data: RotatedData, covariates: Sequence[str]) -> OneTrait:
+def request_of(data: RotatedData, covariates: Sequence[str]) -> TraitRequest:
     """Return a request for a trait that is called y, with the default settings."""
-    return OneTrait(
-        seed=1, settings={}, program=univariate, own=False, attrs=None, data=data, trait="y",
+    return TraitRequest(
+        seed=1, settings={}, program=univariate, own=False, attrs=None, white=whitened(data), trait="y",
         covariates=tuple(covariates), cohort=None, markers=None,
     )  # fmt: skip
 

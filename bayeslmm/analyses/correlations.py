@@ -115,8 +115,8 @@ def correlations(
     methods = tuple(dict.fromkeys(methods))
     _check_names(data, traits, covariates)
     check_methods(methods, JOINT_METHODS)
-    check_distinct(data, traits)
     ours = bivariate if len(traits) == 2 else multivariate
+    check_distinct(data, traits)
     request = JointRequest(
         seed=seed,
         settings=settings,

@@ -109,7 +109,7 @@ def heritability(
     """
     check_methods(methods, METHODS)
     white = whitened(data)
-    _check_cohort(cohort, trait, len(white.data.s))
+    _check_cohort(cohort, trait, len(white.given.s))
     request = TraitRequest(
         seed=seed,
         settings=settings,

@@ -137,7 +137,7 @@ class TraitRequest(Request):
 
     @property
     def data(self) -> RotatedData:
-        """The trait in the eigenbasis, as given."""
+        """The trait as it was given."""
         return self.white.given
 
     @cached_property
@@ -181,7 +181,7 @@ class JointRequest(Request):
 
     @property
     def data(self) -> JointData:
-        """The traits in the eigenbasis, as given."""
+        """The traits as they were given."""
         return self.white.given
 
     @cached_property
@@ -220,7 +220,7 @@ class Fitted:
     Attributes:
         fits: by name of method; "em_markers" and "pxem_markers" are EM in marker space.
         flat: the posterior of h2 under the default prior.
-        white: the trait in the eigenbasis, whitened.
+        white: the trait in the eigenbasis.
     """
 
     fits: Mapping[str, Any]

@@ -44,7 +44,7 @@ def run(settings: H2Settings) -> int:
         partial(_analyse, settings, program),
         heritability_report,
         notes={"estimates": "note"},
-        names=lambda trait: [f"{trait}.hsq", f"{trait}.posterior.nc", *picture_names(trait)],
+        names=lambda trait: [f"{trait}.hsq", *picture_names(trait), f"{trait}.posterior.nc"],
         program=program,
     )
 

@@ -17,7 +17,9 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # distin
 
 
 @contextmanager
-def picture(path: str | Path, size: tuple[float, float], title: str = "", *, dpi: int = 120) -> Iterator[Figure]:
+def picture(
+    path: str | Path, size: tuple[float | int, float | int], title: str = "", *, dpi: int = 120
+) -> Iterator[Figure]:
     """Open a figure of a size in inches; at the end it gets its title and is written as PNG."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)

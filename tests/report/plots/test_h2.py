@@ -8,9 +8,11 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.analyses.compare import compare
-from bayeslmm.analyses.heritability import Heritability, heritability
+from bayeslmm.analyses.heritability import heritability
+from bayeslmm.analyses.method import Drawn
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.priors import VariancePrior
+from bayeslmm.posterior.diagnostics import diagnose
 from bayeslmm.report.plots.compare import plot_comparison
 from bayeslmm.report.plots.h2 import plot_heritability, residual_bins
 
@@ -26,7 +28,7 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         dims={"h2": ["trait"]},
         coords={"trait": ["x"]},
     )
-    result = Heritability("x", found.estimates, found.reml, {**found.fits, "nuts": draws}, None)
+    result = replace(found, fits={**found.fits, "nuts": Drawn(draws, diagnose(draws))})
     plot_heritability(result, small_data, VariancePrior(), tmp_path / "x.png")
     picture = imread(tmp_path / "x.png")
     assert picture.shape == (960, 1440, 4)
