@@ -21,7 +21,9 @@ def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     assert "h2[CD8]" in printed
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/terms.md", "validation/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/commands.md", "docs/terms.md", "docs/architecture.md", "validation/README.md"]
+)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text())
     assert links

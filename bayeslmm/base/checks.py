@@ -1,4 +1,4 @@
-"""The exceptions for what a user can fix and for analyses that fail, and the checks that raise the first."""
+"""Exceptions for errors the user can fix and for failed analyses, and checks that raise the first."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """What a user can mend: names the file, what was found, what was expected and what to do."""
+    """An error the user can fix: names the file, what was found, what was expected and what to do."""
 
 
 class AnalysisError(RuntimeError):
@@ -61,7 +61,7 @@ def check_readable(path: str | Path) -> Path:
     if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a folder, a file is needed: check the name")
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path} is a pipe or a device, which cannot be read twice: write it to a file")
+        raise InputError(f"{path} is a pipe or a device, which cannot be read twice: save it as a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path} cannot be read (permission denied): ask for the right to read it")
     return path
@@ -77,7 +77,7 @@ def check_unique(
     what: str = "id",
     advice: str = f"{_RENAME} (individuals are matched by IID alone)",
 ) -> None:
-    """Refuse ids (or other names) that stand more than once.
+    """Refuse ids (or other names) that occur more than once.
 
     Raises:
         InputError: naming the repeated ids.
@@ -85,6 +85,6 @@ def check_unique(
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InputError(
-            f"{where}: each {what} must stand once, but {len(repeated)} of them are repeated ({examples(repeated)}): "
+            f"{where}: {what}s must be unique, but {len(repeated)} occur more than once ({examples(repeated)}): "
             f"{advice if what == 'id' else _RENAME}"
         )

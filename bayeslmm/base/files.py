@@ -23,7 +23,7 @@ class WriteError(InputError):
 
 
 class Fingerprint(NamedTuple):
-    """What tells whether a file is still the same: its content, and what its folder says about it."""
+    """What identifies the state of a file: its content, and its entry in the file system."""
 
     sha256: str
     stamp: tuple[int, ...] | None
@@ -96,7 +96,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 class _Text(io.BufferedReader):
-    """Bytes of a text: it has no NUL, which readers of C drop in silence with all that follows it."""
+    """Bytes of a text: it has no NUL, at which C readers silently stop."""
 
     def __init__(self, raw: io.IOBase, path: Path) -> None:
         super().__init__(cast(io.RawIOBase, raw), buffer_size=2**16)
@@ -112,8 +112,8 @@ class _Text(io.BufferedReader):
         if (at := read.find(b"\0")) >= 0:
             line = self.line_ends + read.count(b"\n", 0, at) + 1
             raise InputError(
-                f"{self._path} line {line}: this is no text in UTF-8, it holds a byte 0, as damaged files do and "
-                "text in UTF-16: copy it again, or convert it (iconv)"
+                f"{self._path} line {line}: this is not UTF-8 text: it holds a byte 0, as damaged files and UTF-16 "
+                "do; copy it again, or convert it (iconv)"
             )
         self.line_ends += read.count(b"\n")
         return read
@@ -163,7 +163,7 @@ def output_folder(path: str | Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WriteError(f"the folder {path} cannot be made ({error.strerror}): choose another --out") from None
+        raise WriteError(f"the folder {path} cannot be made ({error.strerror}): choose another folder") from None
     return path
 
 
@@ -175,7 +175,7 @@ def sha256(path: str | Path) -> str:
 
 
 def fingerprints(paths: Iterable[str | Path]) -> dict[str, Fingerprint]:
-    """Return what tells later whether each file is still the same.
+    """Return the fingerprint of each file.
 
     Raises:
         InputError: if there is no such file.
@@ -185,7 +185,7 @@ def fingerprints(paths: Iterable[str | Path]) -> dict[str, Fingerprint]:
 
 
 def changed(before: Mapping[str, Fingerprint]) -> list[str]:
-    """Return the files that were written anew, or removed, since their fingerprints were taken."""
+    """Return the files that were changed or removed since their fingerprints were taken."""
     return [path for path, fingerprint in before.items() if _stamp(path) != fingerprint.stamp]
 
 

@@ -22,7 +22,7 @@ from bayeslmm.base.progress import progress_bar
 
 Task = dict[str, Any]
 
-# One processor for each worker: else the threads of two workers stand in each other's way. XLA counts by NPROC.
+# One processor for each worker: else the threads of two workers compete. XLA counts by NPROC.
 _ONE_THREAD = {
     "NPROC": "1",
     "OMP_NUM_THREADS": "1",
@@ -49,7 +49,7 @@ def run_tasks[S](
 
     A task whose result is among the checkpoints is not run again: those of the same function, task, shared data, code
     of bayeslmm and of the function's file, and versions of what it computes with. A task whose worker dies is run again
-    by another, up to five times (a scheduler elsewhere has a limit of its own).
+    by another, up to five times (a remote scheduler has its own limit).
 
     Args:
         function: called as ``function(task, shared)``; what it returns must be writable as JSON.
@@ -81,7 +81,7 @@ def run_tasks[S](
         bar.update(len(tasks) - len(left))
         if left:
             client = stack.enter_context(_client(cluster, min(workers, len(left))))
-            # A task of its own, which can be run again: data that are only scattered die with their worker.
+            # A separate task, which can be rerun: scattered data die with their worker.
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Sending large graph")  # once for all tasks, as it must be
                 sent = client.submit(_same, shared, pure=False)
@@ -138,7 +138,7 @@ def _kept_when_stopped() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        stopped.add_note("finished tasks are kept: start again to go on")
+        stopped.add_note("finished tasks are kept: start again to continue")
         raise
 
 

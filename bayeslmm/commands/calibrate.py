@@ -1,4 +1,4 @@
-"""``bayeslmm calibrate``: what intervals of h2 are worth with this sample, before the trait is looked at."""
+"""``bayeslmm calibrate``: how reliable intervals of h2 are with this sample, before looking at the trait."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ SETTINGS = CalibrateSettings
 
 
 def run(settings: CalibrateSettings) -> int:
-    """Simulate traits of this sample, and hold intervals of h2 and draws against the truth; return the exit code.
+    """Simulate traits of this sample, and compare intervals of h2 and draws with the truth; return the exit code.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -98,11 +98,9 @@ def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:
             f"{row.width:.2f} wide."
         )
     if (intervals["h2"] == 0).any():
-        lines.append(
-            "An interval with equal tails never holds 0 itself: look at the shortest one and at test inversion."
-        )
+        lines.append("An equal-tailed interval never contains 0: use the shortest one or test inversion.")
     outside = list(ranks.loc[~ranks["inside"], "quantity"])
-    found = f"{len(outside)} of {len(ranks)} leave it: {', '.join(outside)}" if outside else f"all {len(ranks)} inside"
+    found = f"{len(outside)} of {len(ranks)} outside: {', '.join(outside)}" if outside else f"all {len(ranks)} inside"
     return "\n".join([*lines, f"Ranks of true values among NUTS draws against their 99% bands: {found}."])
 
 

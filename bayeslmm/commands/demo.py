@@ -41,5 +41,5 @@ def _data() -> Path:
             return folder
     raise InputError(
         "the demo's mouse data (validation/data/mouse_hs1940) come with the source repository, not with the installed "
-        "package: run the demo in a clone of it"
+        "package: run the demo in a clone"
     )

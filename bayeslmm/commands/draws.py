@@ -27,19 +27,19 @@ def user_program(model: str | None, prior: PriorSettings, methods: Sequence[str]
     if not model:
         return None
     if "nuts" not in methods:
-        raise InputError(f"--model {model} is what --methods nuts samples, which was not given")
+        raise InputError(f"--model {model} requires --methods nuts")
     program = load_program(model)
     passed = bool(prior.given) and takes_prior(program.program)
     if prior.given and not passed and "exact" not in methods:
         raise InputError(
-            f"{prior.given[0]} is a prior that {program} does not take: write that of {program.name} in its file"
+            f"{prior.given[0]} applies to programs that take a prior, unlike {program}: set its prior in its file"
         )
     print(f"NUTS samples {program}, {program.kind}; {'the prior of the options' if passed else 'its own prior'}")
     return program
 
 
 def program_record(program: UserProgram | None, prior: PriorSettings) -> dict[str, dict[str, Any]]:
-    """Return what ``run.json`` says of a user's program."""
+    """Return what ``run.json`` says about a user's program."""
     if program is None:
         return {}
     where = f"these, if {program} takes them" if prior.given else f"inside {program}"

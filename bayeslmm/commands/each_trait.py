@@ -42,13 +42,13 @@ class EachTraitSettings(AnalysisSettings):
         """
         kinship = self.kinship
         if not kinship.genotypes and (needing := [method for method in methods if method in OF_GENOTYPES]):
-            raise InputError(f"--methods {needing[0]} works on genotypes and needs {OPTIONS}")
+            raise InputError(f"--methods {needing[0]} needs genotypes ({OPTIONS})")
         if self.mom_se == "jackknife" and "mom" not in methods:
-            raise InputError("--mom-se jackknife is about --methods mom, which was not given")
+            raise InputError("--mom-se jackknife requires --methods mom")
         if "rhe" in methods and kinship.centre and self.tables.no_intercept:
             raise InputError(
-                "randomised moments (rhe) do not form K, and without an intercept they cannot know it centred: leave "
-                "out --centre or --no-intercept"
+                "randomised moments (rhe) do not form K, and cannot centre it without an intercept: leave out "
+                "--centre or --no-intercept"
             )
 
 

@@ -1,4 +1,4 @@
-"""How a command ends if not well: exit codes, one line for each error, and traits that fail while others go on."""
+"""How a command fails: exit codes, one line for each error, and traits that fail while others continue."""
 
 import sys
 import tempfile
@@ -21,8 +21,8 @@ TERMINATED = 143
 _LONGEST_NOTE = 500
 
 
-def told(error: Exception) -> tuple[int, str]:
-    """Return the exit code of an error and what to say of it; the traceback of one that nobody foresaw is kept."""
+def describe_error(error: Exception) -> tuple[int, str]:
+    """Return the exit code of an error and its message; the traceback of an unexpected one is kept."""
     if isinstance(error, InputError):
         return INPUT_ERROR, str(error)
     if isinstance(error, AnalysisError):
@@ -30,7 +30,7 @@ def told(error: Exception) -> tuple[int, str]:
     if isinstance(error, MemoryError):
         return ANALYSIS_FAILED, f"there is not enough memory ({error}): use fewer individuals, or a larger machine"
     what = f"{type(error).__name__}: {one_line(str(error), most=_LONGEST_NOTE)}"
-    return BUG, f"{what} (this is a fault of bayeslmm: please report it with {_kept_traceback(error)})"
+    return BUG, f"{what} (this is a bug in bayeslmm: please report it with {_kept_traceback(error)})"
 
 
 def _kept_traceback(error: Exception) -> str:
@@ -46,12 +46,12 @@ def _kept_traceback(error: Exception) -> str:
 
 @dataclass
 class Failures:
-    """Traits that could not be analysed. Each is told when it happens, and the others go on.
+    """Traits that could not be analysed. Each is reported when it fails, and the others continue.
 
     Attributes:
-        traits: all that the command was asked for.
-        why: what went wrong with those that failed.
-        codes: the exit codes of what went wrong.
+        traits: all that were asked for.
+        why: the reason for each that failed.
+        codes: the exit codes of the reasons.
     """
 
     traits: Sequence[str]
@@ -60,7 +60,7 @@ class Failures:
 
     @contextmanager
     def caught(self, traits: Sequence[str]) -> Iterator[None]:
-        """Run a block that is about some of the traits; if it fails they have failed.
+        """Run a block that is about some of the traits; if it fails, they have failed.
 
         Raises:
             InputError: if the only trait cannot be analysed as it is, or results cannot be written.
@@ -73,14 +73,14 @@ class Failures:
             self.add(traits, error)
 
     def add(self, traits: Sequence[str], error: Exception) -> None:
-        """Take traits for failed, and say so.
+        """Record traits as failed, and report it.
 
         Raises:
             InputError: the error itself, if it is one and there is no other trait.
         """
         if len(self.traits) == 1 and isinstance(error, InputError):
             raise error
-        code, text = told(error)
+        code, text = describe_error(error)
         self.codes.add(code)
         self.why |= dict.fromkeys(traits, one_line(text, most=_LONGEST_NOTE))
         print(f"bayeslmm: {one_line(f'{examples(traits)} FAILED: {text}')}", file=sys.stderr)
@@ -93,7 +93,7 @@ class Failures:
         return INPUT_ERROR if self.codes == {INPUT_ERROR} else ANALYSIS_FAILED
 
     def check_any_left(self) -> None:
-        """Refuse to go on if no trait can be analysed as it is: there are no results then.
+        """Refuse to continue if no trait can be analysed as it is: there are no results then.
 
         Raises:
             InputError: with what is wrong with the first.

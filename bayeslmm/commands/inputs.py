@@ -27,7 +27,7 @@ class Inputs:
         measurements: traits and covariates.
         kinship: of everybody.
         markers: the genotypes behind it, if it was computed from some.
-        files: all that was read, with what tells whether it is still the same.
+        files: all that was read, with fingerprints.
     """
 
     measurements: Measurements
@@ -36,7 +36,7 @@ class Inputs:
     files: Mapping[str, Fingerprint]
 
     def changed_genotypes(self) -> list[str]:
-        """Return the files of genotypes, which are read more than once, that were written anew since."""
+        """Return the files of genotypes, which are read more than once, that have changed since."""
         genotypes = map(str, self.markers.genotypes.files) if self.markers else ()
         return changed({path: self.files[path] for path in genotypes})
 

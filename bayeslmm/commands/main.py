@@ -8,7 +8,7 @@ from importlib import import_module
 
 from bayeslmm.base.checks import InputWarning, one_line
 from bayeslmm.base.terminal import Terminated, careful_streams, termination
-from bayeslmm.commands.failures import ANALYSIS_FAILED, INTERRUPTED, TERMINATED, told
+from bayeslmm.commands.failures import ANALYSIS_FAILED, INTERRUPTED, TERMINATED, describe_error
 from bayeslmm.commands.genotypes import genotype_file
 from bayeslmm.commands.parser import parser
 from bayeslmm.commands.ranges import check_values
@@ -16,10 +16,10 @@ from bayeslmm.commands.settings import as_typed, build
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or another code after one line on stderr that says why.
+    """Run a command; return 0, or another code after one line on stderr with the reason.
 
     1 if an analysis failed or standard output could not be written, 2 for an input error, 3 for draws that failed their
-    checks, 70 for a fault of the program, 130 for Ctrl-C, 143 for SIGTERM.
+    checks, 70 for a bug, 130 for Ctrl-C, 143 for SIGTERM.
     """
     return _run(parser().parse_args(arguments))
 
@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _code(options: argparse.Namespace) -> int:
-    """Run a command and say in one line how it ended, unless it ended well; return its exit code."""
+    """Run a command and print one line if it fails; return its exit code."""
     try:
         with termination():
             check_values(options)
@@ -49,7 +49,7 @@ def _code(options: argparse.Namespace) -> int:
         print(f"bayeslmm: {': '.join([what, *getattr(stopped, '__notes__', [])])}", file=sys.stderr)
         return code
     except Exception as error:
-        code, text = told(error)
+        code, text = describe_error(error)
         print(f"bayeslmm: error: {one_line(text)}", file=sys.stderr)
         return code
 

@@ -53,9 +53,11 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
     group.add_argument("--fam", metavar="F", help="ids of a --kinship without them, such as GEMMA's .cXX.txt")
     add_marker_options(group)
-    group.add_argument("--centre", action="store_true", help="centre K on the people analysed (J K J, as GEMMA does)")
-    group.add_argument("--normalise", action="store_true", help="divide K of the people analysed by its mean diagonal")
-    group.add_argument("--bend", action="store_true", help="set negative eigenvalues of K to 0, however large they are")
+    group.add_argument("--centre", action="store_true", help="centre K on the individuals analysed (J K J, as GEMMA)")
+    group.add_argument(
+        "--normalise", action="store_true", help="divide K of the individuals analysed by its mean diagonal"
+    )
+    group.add_argument("--bend", action="store_true", help="set all negative eigenvalues of K to 0")
     group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")
 
 
@@ -74,7 +76,9 @@ def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         "--pcs", type=int, default=0, metavar="K", help="how many leading principal components of K to use"
     )
     group.add_argument("--no-intercept", action="store_true", help="do not add a column of ones")
-    group.add_argument("--missing", nargs="+", default=(), metavar="CODE", help="further missing codes, such as -9")
+    group.add_argument(
+        "--missing", nargs="+", default=(), metavar="CODE", help="further codes of missing values, such as -9"
+    )
     return group
 
 
@@ -84,11 +88,11 @@ def add_trait_option(group: argparse._ArgumentGroup, name: str, help: str) -> No
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Add a program of the user's own."""
+    """Add the user's program."""
     parser.add_argument(
         "--model",
         metavar="FILE.py:FUNCTION",
-        help="a NumPyro program of your own for --methods nuts, in place of ours: a function of the rotated data",
+        help="your own NumPyro program for --methods nuts: a function of the rotated data",
     )
 
 
@@ -120,9 +124,9 @@ def add_nuts_options(group: argparse._ArgumentGroup) -> None:
         type=float,
         default=TARGET_ACCEPT,
         metavar="P",
-        help="acceptance rate; raise it if draws diverge",
+        help="acceptance rate; raise it if there are divergent transitions",
     )
-    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="seed for all random numbers")
 
 
 def add_out_option(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +146,7 @@ def add_moments_option(group: argparse._ArgumentGroup) -> None:
         "--mom-se",
         choices=("exact", "jackknife"),
         default="exact",
-        help="standard errors of mom: of normal data, or leaving out blocks of people",
+        help="standard errors of mom: for normal data, or leaving out blocks of individuals",
     )
 
 
@@ -155,5 +159,5 @@ def add_correlation_prior(group: argparse._ArgumentGroup) -> None:
         default=[*PRIOR_ETA],
         metavar=("U", "E"),
         help="LKJ priors of the genetic and of the residual correlations: 1 is uniform over correlation matrices (each "
-        "correlation then has a prior sd of 0.58, 0.50, 0.45 with 2, 3, 4 traits), more draws them to 0",
+        "correlation then has a prior sd of 0.58, 0.50, 0.45 with 2, 3, 4 traits), larger values shrink them to 0",
     )

@@ -76,12 +76,12 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("TRAIT", "NAME"),
-        help="a trait and the covariates to use for it in place of those for all; may be repeated",
+        help="a trait and its own covariates, in place of those for all traits; may be repeated",
     )
     group.add_argument(
         "--complete-only",
         action="store_true",
-        help="drop people who lack any of the traits, in place of using all values that are there",
+        help="drop individuals without all of the traits, instead of using all values",
     )
     parser.add_argument(
         "--methods",
@@ -103,7 +103,7 @@ def _scan(parser: argparse.ArgumentParser) -> None:
         "--test",
         choices=("exact", "null"),
         default="exact",
-        help="variance ratio: estimated anew with each marker, or that of the model without markers",
+        help="variance ratio: re-estimated with each marker, or that of the model without markers",
     )
     group.add_argument("--loco", action="store_true", help="test each chromosome against the kinship of all others")
     group.add_argument("--ols", action="store_true", help="add least squares without kinship: beta_ols, se_ols, p_ols")
@@ -116,10 +116,12 @@ def _scan(parser: argparse.ArgumentParser) -> None:
         "marker: beta_x_COVARIATE and so on",
     )
     group.add_argument(
-        "--epistasis", metavar="F", help="test the product of markers beside both: two names of markers on each line"
+        "--epistasis", metavar="F", help="test products of markers given both: two names of markers on each line"
     )
     group.add_argument(
-        "--covariate-effects", action="store_true", help="add the effects of covariates beside each marker: alpha_NAME"
+        "--covariate-effects",
+        action="store_true",
+        help="add the effects of covariates in the model of each marker: alpha_NAME",
     )
     group.add_argument(
         "--prior-effect",
@@ -129,13 +131,13 @@ def _scan(parser: argparse.ArgumentParser) -> None:
         help="prior of an effect for the Bayes factor, in standard deviations of the trait given its covariates",
     )
     group.add_argument(
-        "--posterior", nargs="+", default=(), metavar="SNP", help="markers to compute the posterior of the effect of"
+        "--posterior", nargs="+", default=(), metavar="SNP", help="markers whose effect gets a posterior"
     )
     group.add_argument(
         "--posterior-top", type=int, default=0, metavar="K", help="the same for the K smallest p-values of each trait"
     )
-    group.add_argument("--format", choices=("tsv", "parquet"), default="tsv", help="of the table of all markers")
-    group.add_argument("--resume", action="store_true", help="go on with a scan that was interrupted")
+    group.add_argument("--format", choices=("tsv", "parquet"), default="tsv", help="format of the table of all markers")
+    group.add_argument("--resume", action="store_true", help="continue a scan that was interrupted")
     add_out_option(parser)
 
 
@@ -148,7 +150,7 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=("N", "P"),
-        help="simulate N people and P common markers by msprime: DIR/cohort.bed, .bim, .fam",
+        help="simulate N individuals and P common markers by msprime: DIR/cohort.bed, .bim, .fam",
     )
     group.add_argument(
         "--siblings", type=int, default=1, metavar="S", help="families of S full siblings (--coalescent)"
@@ -174,9 +176,9 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=(),
         metavar="RATE",
-        help="share of values lost: of all traits, or of each",
+        help="share of values removed: one for all traits, or one for each",
     )
-    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="seed for all random numbers")
     add_out_option(parser)
 
 
@@ -187,13 +189,13 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs=1,
         metavar="NAME",
-        help="who has it is analysed; its values are not used, but must vary",
+        help="individuals with this trait are analysed; its values are not used, but must vary",
     )
     group = parser.add_argument_group("simulated traits")
     group.add_argument("--h2", nargs="+", type=float, default=[0.05, 0.2, 0.5, 0.8], metavar="H2", help="true values")
     group.add_argument("--datasets", type=int, default=200, metavar="N", help="simulated traits for each")
     add_h2_prior(group)
-    group.add_argument("--seed", type=int, default=1, metavar="N", help="of all random numbers")
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="seed for all random numbers")
     group.add_argument("--workers", type=int, default=2, metavar="N", help="processes on this machine")
     group.add_argument("--cluster", default="local", metavar="ADDRESS", help="or tcp://HOST:PORT of a Dask scheduler")
     add_out_option(parser)
@@ -211,6 +213,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "rg": ("genetic correlations of traits", _rg),
     "scan": ("tests of markers", _scan),
     "simulate": ("traits with known truth", _simulate),
-    "calibrate": ("what intervals of h2 are worth with your sample, before a trait", _calibrate),
+    "calibrate": ("how reliable intervals of h2 are with your sample, before looking at a trait", _calibrate),
     "demo": ("heritability of two traits of mice", _demo),
 }

@@ -77,7 +77,7 @@ def open_results(
         command: the name of the command.
         inputs: files that the run reads.
         overwrite: remove the results of an earlier run, and replace files that are in the way.
-        resume: go on with a run of the same command that was not finished.
+        resume: continue an unfinished run of the same command.
 
     Raises:
         InputError: if the folder holds results of another run or a file that would be replaced, and overwrite is false;
@@ -104,7 +104,7 @@ def open_results(
 
 @contextmanager
 def new_files(paths: Sequence[Path], *, inputs: Iterable[Path], lock: Path, overwrite: bool) -> Iterator[None]:
-    """Keep other runs from files that a block writes, where these have no folder of their own.
+    """Keep other runs from files that a block writes, which have no folder of results.
 
     Raises:
         InputError: if one of them is there and overwrite is false; if one is an input; or if another run writes them.
@@ -118,7 +118,7 @@ def new_files(paths: Sequence[Path], *, inputs: Iterable[Path], lock: Path, over
 
 @contextmanager
 def locked(lock: Path, *, where: Path) -> Iterator[None]:
-    """Hold a lock file within a block; the system gives it free when the process ends, however it ends.
+    """Hold a lock file within a block; the system releases it when the process ends, however it ends.
 
     Raises:
         InputError: if another process holds it, or it cannot be made.
@@ -132,9 +132,9 @@ def locked(lock: Path, *, where: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise InputError(f"another run is writing to {where}: let it end, or choose another --out") from None
+            raise InputError(f"another run is writing to {where}: wait for it, or choose another --out") from None
         except OSError as error:
-            text = f"{where} cannot be locked ({error.strerror}): see to it that no other run writes there"
+            text = f"{where} cannot be locked ({error.strerror}): make sure that no other run writes there"
             warnings.warn(text, InputWarning, stacklevel=4)
         if os.fstat(descriptor).st_nlink:
             break
@@ -161,8 +161,8 @@ def _to_remove(
         kind = f"the results of another run ({before.get('name')}, {before.get('started')})"
         way = "choose another --out, or remove them with --overwrite"
         if "finished" not in before:
-            kind = f"what a run that was not finished left ({before.get('name')}, begun {before.get('started')})"
-            way = f"{'go on with --resume, ' if any(name.endswith('/') for name in left) else ''}{way}"
+            kind = f"the results of an unfinished run ({before.get('name')}, begun {before.get('started')})"
+            way = f"{'continue with --resume, ' if any(name.endswith('/') for name in left) else ''}{way}"
         raise InputError(f"{path} holds {kind}: {examples(left) or RECORD}: {way}")
     foreign = [name for name in there if name not in listed]
     foreign += [RECORD] if not before and _exists(path / RECORD) else []
@@ -199,7 +199,7 @@ def _forget_unless_written(results: ResultsFolder) -> None:
 
 
 def _read(record: Path) -> dict[str, Any]:
-    """Return what ``run.json`` holds; nothing if it is none of ours."""
+    """Return what ``run.json`` holds; nothing if bayeslmm did not write it."""
     try:
         found = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

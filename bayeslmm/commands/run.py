@@ -125,7 +125,7 @@ class Run:
             more: further entries of some parts of ``run.json``.
         """
         if others := inputs.changed_genotypes():
-            text = f"{examples(others)} changed after K was computed: what was read of it later may not fit"
+            text = f"{examples(others)} changed after K was computed: what was read later may not match"
             warnings.warn(text, InputWarning, stacklevel=2)
         failed = {name: {"failed": why} for name, why in self.failures.why.items()}
         options = self.settings.output.options
@@ -170,7 +170,7 @@ def open_run(
         names: what it may write.
         traits: what may fail by itself; all traits by default.
         more: files that are read beside tables and kinship.
-        resume: go on with a run that was not finished.
+        resume: continue an unfinished run.
 
     Raises:
         InputError: as `open_results`.

@@ -62,7 +62,7 @@ class MarkerTestSettings:
 
     def __post_init__(self) -> None:
         if self.loco and self.epistasis:
-            raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves out one: choose")
+            raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves one out: choose one")
         if self.covariate_effects and self.test != "null":
             raise InputError("--covariate-effects needs --test null")
         if not self.prior_effect > 0:
@@ -80,7 +80,7 @@ class ScanCommandSettings(AnalysisSettings):
         if self.tests.loco and self.kinship.given:
             raise InputError(f"--loco computes its kinships from {OPTIONS}: leave out --grm, --kinship and --pedigree")
         if self.tests.loco and self.kinship.eigen:
-            raise InputError("--eigen holds one decomposition, and --loco makes one for each chromosome: leave one out")
+            raise InputError("--eigen holds one decomposition, and --loco needs one for each chromosome: leave one out")
         super().__post_init__()
 
 
@@ -89,7 +89,7 @@ SETTINGS = ScanCommandSettings
 
 @dataclass
 class _Found:
-    """What came out, as it grows with each cohort.
+    """Results, as they grow with each cohort.
 
     Attributes:
         blocks: numbers of those that are written.
@@ -132,11 +132,11 @@ def run(settings: ScanCommandSettings) -> int:
         run.results.begin()
         with open_parts(folder, identity, resume=tests.resume) as parts:
             if tests.resume and not parts.has(0):
-                print(f"no scan to go on with is in {settings.output.out}: it begins with the first marker")
+                print(f"no unfinished scan in {settings.output.out}: starting from the first marker")
             job = Job(run, _tests(settings), tests.loco, tests.posterior_top, markers, inputs, parts)
             found = _scan(job, chosen, pairs)
             if others := inputs.changed_genotypes():
-                raise InputError(f"{examples(others)} changed during the scan: start anew with --overwrite")
+                raise InputError(f"{examples(others)} changed during the scan: start again with --overwrite")
             report = _write(job, found, tests)
             parts.remove()
         run.finish(inputs, EffectPrior(dist.Normal(0.0, tests.prior_effect)), report=report)
@@ -149,7 +149,7 @@ def _files(settings: ScanCommandSettings) -> list[str]:
 
 
 def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> _Found:
-    """Scan one set of people after the other; return what came out, but for the blocks of tests, which are in files."""
+    """Scan one cohort after the other; return the results, but for the blocks of tests, which are in files."""
     found, first, failures = _Found(), 0, job.run.failures
     for cohort, spectrum in job.run.cohorts(job.inputs):
         tasks = tasks_of(job, first)
@@ -172,7 +172,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
             found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
     failures.check_any_left()
     if found.records and all(top.empty for top in found.tops):
-        job.parts.remove()  # there is nothing to go on with
+        job.parts.remove()  # there is nothing to resume
         why = why_untested(job, found.records)
         raise InputError(f"{job.markers.genotypes.path}: no marker could be tested for any trait: {why}")
     return found
@@ -233,7 +233,7 @@ def _chosen(names: Sequence[str], genotypes: Genotypes) -> list[int]:
 
 
 def _identity(settings: ScanCommandSettings, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
-    """Return what two runs must share for one to go on with the blocks of the other."""
+    """Return what two runs must share for one to resume the other."""
     apart = {"out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis"}
     return {name: str(value) for name, value in settings.output.options.items() if name not in apart} | {
         "files": {path: mark.sha256 for path, mark in files.items() if path != settings.tests.epistasis},
@@ -243,7 +243,7 @@ def _identity(settings: ScanCommandSettings, files: Mapping[str, Fingerprint]) -
 
 
 def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
-    """Leave out those of a given kinship who have no genotypes: a pedigree has many."""
+    """Leave out individuals of a given kinship without genotypes: a pedigree has many."""
     kinship, known = inputs.kinship, set(markers.genotypes.ids)
     rows = [i for i, name in enumerate(kinship.ids) if name in known]
     if len(rows) == len(kinship.ids):
@@ -252,7 +252,7 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     if not rows:
         raise InputError(
             f"no id of {kinship.source} (such as {examples(kinship.ids)}) is in {bed} (such as "
-            f"{examples(markers.genotypes.ids)}): people are matched by IID, check that both files use the same ids"
+            f"{examples(markers.genotypes.ids)}): check that both files use the same ids (IID)"
         )
     print(
         f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {bed} ({examples(without_any)})"

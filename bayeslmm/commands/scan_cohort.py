@@ -79,10 +79,10 @@ def _spectrum(job: Job, cohort: Cohort, spectrum: Spectrum, chromosome: str) -> 
     if not chromosome:
         return spectrum
     options, genotypes = job.run.settings.kinship, job.markers.genotypes
-    own = job.markers.chromosomes[chromosome]
-    if not genotypes.used[own.start : own.stop].any():
+    span = job.markers.chromosomes[chromosome]
+    if not genotypes.used[span.start : span.stop].any():
         return spectrum
-    kinship = without(job.inputs.kinship, genotypes, own)
+    kinship = without(job.inputs.kinship, genotypes, span)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # it was said of the kinship of all markers
         rows = genotypes.rows(cohort.ids)
@@ -114,9 +114,9 @@ def summarise(job: Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, di
     for table in job.parts.tables(blocks):
         counts += MarkerCounts(**table.attrs["markers"])
         for trait in cohort.traits:
-            own = table[table["trait"] == trait]
-            along[trait].append(own[["chrom", "pos", "p_wald", "af", "n_miss"]])
-            top[trait] = pd.concat([top[trait], own.dropna(subset="p_wald")]).nsmallest(most, "p_wald")
+            rows = table[table["trait"] == trait]
+            along[trait].append(rows[["chrom", "pos", "p_wald", "af", "n_miss"]])
+            top[trait] = pd.concat([top[trait], rows.dropna(subset="p_wald")]).nsmallest(most, "p_wald")
     numbers: dict[str, dict[str, Any]] = {}
     least = least_allele_counts(cohort)
     for trait, tables in along.items():
@@ -158,7 +158,7 @@ def effects_of(
     """Yield the posterior of each effect, against the kinship that its marker was tested against."""
     for task in tasks:
         of_task = {line for span in task.blocks.values() for line in span}
-        own = {trait: [line for line in of_trait if line in of_task] for trait, of_trait in lines.items()}
-        if any(own.values()):
+        here = {trait: [line for line in of_trait if line in of_task] for trait, of_trait in lines.items()}
+        if any(here.values()):
             against = _spectrum(job, cohort, spectrum, task.chromosome)
-            yield from effect_rows(job.markers, cohort, against, own)
+            yield from effect_rows(job.markers, cohort, against, here)

@@ -59,7 +59,7 @@ class MarkerSettings:
 
 @dataclass(frozen=True)
 class KinshipSettings:
-    """Where K comes from, and what is done to it."""
+    """Where K comes from, and how it is changed."""
 
     genotypes: GenotypeFile | None
     grm: str | None
@@ -79,8 +79,7 @@ class KinshipSettings:
             tested = self.genotypes and field.name in ("maf", "geno")  # of the markers that are tested
             if getattr(self.markers, field.name) != field.default and not tested:
                 raise InputError(
-                    f"{option(field.name)} is about genotypes and needs {OPTIONS}: a kinship that is given is used as "
-                    "it is"
+                    f"{option(field.name)} applies to genotypes ({OPTIONS}): a given kinship is used unchanged"
                 )
 
     @property

@@ -55,13 +55,13 @@ class SimulateSettings:
         if self.causal is not None and not 1 <= self.causal <= most:
             raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {self.causal}")
         if len(self.h2) == 1 and (self.rg or self.re):
-            raise InputError("--rg and --re are correlations of traits: give two heritabilities or more (--h2 0.5 0.3)")
-        if self.coalescent and self.markers.chr:
-            raise InputError(f"--chr chooses chromosomes of {OPTIONS}: those of --coalescent are all used")
-        if self.genotypes and (self.siblings, self.chromosomes) != (1, 22):
             raise InputError(
-                "--siblings and --chromosomes are about --coalescent: genotypes that are given are used as they are"
+                "--rg and --re are correlations between traits: give two or more heritabilities (--h2 0.5 0.3)"
             )
+        if self.coalescent and self.markers.chr:
+            raise InputError(f"--chr applies to {OPTIONS}: all chromosomes of --coalescent are used")
+        if self.genotypes and (self.siblings, self.chromosomes) != (1, 22):
+            raise InputError("--siblings and --chromosomes apply to --coalescent: given genotypes are used unchanged")
 
 
 SETTINGS = SimulateSettings
@@ -114,17 +114,15 @@ def _simulate(
     Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing.tolist(), rng=rng)
 
     traits, covariates = ([f"{letter}{k + 1}" for k in range(count)] for letter, count in (("T", t), ("C", c)))
-    people = {"FID": genotypes.families, "IID": genotypes.ids}
-    write_table(pd.DataFrame(people | dict(zip(traits, Y.T, strict=True))), out / "pheno.tsv")
+    ids = {"FID": genotypes.families, "IID": genotypes.ids}
+    write_table(pd.DataFrame(ids | dict(zip(traits, Y.T, strict=True))), out / "pheno.tsv")
     if covariates:
-        write_table(pd.DataFrame(people | dict(zip(covariates, X.T, strict=True))), out / "covar.tsv")
+        write_table(pd.DataFrame(ids | dict(zip(covariates, X.T, strict=True))), out / "covar.tsv")
     write_table(_effects(genotypes, effects, traits), out / "effects.tsv")
 
     variance = G.var(axis=0)
     for trait, h2, realised in zip(traits, settings.h2, variance, strict=True):
-        print(
-            f"{trait}: h2 {h2:g}, sigma2_u {h2 * settings.sigma2_p:g}; variance of g among these people {realised:.4g}"
-        )
+        print(f"{trait}: h2 {h2:g}, sigma2_u {h2 * settings.sigma2_p:g}; variance of g in this sample {realised:.4g}")
     true = _parameters(Gamma_u, Gamma_e, traits)
     for j, trait in enumerate(traits):
         true[trait] |= {f"beta[{name}]": float(effect) for name, effect in zip(covariates, beta[:, j], strict=True)}
@@ -152,10 +150,10 @@ def _covariances(settings: SimulateSettings) -> tuple[Float[ndarray, "t t"], Flo
 
 
 def _coalescent(settings: SimulateSettings, out: Path, rng: np.random.Generator) -> Genotypes:
-    people, markers = settings.coalescent or (0, 0)
+    individuals, markers = settings.coalescent or (0, 0)
     return coalescent.write_coalescent(
         out / "cohort",
-        people=people,
+        people=individuals,
         markers=markers,
         chromosomes=settings.chromosomes,
         siblings=settings.siblings,

@@ -55,7 +55,7 @@ def test_a_fault_of_ours_says_so_and_keeps_its_traceback(monkeypatch, capsys, tm
     code, said = ended(monkeypatch, capsys, lambda: 1 / 0)
     assert code == 70
     assert said.count("\n") == 1
-    (path,) = re.findall(r"ZeroDivisionError: division by zero \(this is a fault of bayeslmm: .*, in (.*)\)", said)
+    (path,) = re.findall(r"ZeroDivisionError: division by zero \(this is a bug in bayeslmm: .*, in (.*)\)", said)
     with open(path, encoding="utf-8") as kept:
         assert "Traceback" in kept.read()
 

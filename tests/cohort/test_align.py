@@ -164,7 +164,7 @@ def test_covariates_that_say_nothing_or_share_a_name_are_refused(write, kinship)
     people = bl.measure(table(write, "p.txt", text), ["x"], covariates=["farm"])
     assert "the covariate farm is 'n' for everybody analysed: leave it out" in refused(kinship, people)
     (cohort,) = bl.align(kinship, bl.measure(table(write, "p.txt", text), ["x"], covariates=["PC1"]), normalised=True)
-    with pytest.raises(InputError, match=r"each covariate must stand once, but .* \(PC1\)"):
+    with pytest.raises(InputError, match=r"covariates must be unique, but .* \(PC1\)"):
         cohort.with_covariates(["PC1"], np.arange(8.0)[:, None] ** 3)
 
 

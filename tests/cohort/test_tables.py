@@ -60,7 +60,7 @@ def test_minus_nine_apart_from_the_rest_is_suspected(write, values, suspected):
         ("IID x x\na 1 2\n", "line 1: column names must be unique, but 'x' occurs more than once"),
         ("IID x y\na 1 2\nb 1\n", "line 3: 3 columns were expected .* but 2 were found"),
         ("IID\tx\na\t1\n\t2\n", "line 3: the IID is empty"),
-        ("IID x\na 1\nb 2\na 3\n", r"each id must stand once, but 1 of them are repeated \(a\)"),
+        ("IID x\na 1\nb 2\na 3\n", r"ids must be unique, but 1 occur more than once \(a\)"),
     ],
 )
 def test_malformed_tables_are_refused(write, text, message):
@@ -93,7 +93,7 @@ def test_missing_files_and_folders_are_told(tmp_path):
 
 def test_binary_files_are_refused(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"\xff\xfe\x00\x01" * 20)
-    with pytest.raises(InputError, match="is no text in UTF-8"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         read_table(tmp_path / "x.bin")
 
 
@@ -101,7 +101,7 @@ def test_fam_gives_the_second_column(write):
     assert read_fam(write("x.fam", "f a 0 0 1 -9\nf b 0 0 2 -9\n")).ids == ("a", "b")
     with pytest.raises(InputError, match=r"line 1: a \.fam has six columns"):
         read_fam(write("y.fam", "a\n"))
-    with pytest.raises(InputError, match="each id must stand once"):
+    with pytest.raises(InputError, match="ids must be unique"):
         read_fam(write("z.fam", "1 a 0 0 1 -9\n2 a 0 0 1 -9\n"))
 
 
@@ -156,8 +156,8 @@ def test_near_matches_differ_in_case_zeros_and_decimals_alone():
         (gzip.compress(b"IID x\na 1\n", mtime=0)[:-8] + b"12345678", "is a compressed file that is damaged"),
         (gzip.compress(b"IID x\na 1\n", mtime=0) + b"more", "is a compressed file that is damaged"),
         (b"IID x\na 1\nb \xe9\n", "line 3: the text must be UTF-8, but it holds the byte 0xe9"),
-        ("IID x\na 1\n".encode("utf-16"), "line 1: this is no text in UTF-8"),
-        (b"IID x\na 1\nb\x00 2\n", "line 3: this is no text in UTF-8, it holds a byte 0"),
+        ("IID x\na 1\n".encode("utf-16"), "line 1: this is not UTF-8 text"),
+        (b"IID x\na 1\nb\x00 2\n", "line 3: this is not UTF-8 text: it holds a byte 0"),
         (b'IID,x,y\na,1,"2\nb,3,4"\nc,5,6\n', "line 2: a quote opens here that is closed on a later line"),
         (b'IID,x\na,"1\nb,2\n', "line 2 cannot be split into columns|line 2: a quote opens here"),
         (b"IID;x\na;1,5\n", "columns are separated by semicolons"),

@@ -169,7 +169,7 @@ def test_hsq_log_likelihood_is_gctas_without_constants(tmp_path):
 
 @pytest.fixture
 def toy(plink, tmp_path, rng):
-    """A small cohort in files: genotypes, two traits on different people, one with no heritability."""
+    """A small cohort in files: genotypes, two traits on different individuals, one with no heritability."""
     prefix, G, ids = plink
     g = np.where(np.isnan(G), 0, G) @ rng.standard_normal(50) / 5
     lines = ["FID IID x y"]
@@ -228,7 +228,7 @@ def failing(monkeypatch):
         (
             ValueError("The function value is NaN"),
             1,
-            "ValueError: The function value is NaN (this is a fault of bayeslmm",
+            "ValueError: The function value is NaN (this is a bug in bayeslmm",
         ),
         (bl.InputError("collinear"), 2, "collinear"),
     ],
@@ -394,7 +394,7 @@ def test_the_prior_reaches_oracle_and_draws(toy):
         (["--trait", "x", "--pcs", "-1"], "--pcs must be at least 0"),
         (["--trait", "x", "--no-intercept"], "--no-intercept leaves no fixed effect"),
         (["--trait", "x", "--seed", "-1"], "--seed must be at least 0, but -1 was given"),
-        (["--trait", "x", "--mom-se", "jackknife"], "--mom-se jackknife is about --methods mom, which was not given"),
+        (["--trait", "x", "--mom-se", "jackknife"], "--mom-se jackknife requires --methods mom"),
         (["--trait", "x", "--pcs", "40"], "pcs must lie between 0 and 29"),
         (["--trait", "x", "--chains", "0"], "--chains must be at least 1"),
         (["--trait", "x", "--target-accept", "1"], "--target-accept must be between 0 and 1, but 1 was given"),
@@ -419,16 +419,16 @@ def test_options_of_genotypes_are_not_ignored_for_other_kinships(toy, capsys):
     base, folder = toy
     grm = ["h2", "--grm", str(folder / "k"), *base[3:], "--trait", "x", "--out", str(folder / "out")]
     assert main([*grm, "--maf", "0.05"]) == 2
-    assert "--maf is about genotypes and needs --bfile" in capsys.readouterr().err
+    assert "--maf applies to genotypes (--bfile)" in capsys.readouterr().err
 
 
 def test_methods_of_genotypes_need_genotypes_as_they_are(toy, capsys):
     base, folder = toy
     rest = [*base[3:], "--trait", "x", "--out", str(folder / "out"), "--methods"]
     assert main(["h2", "--grm", str(folder / "k"), *rest, "reml", "lasso"]) == 2
-    assert "--methods lasso works on genotypes and needs --bfile" in capsys.readouterr().err
+    assert "--methods lasso needs genotypes (--bfile)" in capsys.readouterr().err
     assert main([*base[:3], *rest, "rhe", "--centre", "--no-intercept"]) == 2
-    assert "cannot know it centred: leave out --centre or --no-intercept" in capsys.readouterr().err
+    assert "cannot centre it without an intercept: leave out --centre or --no-intercept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scaled", [[], ["--normalise"], ["--centre"], ["--centre", "--normalise"]])

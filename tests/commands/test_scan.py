@@ -36,7 +36,7 @@ MARKERS = 60
 
 @pytest.fixture
 def cohort(tmp_path, rng, monkeypatch):
-    """80 people, 60 markers on 3 chromosomes, two traits, one with missing values; blocks of 16 markers."""
+    """80 individuals, 60 markers on 3 chromosomes, two traits, one with missing values; blocks of 16 markers."""
     monkeypatch.setattr(scan_cohort, "BLOCK", 16)
     n = 80
     G = rng.binomial(2, rng.uniform(0.2, 0.5, MARKERS), (n, MARKERS)).astype(float)
@@ -259,7 +259,7 @@ def scan_killed_at_its_second_block(cohort, monkeypatch):
 def test_an_unfinished_scan_is_neither_lost_nor_mixed_up(cohort, monkeypatch, capsys):
     scan_killed_at_its_second_block(cohort, monkeypatch)
     code, _ = scan(cohort)
-    assert "scan.parts/: go on with --resume" in refused(capsys, code)
+    assert "scan.parts/: continue with --resume" in refused(capsys, code)
     code, _ = scan(cohort, "--resume", "--test", "null")
     assert "is of another scan, with test exact where it is null now" in refused(capsys, code)
     pheno = cohort / "pheno.tsv"
@@ -302,7 +302,7 @@ def test_nothing_of_an_earlier_scan_is_left(cohort):
 
 @pytest.mark.parametrize("form", ["tsv", "parquet"])
 def test_a_trait_that_cannot_be_scanned_costs_the_others_nothing(cohort, capsys, form):
-    """One without variation, measured on the same people; and one whose tests fail."""
+    """One without variation, measured on the same individuals; and one whose tests fail."""
     pheno = pd.read_csv(cohort / "pheno.tsv", sep="\t")
     pheno.assign(flat=1.0).to_csv(cohort / "pheno.tsv", sep="\t", index=False, na_rep="NA")
     _, alone = scan(cohort, "--format", form, out="alone")
@@ -403,7 +403,7 @@ def test_a_block_without_markers_to_test(cohort, capsys, form):
     code, out = scan(cohort, "--format", form, "--posterior", "sid2", "sid20", "--resume")
     assert code == 0
     said = capsys.readouterr()
-    assert "no scan to go on with is in" in said.out
+    assert "no unfinished scan in" in said.out
     assert "sid2 does not vary among the individuals with a: its effect has no posterior" in said.err
     assert list(pd.read_csv(out / "effects.tsv", sep="\t")["snp"]) == ["sid20"]
     table = pd.read_parquet(out / "scan.parquet") if form == "parquet" else pd.read_csv(out / "scan.tsv", sep="\t")
@@ -469,7 +469,7 @@ def test_a_kinship_from_elsewhere(cohort):
         (["--posterior", "rs1"], "--posterior rs1: .*has none of this name, but sid1, sid2, sid3 and 57 more"),
         (["--maf", "0.7"], "maf must be at least 0 and below 0.5"),
         (["--maf", "0.499999"], "no marker is left of 60"),
-        (["--grm", "k", "--scale", "sample"], "--scale is about genotypes"),
+        (["--grm", "k", "--scale", "sample"], "--scale applies to genotypes"),
     ],
 )
 def test_options_that_cannot_work_are_refused(cohort, capsys, options, message):

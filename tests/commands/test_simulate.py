@@ -18,7 +18,7 @@ def table(path):
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """240 people in families of four, with two traits, two covariates and missing values."""
+    """240 individuals in families of four, with two traits, two covariates and missing values."""
     out = tmp_path_factory.mktemp("simulate") / "cohort"
     arguments = ["simulate", "--coalescent", "240", "880", "--siblings", "4", *OPTIONS, "--missing", "0.1", "0.2"]
     assert main([*arguments, "--seed", "4", "--out", str(out)]) == 0
@@ -101,14 +101,14 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
     assert "msprime" not in truth["versions"]
     printed = capsys.readouterr().out
     assert "markers: 880 of 880 used" in printed
-    assert "T1: h2 0.5, sigma2_u 0.5; variance of g among these people" in printed
+    assert "T1: h2 0.5, sigma2_u 0.5; variance of g in this sample" in printed
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--h2", "1.2"], "h2 must lie between 0 and 1, but 1.2"),
-        (["--h2", "0.5", "--rg", "0.3"], "--rg and --re are correlations of traits: give two heritabilities"),
+        (["--h2", "0.5", "--rg", "0.3"], "--rg and --re are correlations between traits: give two or more"),
         (["--h2", "0.5", "0.5", "0.5", "--re", "-0.7"], "--re must lie between -0.5 and 1 for 3 traits, but -0.7"),
         (["--h2", "0.5", "--missing", "0.1", "0.1"], "one for each of 1 traits, but 2 are given"),
         (["--h2", "0.5", "--missing", "1"], "at least 0 and below 1"),
@@ -117,7 +117,7 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
         (["--h2", "0.5", "--sigma2-p", "0"], "sigma2_p must be positive"),
         (["--h2", "0.5", "--maf", "0.9"], "maf must be"),
         (["--h2", "0.5", "--causal", "0"], "--causal must be at least 1, but 0 was given"),
-        (["--h2", "0.5", "--siblings", "2"], "--siblings and --chromosomes are about --coalescent"),
+        (["--h2", "0.5", "--siblings", "2"], "--siblings and --chromosomes apply to --coalescent"),
     ],
 )
 def test_wrong_options_are_one_line_before_anything_is_read(tmp_path, capsys, options, message):

@@ -121,7 +121,7 @@ def test_ids_may_stand_before_the_rows_alone(kinship, write, names, first):
         ('"";"a";"b"\n"a";1,1;0,2\n"b";0,2;1,0\n', "separated by semicolons"),
         ("a b\nTrue False\nFalse True\n", "row 1 column 1 of the matrix must be a number, but 'True'"),
         ("a b\n1\n0 1\n", "must be|cannot be read"),
-        ("a b\n1 0\n0 \x00\n", "line 3: this is no text"),
+        ("a b\n1 0\n0 \x00\n", "line 3: this is not UTF-8 text"),
         (f"a,{'b' * 140_000}\n1,0\n0,1\n", "line 1 cannot be split into columns .field larger"),
     ],
 )

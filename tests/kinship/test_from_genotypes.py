@@ -87,7 +87,7 @@ def test_shape_and_ids_must_fit():
         Kinship(("a", "b"), np.ones((2, 3)), "K.txt")
     with pytest.raises(InputError, match="3 ids were given for a K of 2 rows"):
         Kinship(("a", "b", "c"), np.eye(2), "K.txt")
-    with pytest.raises(InputError, match="each id must stand once"):
+    with pytest.raises(InputError, match="ids must be unique"):
         Kinship(("a", "a"), np.eye(2), "K.txt")
 
 

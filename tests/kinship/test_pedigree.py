@@ -46,7 +46,7 @@ def test_gryphon_equals_the_published_matrix():
     [
         ("id sire dam\na b 0\nb c 0\nc a 0\n", "no animal can be its own ancestor, but . is a child of . is a child"),
         ("id sire dam\na a 0\n", "a is a child of a"),
-        ("id sire dam\na 0 0\na 0 0\n", "each id must stand once"),
+        ("id sire dam\na 0 0\na 0 0\n", "ids must be unique"),
         ("id father\na 0\n", "line 1: the header must name one column dam"),
         ("id sire dam\n0 a b\n", "line 2: the id must be known"),
     ],

@@ -270,8 +270,8 @@ def test_wrong_programs_are_one_line(toy, write, capsys, monkeypatch, reference)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--methods", "reml"], "own.py:own is what --methods nuts samples, which was not given"),
-        (["--methods", "nuts", "--prior-h2", "2", "2"], "--prior-h2 is a prior that"),
+        (["--methods", "reml"], "own.py:own requires --methods nuts"),
+        (["--methods", "nuts", "--prior-h2", "2", "2"], "--prior-h2 applies to programs that take a prior"),
     ],
 )
 def test_options_that_nobody_would_look_at_are_refused(toy, write, capsys, options, message):
