@@ -1,19 +1,25 @@
-# make demo  the main job on real data        make test  the tests        make validate  the studies (up to an hour)
-# Both create .venv first, if it is not there or pyproject.toml has changed.
+# make demo   the main job on real data     make test      the tests
+# make quick  the tests without sampling    make validate  the studies (up to an hour)
+# All create .venv first, if it is not there or pyproject.toml has changed.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.14 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
-# Tests run in a process for each processor: with threads of their own, these would stand in each other's way.
-ONE_THREAD := NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false
+# Tests run in a process for each processor: with threads of their own, these would stand in each other's way. Where
+# Python is asked not to write bytecode, each process would compile the package and its checks of types anew.
+PYTEST := NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test check validate clean
+.PHONY: demo test quick check validate clean
 
 demo: .venv/installed
 	$(BIN)/bayeslmm demo --out demo-results
 
 test: .venv/installed
-	$(ONE_THREAD) $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
+
+quick: .venv/installed
+	$(PYTEST) -m "not slow"
 
 check: .venv/installed
 	$(BIN)/ruff check .

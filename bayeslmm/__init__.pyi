@@ -10,9 +10,9 @@ from .base.checks import AnalysisError as AnalysisError
 from .base.checks import InputError as InputError
 from .base.checks import InputWarning as InputWarning
 from .cohort.align import align as align
+from .cohort.align import align_jointly as align_jointly
 from .cohort.cohort import Cohort as Cohort
-from .cohort.joint import JointCohort as JointCohort
-from .cohort.joint import align_jointly as align_jointly
+from .cohort.cohort import JointCohort as JointCohort
 from .cohort.measurements import measure as measure
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
@@ -36,7 +36,7 @@ from .estimators.reml import reml as reml
 from .estimators.scaled_lasso import ScaledLasso as ScaledLasso
 from .estimators.scaled_lasso import scaled_lasso as scaled_lasso
 from .genotypes.blocks import MarkerBlocks as MarkerBlocks
-from .genotypes.plink import open_genotypes as open_genotypes
+from .genotypes.genotypes import open_genotypes as open_genotypes
 from .kinship.files import read_grm as read_grm
 from .kinship.files import read_kinship as read_kinship
 from .kinship.files import write_grm as write_grm

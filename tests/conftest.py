@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from scipy.linalg import block_diag
 
 import bayeslmm as bl
 from bayeslmm.analyses.correlations import Correlations
+from bayeslmm.analyses.method import TraitRequest
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.whitened import whitened
+from bayeslmm.models import univariate
 
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
 GRYPHON = ROOT / "validation" / "data" / "gryphon"
@@ -193,6 +197,20 @@ def gryphon_pair() -> JointData:
 def gryphon_correlations(gryphon_pair) -> Correlations:
     """All methods on the pair, NUTS with 4 x 1,000 draws."""
     return bl.correlations(gryphon_pair, traits=["BWT", "TARSUS"], covariates=[["intercept"]] * 2, seed=1)
+
+
+def residual_variance(data):
+    """Variance of each trait given its covariates, by least squares: the unit of the priors, shape (t,)."""
+    residual = data.Y - data.X @ np.linalg.lstsq(data.X, data.Y, rcond=None)[0]
+    return np.square(residual).sum(axis=0) / (len(data.Y) - data.X.shape[1])
+
+
+def request_of(data: RotatedData, covariates: Sequence[str]) -> TraitRequest:
+    """Return a request for a trait that is called y, with the default settings."""
+    return TraitRequest(
+        seed=1, settings={}, program=univariate, own=False, attrs=None, white=whitened(data), trait="y",
+        covariates=tuple(covariates), cohort=None, markers=None,
+    )  # fmt: skip
 
 
 def two_modes(groups: tuple[int, int, int], leading: float, *, seed: int = 1) -> RotatedData:

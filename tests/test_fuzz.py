@@ -17,6 +17,7 @@ def test_whole_files_are_read(kind, tmp_path):
     assert FUZZ["outcome"](READERS[kind], "none", [], tmp_path) == "read"
 
 
+@pytest.mark.slow
 @settings(
     max_examples=400,
     derandomize=True,

@@ -10,6 +10,7 @@ COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 TERMS = (ROOT / "docs" / "terms.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(code.strip().splitlines()) <= 12

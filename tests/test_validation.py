@@ -10,6 +10,7 @@ import bayeslmm as bl
 from conftest import ROOT
 
 
+@pytest.mark.slow
 def test_the_simulated_cohort_has_the_variances_it_says(tmp_path, monkeypatch):
     """At smoke size: files are read, and the trait's variance is that of the truth within sampling error."""
     arguments = ["--out", str(tmp_path), "--people", "400", "--markers", "1200", "--seed", "3"]

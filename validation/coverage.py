@@ -15,7 +15,14 @@ import pandas as pd
 import study
 
 from bayeslmm.report.plots.calibration import plot_coverage
-from bayeslmm.studies.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
+from bayeslmm.studies.coverage import (
+    LABELS,
+    OVER_PRIOR,
+    coverage_table,
+    coverage_tasks,
+    individuals_of,
+    simulated_intervals,
+)
 
 SEED = 2016
 H2 = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, OVER_PRIOR)
@@ -38,7 +45,7 @@ def main() -> None:
     for title, (data, datasets) in designs.items():
         tasks = coverage_tasks(H2, math.ceil(datasets * options.share), seed=SEED)
         label = f"n = {len(data.s)}"
-        results = study.run(options, "coverage", simulated_intervals, tasks, design(data), label=label)
+        results = study.run(options, "coverage", simulated_intervals, tasks, individuals_of(data), label=label)
         tables[title] = coverage_table(tasks, results)
     plot_coverage(tables, options.out / "coverage.png")
     record = {

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 import bayeslmm as bl
 from bayeslmm.cohort.measurements import Measurements
-from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.chromosomes import chromosomes
-from bayeslmm.genotypes.plink import Genotypes
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.scan.pairs import read_pairs
 
 N, P = 12, 16

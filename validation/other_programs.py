@@ -148,7 +148,7 @@ def glimix(_: Path, commands: list[str]) -> Iterator[Row]:
     spectrum, cohort, data = _cd8()
     for restricted, fit in ((True, bl.reml(data)), (False, bl.ml(data))):
         commands.append(f"LMM(y, X, ((U,), s), restricted={restricted}).fit()")
-        model = LMM(cohort.Y[:, 0], cohort.X, ((spectrum.U,), spectrum.s), restricted=restricted)
+        model = LMM(cohort.Y[:, 0], cohort.X[0], ((spectrum.U,), spectrum.s), restricted=restricted)
         model.fit(verbose=False)
         of = f"CD8, {'REML' if restricted else 'ML'}"
         for name, theirs, ours in (("v0", model.v0, fit.sigma2_u), ("v1", model.v1, fit.sigma2_e)):

@@ -18,7 +18,7 @@ import study
 
 from bayeslmm.base.tasks import Task
 from bayeslmm.report.plots.calibration import plot_ranks
-from bayeslmm.studies.ranks import bivariate_ranks, calibration_table, calibration_tasks, univariate_ranks
+from bayeslmm.studies.ranks import bivariate_ranks, rank_table, rank_tasks, univariate_ranks
 
 SEED = 2022
 
@@ -36,8 +36,8 @@ def main() -> None:
     ]
     for name, function, design, datasets in studies:
         datasets = 4 if options.smoke else math.ceil(datasets * options.share)
-        results = study.run(options, "sbc", function, calibration_tasks(datasets, seed=SEED), design, label=name)
-        table = calibration_table(results)
+        results = study.run(options, "sbc", function, rank_tasks(datasets, seed=SEED), design, label=name)
+        table = rank_table(results)
         divergences = sum(found["divergences"] for result in results for found in result)
         n = len(design.s)
         record[name] = {"n": n, "datasets": datasets, "divergences": divergences, "table": table.to_dict("records")}

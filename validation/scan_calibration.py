@@ -21,8 +21,8 @@ import pandas as pd
 from scipy.stats import kstest
 
 import bayeslmm as bl
-from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import Block, dosages
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.report.plots.scan import qq_band
 
 HERE = Path(__file__).resolve().parent

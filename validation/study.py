@@ -48,7 +48,7 @@ def mice(n: int) -> RotatedData:
     sex_of = dict(zip(table.ids, table.numbers("sex"), strict=True))
     drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(kinship.ids), n, replace=False))
     X = np.column_stack([np.ones(n), [sex_of[kinship.ids[i]] for i in drawn]])
-    return bl.decompose(kinship.take(drawn)).rotate(np.zeros((n, 1)), X)
+    return bl.decompose(kinship.take(drawn).K).rotate(np.zeros((n, 1)), X)
 
 
 def smoke() -> tuple[RotatedData, JointData]:
@@ -61,7 +61,7 @@ def gryphons(n: int | None = None) -> JointData:
     """Return the gryphons with a birth weight, all or the first n: pedigree, intercept, and two traits of zeros."""
     people = bl.measure(bl.read_table(GRYPHONS / "pheno.tsv"), ["BWT"])
     (cohort,) = bl.align(bl.pedigree_kinship(GRYPHONS / "pedigree.csv"), people)
-    X = cohort.X[:n]
+    X = cohort.X[0][:n]
     return bl.decompose(cohort.K[:n, :n]).rotate_jointly(np.zeros((len(X), 2)), [X, X])
 
 

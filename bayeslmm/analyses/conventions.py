@@ -9,8 +9,8 @@ r"""The same fit as other programs print it: their constants, scales and kinds o
   in the total; no standard error.
 
 Sources: the manuals of GEMMA 0.98 (null model), GCTA (``--reml``) and ASReml 4 (Gilmour et al. 2015); the code of
-limix 3.0.4 (``her.estimate``, ``qc.normalise_covariance``). ``tests/test_conventions.py`` holds the printed numbers
-of GEMMA, ASReml and glimix-core (what LIMIX runs) against these; GCTA's convention is ASReml's by its manual.
+limix 3.0.4 (``her.estimate``, ``qc.normalise_covariance``). ``tests/analyses/test_conventions.py`` compares with the
+printed numbers of GEMMA, ASReml and glimix-core (what LIMIX runs); GCTA's convention is ASReml's by its manual.
 """
 
 from typing import Any

@@ -2,52 +2,30 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict, get_args
+from functools import cached_property
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm.analyses.rows import Fit, rows_of
-from bayeslmm.analyses.site_rows import site_rows
-from bayeslmm.analyses.table import to_table
+from bayeslmm.analyses.method import Drawn, Settings, TraitRequest, methods_in
+from bayeslmm.analyses.table import Row, to_table
 from bayeslmm.base.checks import InputError
-from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.estimators.em import em, px_em
 from bayeslmm.estimators.estimate import Estimate
-from bayeslmm.estimators.information import Kind
-from bayeslmm.estimators.ml import ml
-from bayeslmm.estimators.moments import Moments, moments, moments_jackknife, randomised_moments
-from bayeslmm.estimators.reml import reml
-from bayeslmm.estimators.scaled_lasso import scaled_lasso
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
-from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.whitened import OneTrait, whitened
 from bayeslmm.models import univariate
-from bayeslmm.posterior import exact
-from bayeslmm.posterior.checked_draws import checked_draws
 from bayeslmm.posterior.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap
-from bayeslmm.posterior.sampling import Program, takes_prior
+from bayeslmm.posterior.exact import ExactPosterior
+from bayeslmm.posterior.sampling import Program
 
-Method = Literal["reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"]
-METHODS: tuple[Method, ...] = get_args(Method)
-OF_GENOTYPES: tuple[Method, ...] = ("rhe", "lasso")
-MomentsSe = Literal["exact", "jackknife"]
-
-
-class Settings(TypedDict, total=False):
-    """What `heritability` may be told about how to estimate; its docstring explains each."""
-
-    se_kind: Kind
-    moments_se: MomentsSe
-    prior: VariancePrior | None
-    chains: int
-    draws: int
-    warmup: int
-    target_accept: float
+METHODS = methods_in("methods")
+OF_GENOTYPES = tuple(name for name, method in METHODS.items() if method.needs == "genotypes")
+"""The methods by name."""
 
 
 @dataclass(frozen=True)
@@ -56,34 +34,37 @@ class Heritability:
 
     Attributes:
         trait: its name.
-        estimates: the table of `results`, rows of this trait.
-        reml: always there, the other methods stand on it.
+        rows: the estimates of each method.
+        reml: always there; the other methods need it.
         fits: what each method asked for returned.
         diagnostics: of the draws, if NUTS was asked for.
-        own: whether NUTS sampled a program that is not ours: then it is of another model than all other methods.
-        prior_overlap: the area that posterior and prior of h2 share, by the oracle, or by draws of our program; None
-            without either.
+        own: whether NUTS sampled the user's program: then it is of another model than all other methods.
+        prior_overlap: the area that posterior and prior of h2 share, by the quadrature, or by draws of our program;
+            None without either.
     """
 
     trait: str
-    estimates: pd.DataFrame
+    rows: tuple[Row, ...]
     reml: Estimate
-    fits: Mapping[Method, Fit]
+    fits: Mapping[str, Any]
     diagnostics: Diagnostics | None
     own: bool = False
     prior_overlap: float | None = None
 
+    @cached_property
+    def estimates(self) -> pd.DataFrame:
+        """The rows as a table, columns `table.COLUMNS`."""
+        return to_table(self.rows)
+
     @property
-    def exact(self) -> exact.ExactPosterior | None:
-        """The oracle, if asked for."""
-        fit = self.fits.get("exact")
-        return fit if isinstance(fit, exact.ExactPosterior) else None
+    def exact(self) -> ExactPosterior | None:
+        """The exact posterior, if asked for."""
+        return self.fits.get("exact")
 
     @property
     def posterior(self) -> DataTree | None:
         """NUTS draws, if asked for."""
-        fit = self.fits.get("nuts")
-        return fit if isinstance(fit, DataTree) else None
+        return self.fits["nuts"].posterior if "nuts" in self.fits else None
 
 
 def heritability(
@@ -92,18 +73,12 @@ def heritability(
     trait: str,
     covariates: Sequence[str],
     seed: int,
-    methods: Sequence[Method] = ("reml", "exact", "nuts"),
-    se_kind: Kind = "average",
-    moments_se: MomentsSe = "exact",
-    prior: VariancePrior | None = None,
+    methods: Sequence[str] = ("reml", "exact", "nuts"),
     program: Program | Callable[..., None] = univariate,
-    chains: int = CHAINS,
-    draws: int = DRAWS,
-    warmup: int = WARMUP,
-    target_accept: float = TARGET_ACCEPT,
     attrs: Mapping[str, Any] | None = None,
     cohort: Cohort | None = None,
     markers: MarkerBlocks | None = None,
+    **settings: Unpack[Settings],
 ) -> Heritability:
     """Estimate the heritability of one trait by several methods.
 
@@ -111,117 +86,87 @@ def heritability(
         data: one trait in the eigenbasis.
         trait: its name.
         covariates: names of the columns of X.
-        seed: of the draws, and of the random vectors of "rhe".
+        seed: for all random numbers: of the draws, and of the random vectors of "rhe".
         methods: which of `METHODS`.
-        se_kind: which information gives the standard errors of the likelihood methods.
-        moments_se: whether standard errors of "mom" are those of normal data or a jackknife (which needs the cohort).
-        prior: of the oracle and of NUTS; by default that of each.
-        program: what NUTS samples. One that is not ours gets the prior if it takes one, and has rows of all its small
+        program: what NUTS samples. A user's program gets the prior if it takes one, and has rows of all its small
             sites.
-        chains: number of NUTS chains.
-        draws: kept draws per chain.
-        warmup: adaptation steps per chain.
-        target_accept: mean acceptance rate of the steps; if transitions diverge, NUTS draws again at a higher one (see
-            `checked_draws`).
         attrs: kept with the draws.
-        cohort: the people before rotation, for "rhe", "lasso" and the jackknife.
-        markers: the genotypes, for the first two. For "rhe" K must be their kinship, on any scale; centred only if X
-            holds an intercept.
+        cohort: the individuals before rotation, for "rhe", "lasso" and the jackknife.
+        markers: the genotypes, for "rhe" and "lasso". For "rhe" K must be their kinship, on any scale; centred only if
+            X holds an intercept.
+        **settings: any of
+
+            - se_kind: which information gives the standard errors of the likelihood methods: "average" (default),
+              "expected" or "observed".
+            - moments_se: whether standard errors of "mom" are those of normal data ("exact", default) or a "jackknife"
+              (which needs the cohort).
+            - prior: a `VariancePrior`, of the exact posterior and of NUTS; by default that of each.
+            - chains, draws, warmup, target_accept: of NUTS, as in `sample`; if transitions diverge, it draws again at a
+              higher acceptance rate (see `checked_draws`).
 
     Raises:
         InputError: if a method is unknown, or lacks what it needs, or none of them takes the prior that was given.
     """
+    check_methods(methods, METHODS)
     white = whitened(data)
-    data = white.given
-    if unknown := [method for method in methods if method not in METHODS]:
-        raise InputError(f"methods must be among {', '.join(METHODS)}, but {unknown[0]!r} was given")
-    if cohort is not None and (trait not in cohort.traits or len(cohort.ids) != len(data.s)):
+    _check_cohort(cohort, trait, len(white.given.s))
+    request = TraitRequest(
+        seed=seed,
+        settings=settings,
+        program=program,
+        own=program is not univariate,
+        attrs=attrs,
+        white=white,
+        trait=trait,
+        covariates=tuple(covariates),
+        cohort=cohort,
+        markers=markers,
+    )
+    request.check_prior(methods)
+    fits: dict[str, Any] = {name: METHODS[name].fit(request) for name in methods}
+    rows = tuple(row for name, fit in fits.items() for row in METHODS[name].rows(fit, request))
+    return Heritability(
+        trait, rows, request.reml, fits, _diagnostics(fits, request), request.own, _overlap(fits, request)
+    )
+
+
+def check_methods(methods: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Refuse unknown methods.
+
+    Raises:
+        InputError: if one is not known.
+    """
+    if unknown := [method for method in methods if method not in known]:
+        raise InputError(f"methods must be among {', '.join(known)}, but {unknown[0]!r} was given")
+
+
+def _check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
+    if cohort is not None and (trait not in cohort.traits or len(cohort.ids) != n):
         raise InputError(
-            f"the data must be those of the cohort: {trait} of {len(data.s)} people was given, with a cohort of "
-            f"{len(cohort.ids)} people and the traits {', '.join(cohort.traits)}"
+            f"the data must be those of the cohort: {trait} of {n} individuals was given, with a cohort of "
+            f"{len(cohort.ids)} individuals and the traits {', '.join(cohort.traits)}"
         )
-    of_program = prior if takes_prior(program) else None
-    if prior is not None and of_program is None and "nuts" in methods and "exact" not in methods:
-        raise InputError("a prior was given, but the program that NUTS samples takes none, nor does any other method")
-    prior = prior or VariancePrior()
-    best = reml(white)
-    checks: list[Diagnostics] = []
-
-    def of_genotypes(method: Method) -> Fit:
-        if cohort is None or markers is None:
-            raise InputError(f"the method {method} works on genotypes, which were not given (--bfile)")
-        y = cohort.Y[:, [cohort.traits.index(trait)]]
-        if method == "lasso":
-            return scaled_lasso(markers, cohort.ids, y, cohort.X)
-        # It sees the genotypes, not whether K was divided by its mean diagonal.
-        return randomised_moments(markers, cohort.ids, y, cohort.X, seed=seed).with_k_scale(data.k_scale)
-
-    def by_moments() -> Moments:
-        if moments_se == "exact":
-            return moments(white)
-        if cohort is None:
-            raise InputError("the jackknife leaves out people, and needs the cohort before rotation")
-        return moments_jackknife(cohort.K, cohort.Y[:, [cohort.traits.index(trait)]], cohort.X)
-
-    def fit(method: Method) -> Fit:
-        match method:
-            case "reml":
-                return best
-            case "ml":
-                return ml(white)
-            case "em":
-                return em(white)
-            case "pxem":
-                return px_em(white)
-            case "mom":
-                return by_moments()
-            case "rhe" | "lasso":
-                return of_genotypes(method)
-            case "exact":
-                return exact.posterior(white, prior)
-            case "nuts":
-                tree, checked = checked_draws(
-                    program,
-                    data,
-                    seed=seed,
-                    prior=of_program,
-                    chains=chains,
-                    draws=draws,
-                    warmup=warmup,
-                    target_accept=target_accept,
-                    coords={"trait": [trait], "covariate": list(covariates)},
-                    attrs=attrs,
-                )
-                checks.append(checked)
-                return tree
-
-    fits: dict[Method, Fit] = {method: fit(method) for method in methods}
-    rows = [
-        row
-        for one in fits.values()
-        for row in (
-            site_rows(one, trait)
-            if isinstance(one, DataTree) and program is not univariate
-            else rows_of(one, white, trait=trait, covariates=covariates, se_kind=se_kind)
-        )
-    ]
-    diagnostics = checks[-1] if checks else None
-    drawn, oracle, own = fits.get("nuts"), fits.get("exact"), program is not univariate
-    # Of the same model: the quadrature takes the prior of the fixed effects as flat.
-    same = not own and describe(prior.beta) == describe(VariancePrior().beta)
-    if diagnostics and same and isinstance(drawn, DataTree) and isinstance(oracle, exact.ExactPosterior):
-        apart = disagreements("h2", drawn["posterior"]["h2"].to_numpy()[..., 0], oracle.h2)
-        diagnostics = replace(diagnostics, failures=(*diagnostics.failures, *apart))
-    overlap = _overlap(fits, prior, data, own=own)
-    return Heritability(trait, to_table(rows), best, fits, diagnostics, own, overlap)
 
 
-def _overlap(fits: Mapping[Method, Fit], prior: VariancePrior, data: RotatedData, *, own: bool) -> float | None:
-    exactly, drawn = fits.get("exact"), fits.get("nuts")
-    if isinstance(exactly, exact.ExactPosterior):
-        return overlap_with(exactly.share, prior.h2)
-    if isinstance(drawn, DataTree) and not own:
-        h2 = drawn["posterior"]["h2"].to_numpy()
+def _diagnostics(fits: Mapping[str, Any], request: TraitRequest) -> Diagnostics | None:
+    """Return the checks of the draws, held against the quadrature if both are of the same model."""
+    drawn: Drawn | None = fits.get("nuts")
+    exact: ExactPosterior | None = fits.get("exact")
+    if drawn is None or exact is None or request.own:
+        return drawn.diagnostics if drawn else None
+    default = VariancePrior()
+    if describe((request.prior or default).beta) != describe(default.beta):
+        return drawn.diagnostics  # the quadrature takes the prior of the fixed effects as flat
+    apart = disagreements("h2", drawn.posterior["posterior"]["h2"].to_numpy()[..., 0], exact.h2)
+    return replace(drawn.diagnostics, checks=(*drawn.diagnostics.checks, *apart))
+
+
+def _overlap(fits: Mapping[str, Any], request: TraitRequest) -> float | None:
+    prior = request.prior or VariancePrior()
+    if "exact" in fits:
+        return overlap_with(fits["exact"].share, prior.h2)
+    if "nuts" in fits and not request.own:
+        h2 = fits["nuts"].posterior["posterior"]["h2"].to_numpy()
         # The prior is about a K with a mean diagonal of 1.
-        return prior_overlap(quantities.pve(h2, 1 - h2, float(np.mean(data.s))), prior.h2, 0.0, 1.0)
+        return prior_overlap(quantities.pve(h2, 1 - h2, float(np.mean(request.data.s))), prior.h2, 0.0, 1.0)
     return None

@@ -1,4 +1,4 @@
-"""Draws of a program that is not ours, as rows of the one table of estimates: every number of every small site."""
+"""Draws of a user's program as rows of the one table of estimates: every number of every small site."""
 
 import itertools
 
@@ -7,10 +7,10 @@ from jaxtyping import Float
 from numpy import ndarray
 from xarray import DataArray, DataTree
 
-from bayeslmm.analyses.table import Row, draws_row
+from bayeslmm.analyses.table import Note, Row, draws_row
 
 MOST_ELEMENTS = 100
-"""Sites with more, such as a value of each person, are left to the file of draws."""
+"""Sites with more, such as a value of each individual, are kept only in the file of draws."""
 _DRAWS = ("chain", "draw")
 
 
@@ -38,16 +38,14 @@ def large_site_lines(posterior: DataTree) -> list[str]:
 
 def site_rows(posterior: DataTree, trait: str) -> list[Row]:
     """Return means, standard deviations, equal-tailed intervals, bulk ESS and R-hat of each number."""
-    return [
-        {"trait": trait, "method": "nuts", "parameter": name} | _row(values)
-        for name, values in elements(posterior).items()
-    ]
+    return [_row(trait, name, values) for name, values in elements(posterior).items()]
 
 
-def _row(values: Float[ndarray, "chain draw"]) -> Row:
+def _row(trait: str, name: str, values: Float[ndarray, "chain draw"]) -> Row:
     if np.ptp(values) == 0:
-        return {"estimate": values[0, 0], "note": "constant"}
-    return draws_row(values) | {"note": "" if np.isfinite(values).all() else "some draws are not finite"}
+        return Row(trait, "nuts", name, float(values[0, 0]), notes=(Note("info", "constant"),))
+    infinite = () if np.isfinite(values).all() else (Note("info", "some draws are not finite"),)
+    return draws_row(trait, name, values, *infinite)
 
 
 def _small(posterior: DataTree) -> list[DataArray]:

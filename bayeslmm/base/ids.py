@@ -1,4 +1,4 @@
-"""Ids of individuals: in files without columns of data, and written in nearly the same way."""
+"""Ids of individuals: in files without data columns, and ids that nearly match."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ from bayeslmm.base.files import read_lines
 
 
 def near_matches(unknown: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Return which unknown ids differ from a known one in nothing but case, leading zeros or ``.0`` at the end."""
+    """Return the unknown ids that differ from a known one only in case, leading zeros or a final ``.0``."""
     unknown = list(unknown)
     if not unknown:
         return {}
@@ -87,7 +87,7 @@ def _fields(path: str | Path) -> list[tuple[int, list[str]]]:
         if len(fields) != width:
             raise InputError(
                 f"{path} line {number}: {width} columns were expected, as in the first line, but {len(fields)} were "
-                f"found ({quoted(' '.join(fields[:9]))}): ids hold no blanks"
+                f"found ({quoted(' '.join(fields[:9]))}): ids must not contain blanks"
             )
     return lines
 

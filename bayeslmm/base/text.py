@@ -14,12 +14,12 @@ from numpy import ndarray
 from bayeslmm.base.checks import InputError, examples, quoted
 from bayeslmm.base.files import open_text
 
-# What programs of the field write for "not measured", in any case: R, pandas, SAS, SQL, spreadsheets, ASReml.
+# What programs in the field write for "not measured", in any case: R, pandas, SAS, SQL, spreadsheets, ASReml.
 MISSING = frozenset({"", "na", "n/a", "nan", "-nan", "<na>", "#n/a", "#na", "null", "none", ".", "-", "*"})
 
 
 def as_numbers(text: ndarray) -> Float[ndarray, " rows"]:
-    """Return texts as numbers, NaN where they are none."""
+    """Return texts as numbers, NaN where they are not."""
     return pd.to_numeric(pd.Series(text, dtype=object), errors="coerce").to_numpy(float, copy=True)
 
 
@@ -37,7 +37,7 @@ def is_code(text: ndarray, codes: Sequence[str]) -> Bool[ndarray, " rows"]:
 
 
 def read_text(path: str | Path) -> tuple[list[str], ndarray, list[int]]:
-    """Read a text table as strings, untouched; its header line decides the separator.
+    """Read a text table as unchanged strings; its header line decides the separator.
 
     Returns:
         The column names, the rows as an array of str of shape (rows, columns), and the line of each row.
@@ -61,8 +61,8 @@ def read_text(path: str | Path) -> tuple[list[str], ndarray, list[int]]:
     names = rows[0]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(
-            f"{path} line {lines[0]}: each column needs its own name, but {examples(map(quoted, repeated))} stands "
-            "twice: give each another, or add a header if this is a line of data"
+            f"{path} line {lines[0]}: column names must be unique, but {examples(map(quoted, repeated))} occurs more "
+            "than once: rename it, or add a header if this is a line of data"
         )
     if len(rows) == 1:
         raise InputError(f"{path} has a header but no data")

@@ -1,40 +1,40 @@
 """Kinship, traits and covariates matched by id, with every drop counted."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples
 from bayeslmm.base.ids import near_matches, near_words
 from bayeslmm.base.memory import check_memory
-from bayeslmm.cohort.cohort import Cohort, Drop, check_model
+from bayeslmm.cohort.cohort import Cohort, Drop, check_models
 from bayeslmm.cohort.measurements import Measurements, design_matrix, is_missing
-from bayeslmm.kinship.kinship import Kinship, centre
+from bayeslmm.kinship.kinship import Kinship
 
 
 def align(
     kinship: Kinship, measurements: Measurements, *, centred: bool = False, normalised: bool = False
 ) -> Iterator[Cohort]:
-    """Yield one cohort for each distinct set of people: traits measured on the same people share one.
+    """Yield one complete cohort for each set of individuals: traits measured on the same ones share it, and one X.
 
     Args:
         kinship: of everybody.
         measurements: traits and covariates.
-        centred: replace K of the people analysed by J K J.
+        centred: replace K of the individuals analysed by J K J.
         normalised: divide K (after centring) by its mean diagonal.
 
     Raises:
-        InputError: before the first, if no id matches, or for any set nobody is left or no model can be fitted.
+        InputError: before the first cohort, if no id matches, or if for any set nobody is left or no model can be
+            fitted.
     """
-    in_k, rows, always = matched(kinship, measurements)
-    # All sets are looked at before the first is used: hours of work may come between them.
-    people = [_people(kinship, measurements, columns, in_k, rows, always) for columns in _sets(measurements, rows)]
-    for of_k, others in people:
-        yield Cohort(K=kinship_of(kinship, of_k, centred=centred, normalised=normalised), **others)
+    matches = _matched(kinship, measurements)
+    # All sets are checked before the first is used: hours of work may lie between them.
+    for selection in [_selected(measurements, matches, [part]) for part in _parts(measurements, matches.rows)]:
+        yield _cohort(kinship, selection, centred=centred, normalised=normalised)
 
 
 def refusals(kinship: Kinship, measurements: Measurements) -> dict[str, InputError]:
@@ -43,30 +43,76 @@ def refusals(kinship: Kinship, measurements: Measurements) -> dict[str, InputErr
     Raises:
         InputError: if no id matches.
     """
-    in_k, rows, always = matched(kinship, measurements)
+    matches = _matched(kinship, measurements)
     refused: dict[str, InputError] = {}
-    for columns in _sets(measurements, rows):
+    for part in _parts(measurements, matches.rows):
         try:
-            _people(kinship, measurements, columns, in_k, rows, always)
-        except InputError:  # of one of them, or of all
-            for j in columns:
+            _selected(measurements, matches, [part])
+        except InputError:  # of one of its traits, or of all
+            for j in part.columns:
                 try:
-                    _people(kinship, measurements, [j], in_k, rows, always)
+                    _selected(measurements, matches, [part._replace(columns=[j])])
                 except InputError as error:
                     refused[measurements.traits[j]] = error
     return refused
 
 
-def _sets(measurements: Measurements, rows: ndarray) -> list[list[int]]:
-    """Return which traits are measured on the same of some rows."""
-    sets: dict[bytes, list[int]] = {}
-    for j in range(len(measurements.traits)):
-        sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
-    return list(sets.values())
+def align_jointly(
+    kinship: Kinship,
+    measurements: Measurements,
+    *,
+    covariates_of: Mapping[str, Sequence[str]] | None = None,
+    complete_only: bool = False,
+    centred: bool = False,
+    normalised: bool = False,
+) -> Cohort:
+    """Return one cohort of every individual with at least one of the traits.
+
+    Args:
+        kinship: of everybody.
+        measurements: traits and covariates.
+        covariates_of: for some traits the covariates to use in place of all those measured.
+        complete_only: leave out individuals without all of the traits.
+        centred: replace K of the individuals analysed by J K J.
+        normalised: divide K (after centring) by its mean diagonal.
+
+    Raises:
+        InputError: if there are fewer than two traits, no id matches, nobody is left, no model can be fitted, or
+            covariates_of names what was not measured.
+    """
+    traits, everything = measurements.traits, list(measurements.covariates)
+    if len(traits) < 2:
+        raise InputError(f"two or more traits are needed for a correlation, but {', '.join(traits)} was given alone")
+    chosen = dict.fromkeys(traits, everything) | {trait: list(names) for trait, names in (covariates_of or {}).items()}
+    for trait, names in chosen.items():
+        if trait not in traits:
+            raise InputError(f"covariates are given for {trait}, which is not among the traits {', '.join(traits)}")
+        if unknown := [name for name in names if name not in everything]:
+            raise InputError(f"covariate {unknown[0]} of {trait} is not among those measured: {everything}")
+    parts = [_Part([j], chosen[trait]) for j, trait in enumerate(traits)]
+    selection = _selected(measurements, _matched(kinship, measurements), parts, complete_only=complete_only)
+    return _cohort(kinship, selection, centred=centred, normalised=normalised)
 
 
-def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndarray, list[Drop]]:
-    """Return rows of K and of the phenotype table that belong to the same people, and who is in one file only.
+class _Matches(NamedTuple):
+    """Individuals that are in both files, in the order of K.
+
+    Attributes:
+        ids: IID of each.
+        in_k, rows: rows of K and of the phenotype table, shape (m,).
+        dropped: individuals that are in one file only.
+        source: both files, for messages.
+    """
+
+    ids: ndarray
+    in_k: Int64[ndarray, " m"]
+    rows: Int64[ndarray, " m"]
+    dropped: list[Drop]
+    source: str
+
+
+def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
+    """Match rows of K and of the phenotype table by id.
 
     Raises:
         InputError: if no id matches.
@@ -84,76 +130,125 @@ def matched(kinship: Kinship, measurements: Measurements) -> tuple[ndarray, ndar
     if in_k.size == 0:
         raise InputError(
             f"no IID of {measurements.source} (such as {examples(measurements.ids)}) is in {kinship.source} "
-            f"(such as {examples(kinship.ids)}): people are matched by IID, check that both files use the same ids"
+            f"(such as {examples(kinship.ids)}): individuals are matched by IID, check that both files use the same ids"
             f"{(near and f'; {nearly}') or ''}"
         )
-    rows = np.array([row_of[kinship.ids[i]] for i in in_k])
     if near:
         warnings.warn(f"{nearly}: write them in one way if they are the same", InputWarning, stacklevel=3)
-    return (
+    return _Matches(
+        np.array(kinship.ids)[in_k],
         in_k,
-        rows,
+        np.array([row_of[kinship.ids[i]] for i in in_k]),
         [
-            *drop(f"in {kinship.source} but not in {measurements.source}", unmeasured),
-            *drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
+            *_drop(f"in {kinship.source} but not in {measurements.source}", unmeasured),
+            *_drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
         ],
+        f"{measurements.source} with {kinship.source}",
     )
 
 
-def _people(
-    kinship: Kinship,
-    measurements: Measurements,
-    columns: list[int],
-    in_k: ndarray,
-    rows: ndarray,
-    always: list[Drop],
-) -> tuple[ndarray, dict[str, Any]]:
-    """Return where in K the people of a set are, and their cohort but for K."""
-    traits = tuple(measurements.traits[j] for j in columns)
-    keep = np.ones(len(rows), dtype=bool)
-    dropped = list(always)
-    reasons = {
-        f"without a value of {', '.join(traits)}": np.isnan(measurements.Y[rows, columns[0]]),
-        "without a row in the covariate file": measurements.absent[rows],
-    }
-    for name, column in measurements.covariates.items():
-        reasons[f"without a value of the covariate {name}"] = is_missing(column[rows])
-    for reason, lacking in reasons.items():
-        dropped += drop(reason, [measurements.ids[i] for i in rows[keep & lacking]])
-        keep &= ~lacking
+class _Part(NamedTuple):
+    """Traits with the same missing values and covariates: columns of the measurements, and names of covariates."""
+
+    columns: list[int]
+    covariates: list[str]
+
+
+def _parts(measurements: Measurements, rows: ndarray) -> list[_Part]:
+    """Return the sets of traits that are measured on the same of some rows."""
+    sets: dict[bytes, list[int]] = {}
+    for j in range(len(measurements.traits)):
+        sets.setdefault(np.isnan(measurements.Y[rows, j]).tobytes(), []).append(j)
+    return [_Part(columns, list(measurements.covariates)) for columns in sets.values()]
+
+
+class _Selection(NamedTuple):
+    """A `Cohort` but for its K, which is that of the rows ``in_k``."""
+
+    in_k: Int64[ndarray, " n"]
+    ids: tuple[str, ...]
+    traits: tuple[str, ...]
+    covariates: tuple[tuple[str, ...], ...]
+    Y: Float64[ndarray, "n t"]
+    X: tuple[Float64[ndarray, "n _"], ...]
+    dropped: tuple[Drop, ...]
+    source: str
+
+
+def _selected(
+    measurements: Measurements, matches: _Matches, parts: Sequence[_Part], *, complete_only: bool = False
+) -> _Selection:
+    """Drop records without a value or a covariate and individuals without a record; make the design of each part.
+
+    Raises:
+        InputError: if nobody is left, or no model can be fitted.
+    """
+    ids, rows, dropped = matches.ids, matches.rows, list(matches.dropped)
+    names = [", ".join(measurements.traits[j] for j in part.columns) for part in parts]
+    every = ", ".join(names)
+    used = np.column_stack([~np.isnan(measurements.Y[rows, part.columns[0]]) for part in parts])
+    dropped += _drop(f"without a value of {'any of ' if len(parts) > 1 else ''}{every}", ids[~used.any(axis=1)])
+    for part, name, has in zip(parts, names, used.T, strict=True):  # columns of `used`, changed in place
+        reasons = {"without a row in the covariate file": measurements.absent[rows]} if part.covariates else {}
+        for covariate in part.covariates:
+            reasons[f"without a value of the covariate {covariate}"] = is_missing(
+                measurements.covariates[covariate][rows]
+            )
+        for reason, lacking in reasons.items():
+            dropped += _drop(f"values of {name} {reason}" if len(parts) > 1 else reason, ids[has & lacking])
+            has &= ~lacking
+    keep = used.all(axis=1) if complete_only else used.any(axis=1)
+    if complete_only:
+        dropped += _drop(f"without all of {every}", ids[used.any(axis=1) & ~keep])
     if not keep.any():
         raise InputError(f"{measurements.source}: nobody is left to analyse: {'; '.join(map(str, dropped))}")
-    rows, in_k = rows[keep], in_k[keep]
-    names, X = design_matrix(measurements, list(measurements.covariates), rows)
-    cohort = {
-        "ids": tuple(kinship.ids[i] for i in in_k),
-        "traits": traits,
-        "covariates": tuple(names),
-        "Y": measurements.Y[np.ix_(rows, columns)],
-        "X": X,
-        "dropped": tuple(dropped),
-        "source": f"{measurements.source} with {kinship.source}",
-    }
-    check_model(traits, names, cohort["Y"], X, dropped=dropped, where=cohort["source"])
-    return in_k, cohort
+    rows, used = rows[keep], used[keep]
+    columns = [j for part in parts for j in part.columns]
+    Y = measurements.Y[np.ix_(rows, columns)]
+    covariates: list[tuple[str, ...]] = []
+    X: list[Float64[ndarray, "n _"]] = []
+    for part, has in zip(parts, used.T, strict=True):
+        named, known = design_matrix(measurements, part.covariates, rows[has]) if has.any() else ([], np.empty((0, 0)))
+        whole = np.zeros((len(rows), len(named)))
+        whole[has] = known
+        Y[~has, len(X) : len(X) + len(part.columns)] = np.nan
+        covariates += [tuple(named)] * len(part.columns)
+        X += [whole] * len(part.columns)
+    traits = tuple(measurements.traits[j] for j in columns)
+    check_models(traits, covariates, Y, X, dropped=dropped, where=matches.source)
+    in_k, kept = matches.in_k[keep], tuple(ids[keep].tolist())
+    return _Selection(in_k, kept, traits, tuple(covariates), Y, tuple(X), tuple(dropped), matches.source)
+
+
+def _cohort(kinship: Kinship, selection: _Selection, *, centred: bool, normalised: bool) -> Cohort:
+    K = kinship_of(kinship, selection.in_k, centred=centred, normalised=normalised)
+    return Cohort(
+        selection.ids,
+        selection.traits,
+        selection.covariates,
+        K,
+        selection.Y,
+        selection.X,
+        selection.dropped,
+        selection.source,
+    )
 
 
 def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bool) -> Float64[ndarray, "n n"]:
-    """Return K of the people in some of its rows; warn where h2 would not be a share of variance."""
+    """Return K of the individuals in some of its rows; warn where h2 would not be a share of variance."""
     check_memory(
-        (24.0 if centred else 8.0) * len(in_k) ** 2,
-        what=f"{kinship.source}: the kinship of {len(in_k):,} individuals who are analysed",
+        (24.0 if centred else 16.0 if normalised else 8.0) * len(in_k) ** 2,
+        what=f"{kinship.source}: the kinship of {len(in_k):,} individuals analysed",
         instead="use a machine with more memory, or fewer individuals",
     )
-    K = kinship.take(in_k)
+    kinship = kinship.take(in_k)
     if centred:
-        K = centre(K)
-    mean_diagonal = np.trace(K) / len(K)
+        kinship = kinship.centred()
     if normalised:
-        K /= mean_diagonal
-    elif text := about_scale(float(mean_diagonal)):
+        kinship = kinship.normalised()
+    elif text := about_scale(kinship.mean_diagonal):
         warnings.warn(f"{kinship.source}: {text}", InputWarning, stacklevel=3)
-    return K
+    return kinship.K
 
 
 def about_scale(mean_diagonal: float) -> str:
@@ -164,14 +259,14 @@ def about_scale(mean_diagonal: float) -> str:
         return (
             f"the mean diagonal of K is {mean_diagonal:.3g}, as that of kinship (coancestry) coefficients, half the "
             "relationship: h2 = sigma2_u / (sigma2_u + sigma2_e) is then not the share of variance explained: read "
-            "pve for that, or use --normalise, or give 2 K"
+            "pve for that, or divide K by its mean diagonal, or give 2 K"
         )
     return (
         f"the mean diagonal of K is {mean_diagonal:.3g}, not near 1, so h2 = sigma2_u / (sigma2_u + sigma2_e) is not "
-        "the share of variance explained: read pve for that, or use --normalise"
+        "the share of variance explained: read pve for that, or divide K by its mean diagonal"
     )
 
 
-def drop(reason: str, ids: Sequence[str]) -> list[Drop]:
-    """Return what is told about people who are left out for one reason; nothing if there is nobody."""
-    return [Drop(reason, len(ids), tuple(ids[:3]))] if ids else []
+def _drop(reason: str, ids: Sequence[str] | ndarray) -> list[Drop]:
+    """Return the record of individuals left out for one reason; nothing if there are none."""
+    return [Drop(reason, len(ids), tuple(map(str, ids[:3])))] if len(ids) else []

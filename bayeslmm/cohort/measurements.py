@@ -74,7 +74,7 @@ def measure(
     table = covariate_table or phenotypes
     chosen = list(covariates) if covariates is not None else covariate_table.names() if covariate_table else []
     if unused := sorted(set(categorical) - set(chosen)):
-        raise InputError(f"{table.path}: --categorical names {examples(unused)}, not among the covariates {chosen}")
+        raise InputError(f"{table.path}: categorical names {examples(unused)}, not among the covariates {chosen}")
     if both := sorted(set(traits) & set(chosen)) if table is phenotypes else []:
         raise InputError(f"{table.path}: {examples(both)} cannot be a trait and a covariate at once")
     for name, y in zip(traits, Y.T, strict=True):

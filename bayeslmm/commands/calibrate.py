@@ -12,8 +12,15 @@ from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import open_run
 from bayeslmm.commands.settings import AnalysisSettings, EachTrait
 from bayeslmm.report.plots.calibration import plot_calibration
-from bayeslmm.studies.coverage import LABELS, OVER_PRIOR, coverage_table, coverage_tasks, design, simulated_intervals
-from bayeslmm.studies.ranks import calibration_table, calibration_tasks, univariate_ranks
+from bayeslmm.studies.coverage import (
+    LABELS,
+    OVER_PRIOR,
+    coverage_table,
+    coverage_tasks,
+    individuals_of,
+    simulated_intervals,
+)
+from bayeslmm.studies.ranks import rank_table, rank_tasks, univariate_ranks
 
 _FILES = ("calibration.tsv", "ranks.tsv", "calibration.png")
 
@@ -50,7 +57,7 @@ def run(settings: CalibrateSettings) -> int:
         inputs, clock, out = run.read_inputs(), run.clock, run.out
         run.results.begin()
         for one in run.each_trait(inputs):
-            sample = design(one.data)
+            sample = individuals_of(one.data)
             given = {"seed": settings.seed, "prior_h2": settings.prior.prior_h2}
             on = {"checkpoints": out / "checkpoints", "cluster": settings.cluster, "workers": settings.workers}
             with clock.step("intervals"):
@@ -59,9 +66,9 @@ def run(settings: CalibrateSettings) -> int:
                     tasks, run_tasks(simulated_intervals, tasks, sample, label="intervals", **on)
                 )
             with clock.step("ranks"):
-                tasks = calibration_tasks(settings.datasets, **given)
+                tasks = rank_tasks(settings.datasets, **given)
                 ranked = run_tasks(univariate_ranks, tasks, sample.data, label="ranks", **on)
-                ranks = calibration_table(ranked)
+                ranks = rank_table(ranked)
             n, c = one.data.X.shape
             who = f"{n:,} individuals with {one.trait}, {c} covariate{'s' * (c != 1)}"
             title = f"{who}: {settings.datasets:,} simulated data sets"

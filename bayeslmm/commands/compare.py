@@ -8,8 +8,7 @@ from bayeslmm.analyses.heritability import OF_GENOTYPES
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Analysed, Run
-from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report
-from bayeslmm.report.plots.compare import plot_comparison
+from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report, picture_names
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class CompareSettings(EachTraitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_methods(["mom", *(OF_GENOTYPES if self.kinship.bfile else ())])
+        self.check_methods(["mom", *(OF_GENOTYPES if self.kinship.genotypes else ())])
 
 
 SETTINGS = CompareSettings
@@ -35,7 +34,7 @@ def run(settings: CompareSettings) -> int:
         partial(_analyse, settings),
         comparison_report,
         notes={"estimates": "note", "comparison": "why", "boundary": "note", "conventions": "note"},
-        names=("compare.png",),
+        names=picture_names,
     )
 
 
@@ -51,9 +50,8 @@ def _analyse(settings: CompareSettings, run: Run, inputs: Inputs, one: Analysed)
             prior=settings.prior.of_one_trait() if settings.prior.given else None,
             **asdict(settings.nuts),
         )
-    picture, chains = run.out / f"{one.trait}.compare.png", settings.nuts.chains
     with run.clock.step("writing"):
-        plot_comparison(comparison, picture)
+        part = comparison_part(comparison, one.cohort, one.spectrum, run.out)
     return Outcome(
         tables={
             "estimates": comparison.result.estimates,
@@ -62,6 +60,6 @@ def _analyse(settings: CompareSettings, run: Run, inputs: Inputs, one: Analysed)
             "conventions": comparison.conventions.assign(note=""),
         },
         lines=[comparison_lines(comparison)],
-        part=comparison_part(comparison, one.cohort, one.spectrum, chains=chains, picture=picture),
+        part=part,
         diagnostics=comparison.result.diagnostics,
     )

@@ -15,10 +15,10 @@ from bayeslmm.commands.inference import PriorSettings
 from bayeslmm.commands.settings import KinshipSettings
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.posterior.sampling import takes_prior
-from bayeslmm.posterior.user_program import OwnProgram, load_program
+from bayeslmm.posterior.user_program import UserProgram, load_program
 
 
-def user_program(model: str | None, prior: PriorSettings, methods: Sequence[str]) -> OwnProgram | None:
+def user_program(model: str | None, prior: PriorSettings, methods: Sequence[str]) -> UserProgram | None:
     """Load the program that ``--model`` names, and say what it is.
 
     Raises:
@@ -38,7 +38,7 @@ def user_program(model: str | None, prior: PriorSettings, methods: Sequence[str]
     return program
 
 
-def program_record(program: OwnProgram | None, prior: PriorSettings) -> dict[str, dict[str, Any]]:
+def program_record(program: UserProgram | None, prior: PriorSettings) -> dict[str, dict[str, Any]]:
     """Return what ``run.json`` says about a user's program."""
     if program is None:
         return {}
@@ -47,7 +47,7 @@ def program_record(program: OwnProgram | None, prior: PriorSettings) -> dict[str
 
 
 def attributes(
-    kinship: Kinship, settings: KinshipSettings, dropped: Sequence[Drop], program: OwnProgram | None
+    kinship: Kinship, settings: KinshipSettings, dropped: Sequence[Drop], program: UserProgram | None
 ) -> dict[str, Any]:
     """Return what is kept with draws, so that they can be understood and repeated."""
     return ({"model": str(program), "model_sha256": program.sha256} if program else {}) | {

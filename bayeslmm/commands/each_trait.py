@@ -1,7 +1,7 @@
 """What `h2` and `compare` share: one trait after the other, each written as soon as it is there, then a report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
@@ -11,6 +11,7 @@ from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.commands.draws import program_record
 from bayeslmm.commands.failures import DIAGNOSTICS_FAILED
+from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
@@ -18,7 +19,7 @@ from bayeslmm.commands.run import Analysed, Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, EachTrait
 from bayeslmm.estimators.information import Kind
 from bayeslmm.posterior.diagnostics import Diagnostics
-from bayeslmm.posterior.user_program import OwnProgram
+from bayeslmm.posterior.user_program import UserProgram
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.page import Part, Report
 
@@ -40,8 +41,8 @@ class EachTraitSettings(AnalysisSettings):
             InputError: for methods that need genotypes, or options about methods that are not used.
         """
         kinship = self.kinship
-        if not kinship.bfile and (needing := [method for method in methods if method in OF_GENOTYPES]):
-            raise InputError(f"--methods {needing[0]} needs genotypes (--bfile)")
+        if not kinship.genotypes and (needing := [method for method in methods if method in OF_GENOTYPES]):
+            raise InputError(f"--methods {needing[0]} needs genotypes ({OPTIONS})")
         if self.mom_se == "jackknife" and "mom" not in methods:
             raise InputError("--mom-se jackknife requires --methods mom")
         if "rhe" in methods and kinship.centre and self.tables.no_intercept:
@@ -74,8 +75,8 @@ def run_each_trait(
     report: Callable[[Sequence[Part]], Report],
     *,
     notes: Mapping[str, str],
-    names: Sequence[str],
-    program: OwnProgram | None = None,
+    names: Callable[[str], Sequence[str]],
+    program: UserProgram | None = None,
 ) -> int:
     """Analyse each trait, write what is found, and return the exit code.
 
@@ -84,7 +85,7 @@ def run_each_trait(
         analyse: one trait.
         report: makes the report of its parts.
         notes: the tables, each with its column for what is the matter with a row.
-        names: the endings of the files that are named after a trait.
+        names: trait -> the files that are named after it.
         program: the user's program.
 
     Raises:
@@ -93,7 +94,7 @@ def run_each_trait(
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in notes}
     parts: list[Part] = []
     files = [f"{name}.tsv" for name in notes]
-    files += [f"{trait}.{name}" for trait in settings.tables.trait for name in names]
+    files += [name for trait in settings.tables.trait for name in names(trait)]
     with open_run(settings, [*files, "report.html"], more=[program.path] if program else []) as run:
         inputs, failures = run.read_inputs(), run.failures
         run.results.begin()
@@ -101,7 +102,7 @@ def run_each_trait(
             with failures.caught([one.trait]):
                 outcome = analyse(run, inputs, one)
                 print("\n".join(["", *outcome.lines]))
-                diagnostics = asdict(outcome.diagnostics) if outcome.diagnostics else None
+                diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
                 run.traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
                 parts.append(outcome.part)
                 with run.clock.step("writing"):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from bayeslmm.commands.genotypes import GenotypeFile
 from bayeslmm.commands.results_folder import new_files
-from bayeslmm.commands.settings import MarkerSettings, plink_files
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.commands.settings import MarkerSettings
 from bayeslmm.kinship.files import grm_paths, write_grm
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 
@@ -13,7 +13,7 @@ from bayeslmm.kinship.from_genotypes import genomic_kinship
 class GrmSettings:
     """The options of `grm`."""
 
-    bfile: str
+    genotypes: GenotypeFile
     markers: MarkerSettings
     out: str
     overwrite: bool
@@ -30,8 +30,8 @@ def run(settings: GrmSettings) -> int:
     """
     paths, markers = grm_paths(settings.out), settings.markers
     lock = paths[0].with_name(f".{paths[0].name}.lock")
-    with new_files(paths, inputs=plink_files(settings.bfile), lock=lock, overwrite=settings.overwrite):
-        genotypes = open_genotypes(settings.bfile, chromosomes=markers.chr)
+    with new_files(paths, inputs=settings.genotypes.files, lock=lock, overwrite=settings.overwrite):
+        genotypes = settings.genotypes.open(markers.chr)
         kinship = genomic_kinship(genotypes, scale=markers.scale, maf=markers.maf, geno=markers.geno)
         write_grm(kinship, settings.out)
     print(kinship.origin_line())

@@ -4,27 +4,24 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from bayeslmm.analyses.heritability import Heritability, Method, heritability
+from bayeslmm.analyses.heritability import Heritability, heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.commands.draws import attributes, user_program, write_draws
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Analysed, Run
-from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
-from bayeslmm.posterior.user_program import OwnProgram, guarded
-from bayeslmm.report.h2 import heritability_part, heritability_report, result_lines
-from bayeslmm.report.plots.h2 import plot_heritability
-from bayeslmm.report.plots.sites import plot_sites
+from bayeslmm.posterior.user_program import UserProgram, guarded
+from bayeslmm.report.h2 import heritability_part, heritability_report, picture_names, result_lines
 
 
 @dataclass(frozen=True)
 class H2Settings(EachTraitSettings):
     """The options of `h2`."""
 
-    methods: tuple[Method, ...]
+    methods: tuple[str, ...]
     model: str | None
 
     def __post_init__(self) -> None:
@@ -47,18 +44,18 @@ def run(settings: H2Settings) -> int:
         partial(_analyse, settings, program),
         heritability_report,
         notes={"estimates": "note"},
-        names=("hsq", "png", "posterior.nc"),
+        names=lambda trait: [f"{trait}.hsq", *picture_names(trait), f"{trait}.posterior.nc"],
         program=program,
     )
 
 
-def _analyse(settings: H2Settings, program: OwnProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
+def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
     prior = settings.prior.of_one_trait()
     with run.clock.step("inference"), guarded(program, one.data):
         result = heritability(
             one.data,
             trait=one.trait,
-            covariates=one.cohort.covariates,
+            covariates=one.cohort.covariates[0],
             methods=settings.methods,
             se_kind=settings.se,
             moments_se=settings.mom_se,
@@ -70,28 +67,21 @@ def _analyse(settings: H2Settings, program: OwnProgram | None, run: Run, inputs:
             markers=inputs.markers,
         )
     with run.clock.step("writing"):
-        _write(run.out, result, one.data, prior, program)
-    picture, chains = run.out / f"{one.trait}.png", settings.nuts.chains
-    own = program is not None
+        _write(run.out, result, one.data)
+        label = f"{program.path.name}:{program.name}" if program else ""
+        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.out, program=label)
     return Outcome(
         tables={"estimates": result.estimates},
         lines=[
             result_lines(result),
-            *(large_site_lines(result.posterior) if own and result.posterior is not None else ()),
+            *(large_site_lines(result.posterior) if program and result.posterior is not None else ()),
         ],
-        part=heritability_part(result, one.cohort, one.spectrum, chains=chains, picture=picture, own=own),
+        part=part,
         diagnostics=result.diagnostics,
     )
 
 
-def _write(
-    out: Path, result: Heritability, data: RotatedData, prior: VariancePrior, program: OwnProgram | None
-) -> None:
+def _write(out: Path, result: Heritability, data: RotatedData) -> None:
     write_hsq(out / f"{result.trait}.hsq", result.reml, data)
-    if program and result.posterior is not None:
-        title = f"{result.trait}: n = {len(data.s):,}, {program.path.name}:{program.name}"
-        plot_sites(result.posterior, result.estimates, title, out / f"{result.trait}.png")
-    else:
-        plot_heritability(result, data, prior, out / f"{result.trait}.png")
     if result.posterior is not None:
         write_draws(result.posterior, out / f"{result.trait}.posterior.nc")

@@ -9,9 +9,10 @@ from bayeslmm.base.files import Fingerprint, changed, fingerprints
 from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.tables import read_table
 from bayeslmm.commands.clock import Clock
+from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.settings import KinshipSettings, TableSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.kinship.files import read_grm, read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.kinship import Kinship
@@ -36,7 +37,8 @@ class Inputs:
 
     def changed_genotypes(self) -> list[str]:
         """Return the files of genotypes, which are read more than once, that have changed since."""
-        return changed({path: mark for path, mark in self.files.items() if path.endswith((".bed", ".bim", ".fam"))})
+        genotypes = map(str, self.markers.genotypes.files) if self.markers else ()
+        return changed({path: self.files[path] for path in genotypes})
 
 
 def read_measurements(tables: TableSettings) -> Measurements:
@@ -81,7 +83,7 @@ def read_inputs(
         measurements = read_measurements(tables)
     with clock.step("kinship"):
         mark(kinship.files)
-        genotypes = open_genotypes(kinship.bfile, chromosomes=kinship.markers.chr) if kinship.bfile else None
+        genotypes = kinship.genotypes.open(kinship.markers.chr) if kinship.genotypes else None
         matrix = _kinship(kinship, genotypes, missing=tables.missing)
     if line := matrix.origin_line():
         print(line)
@@ -100,6 +102,6 @@ def _kinship(kinship: KinshipSettings, genotypes: Genotypes | None, *, missing: 
     if kinship.kinship:
         return read_kinship(kinship.kinship, fam=kinship.fam)
     if genotypes is None:
-        raise InputError("a kinship is needed: --bfile, --grm, --kinship or --pedigree")
+        raise InputError(f"a kinship is needed: {OPTIONS}, --grm, --kinship or --pedigree")
     used = kinship.markers
     return genomic_kinship(genotypes, scale=used.scale, maf=used.maf, geno=used.geno)

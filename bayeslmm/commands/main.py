@@ -9,6 +9,7 @@ from importlib import import_module
 from bayeslmm.base.checks import InputWarning, one_line
 from bayeslmm.base.terminal import Terminated, careful_streams, termination
 from bayeslmm.commands.failures import ANALYSIS_FAILED, INTERRUPTED, TERMINATED, describe_error
+from bayeslmm.commands.genotypes import genotype_file
 from bayeslmm.commands.parser import parser
 from bayeslmm.commands.ranges import check_values
 from bayeslmm.commands.settings import as_typed, build
@@ -56,7 +57,9 @@ def _code(options: argparse.Namespace) -> int:
 def _run_command(options: argparse.Namespace) -> int:
     command = import_module(f"bayeslmm.commands.{options.command}")
     values = vars(options)
-    return command.run(build(command.SETTINGS, values | {"options": as_typed(values)}))
+    return command.run(
+        build(command.SETTINGS, values | {"genotypes": genotype_file(values), "options": as_typed(values)})
+    )
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:

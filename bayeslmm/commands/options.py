@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from bayeslmm.base.defaults import CHAINS, DRAWS, GENO, MAF, PRIOR_ETA, PRIOR_H2, SCALE, TARGET_ACCEPT, WARMUP
+from bayeslmm.commands.genotypes import add_genotype_options
 
 DEMO_RESULTS = Path("demo-results")
 
@@ -39,15 +40,14 @@ def add_marker_options(parser: argparse._ActionsContainer) -> None:
 
 def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False) -> None:
     """Add where K comes from; if markers are tested, from them unless another kinship is given."""
-    bfile = "PLINK 1 genotypes X.bed, X.bim, X.fam"
     if tested:
-        parser.add_argument("--bfile", required=True, metavar="X", help=f"{bfile}: the markers to test")
-        group = parser.add_argument_group("kinship (from --bfile, or one of the first three)")
+        add_genotype_options(parser.add_mutually_exclusive_group(required=True), ": the markers to test")
+        group = parser.add_argument_group("kinship (from these genotypes, or one of the first three)")
         source = group.add_mutually_exclusive_group()
     else:
-        group = parser.add_argument_group("kinship (one of the first four)")
+        group = parser.add_argument_group("kinship (from genotypes, or --grm, --kinship or --pedigree)")
         source = group.add_mutually_exclusive_group(required=True)
-        source.add_argument("--bfile", metavar="X", help=bfile)
+        add_genotype_options(source)
     source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.id")
     source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")

@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from bayeslmm.analyses import joint_methods, methods
 from bayeslmm.base.defaults import PRIOR_EFFECT
+from bayeslmm.commands.genotypes import add_genotype_options
 from bayeslmm.commands.options import (
     DEMO_RESULTS,
     Formatter,
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _grm(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bfile", required=True, metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    add_genotype_options(parser.add_mutually_exclusive_group(required=True))
     add_marker_options(parser)
     parser.add_argument(
         "--out", required=True, metavar="X", help="write X.grm.bin, X.grm.N.bin, X.grm.id (GCTA's format)"
@@ -49,7 +51,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
         "--methods",
         nargs="+",
         default=["reml", "exact", "nuts"],
-        choices=("reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"),
+        choices=methods.NAMES,
         help="likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
     )
     add_model_option(parser)
@@ -85,7 +87,7 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         "--methods",
         nargs="+",
         default=["mom", "reml", "nuts"],
-        choices=("mom", "reml", "nuts"),
+        choices=joint_methods.NAMES,
         help="moments, restricted maximum likelihood, posterior by NUTS",
     )
     add_model_option(parser)
@@ -140,9 +142,9 @@ def _scan(parser: argparse.ArgumentParser) -> None:
 
 
 def _simulate(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("genotypes (one of the first two)")
+    group = parser.add_argument_group("genotypes (from files, or by --coalescent)")
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("--bfile", metavar="X", help="PLINK 1 genotypes X.bed, X.bim, X.fam")
+    add_genotype_options(source)
     source.add_argument(
         "--coalescent",
         nargs=2,

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.cohort.joint import JointCohort
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, describe
@@ -30,11 +29,11 @@ def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
     return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
 
 
-def cohort_record(cohort: Cohort | JointCohort, spectrum: Spectrum) -> dict[str, Any]:
+def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
     """Return what is said about who was analysed, whatever the command."""
     return {
         "n": len(cohort.ids),
-        "covariates": list(cohort.covariates),
+        "covariates": list(cohort.covariates[0] if cohort.uniform else cohort.covariates),
         "k_scale": spectrum.k_scale,
         "mean_diagonal": spectrum.mean_diagonal,
         "dropped": [asdict(drop) for drop in cohort.dropped],

@@ -3,11 +3,12 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bayeslmm.analyses.correlations import Correlations, JointMethod, correlations
+from bayeslmm.analyses.correlations import Correlations, correlations
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import AnalysisError
-from bayeslmm.cohort.joint import JointCohort, align_jointly
+from bayeslmm.cohort.align import align_jointly
+from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.measurements import Measurements
 from bayeslmm.commands.draws import attributes, program_record, user_program, write_draws
 from bayeslmm.commands.failures import DIAGNOSTICS_FAILED
@@ -18,14 +19,12 @@ from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, TogetherTraits
 from bayeslmm.estimators.information import Kind
 from bayeslmm.likelihood.rotation import JointData, Spectrum
-from bayeslmm.posterior.user_program import OwnProgram, guarded
+from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.failed import failed_report
-from bayeslmm.report.people import joint_cohort_lines
-from bayeslmm.report.plots.rg import plot_correlations
-from bayeslmm.report.plots.sites import plot_sites
-from bayeslmm.report.rg import correlation_lines, correlation_report
+from bayeslmm.report.people import cohort_lines
+from bayeslmm.report.rg import PICTURES, correlation_lines, correlation_report
 
-_FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", "correlations.png", "report.html")
+_FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", *PICTURES, "report.html")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class RgSettings(AnalysisSettings):
     """The options of `rg`."""
 
     tables: TogetherTraits
-    methods: tuple[JointMethod, ...]
+    methods: tuple[str, ...]
     model: str | None
     se: Kind
     prior: JointPriorSettings
@@ -72,7 +71,9 @@ def run(settings: RgSettings) -> int:
                     attrs=attributes(inputs.kinship, settings.kinship, cohort.dropped, program),
                 )
             with run.clock.step("writing"):
-                _write(run.out, result, program)
+                _write(run.out, result)
+                label = f"{program.path.name}:{program.name}" if program else ""
+                report = correlation_report(result, cohort, spectrum, run.out, program=label)
             print(f"\n{correlation_lines(result)}")
             for line in large_site_lines(result.posterior) if program and result.posterior is not None else ():
                 print(line)
@@ -81,16 +82,8 @@ def run(settings: RgSettings) -> int:
                 "pairs": result.pairs.to_dict("records"),
                 "failed": dict(result.failed),
                 "loglik": result.reml.loglik if result.reml else None,
-                "diagnostics": asdict(result.diagnostics) if result.diagnostics else None,
+                "diagnostics": result.diagnostics.record() if result.diagnostics else None,
             }
-            report = correlation_report(
-                result,
-                cohort,
-                spectrum,
-                chains=settings.nuts.chains,
-                picture=run.out / "correlations.png",
-                own=program is not None,
-            )
         if failures.why:
             report = failed_report(failures.why)
             write_table(with_rows([], failures.rows(parameter="rho_u")), run.out / "estimates.tsv")
@@ -102,20 +95,14 @@ def run(settings: RgSettings) -> int:
     return DIAGNOSTICS_FAILED if result.diagnostics and result.diagnostics.failures else 0
 
 
-def _write(out: Path, result: Correlations, program: OwnProgram | None) -> None:
+def _write(out: Path, result: Correlations) -> None:
     if result.posterior is not None:
         write_draws(result.posterior, out / "posterior.nc")
     write_table(result.estimates, out / "estimates.tsv")
     write_table(result.pairs, out / "pairs.tsv")
-    if program and result.posterior is not None:
-        title = f"{', '.join(result.traits)}: {result.n:,} individuals, {program.path.name}:{program.name}"
-        of_all = result.estimates[result.estimates["trait"] == ":".join(result.traits)]
-        plot_sites(result.posterior, of_all, title, out / "correlations.png")
-    else:
-        plot_correlations(result, out / "correlations.png")
 
 
-def _rotated(settings: RgSettings, run: Run, inputs: Inputs) -> tuple[JointData, JointCohort, Spectrum]:
+def _rotated(settings: RgSettings, run: Run, inputs: Inputs) -> tuple[JointData, Cohort, Spectrum]:
     """Return all traits at once, of everybody who has at least one of them; say who is analysed.
 
     Raises:
@@ -132,7 +119,7 @@ def _rotated(settings: RgSettings, run: Run, inputs: Inputs) -> tuple[JointData,
     spectrum = run.spectrum_of(cohort)
     run.keep_spectra([(cohort.ids, spectrum)])
     cohort = run.with_components(cohort, spectrum)
-    print(f"\n{joint_cohort_lines(cohort)}")
+    print(f"\n{cohort_lines(cohort)}")
     with run.clock.step("rotation"):
         return spectrum.rotate_jointly(cohort.Y, cohort.X), cohort, spectrum
 

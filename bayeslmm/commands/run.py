@@ -11,7 +11,6 @@ from bayeslmm.base.checks import InputWarning, examples
 from bayeslmm.base.files import Fingerprint, remove_stale
 from bayeslmm.cohort.align import align, refusals
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.cohort.joint import JointCohort
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.failures import Failures
 from bayeslmm.commands.inputs import Inputs, read_inputs
@@ -52,7 +51,7 @@ class Run:
         """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
         return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known)
 
-    def spectrum_of(self, cohort: Cohort | JointCohort) -> Spectrum:
+    def spectrum_of(self, cohort: Cohort) -> Spectrum:
         """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
         kinship = self.settings.kinship
         with self.clock.step("decomposition"):
@@ -66,7 +65,7 @@ class Run:
         if eigen and spectra and not eigen.exists():
             save_spectra(eigen, spectra)
 
-    def with_components[C: (Cohort, JointCohort)](self, cohort: C, spectrum: Spectrum) -> C:
+    def with_components(self, cohort: Cohort, spectrum: Spectrum) -> Cohort:
         """Add the principal components that options ask for to the covariates."""
         pcs = self.settings.tables.pcs
         if not pcs:
@@ -125,7 +124,7 @@ class Run:
             report: what was found.
             more: further entries of some parts of ``run.json``.
         """
-        if others := inputs.changed_genotypes() if inputs.markers else []:
+        if others := inputs.changed_genotypes():
             text = f"{examples(others)} changed after K was computed: what was read later may not match"
             warnings.warn(text, InputWarning, stacklevel=2)
         failed = {name: {"failed": why} for name, why in self.failures.why.items()}

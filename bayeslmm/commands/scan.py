@@ -15,6 +15,7 @@ from numpy import ndarray
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, fingerprints
+from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import open_run
@@ -30,14 +31,15 @@ from bayeslmm.commands.scan_cohort import (
     write_blocks,
 )
 from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.priors import EffectPrior
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.page import Report
 from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.scan import scan_lines, scan_part, scan_report
-from bayeslmm.scan.blocks import Markers, ScanSettings, pair_tables, read_markers, special_words
+from bayeslmm.scan.blocks import Markers, ScanSettings, special_words
 from bayeslmm.scan.checkpoints import Format, check_parts, open_parts
-from bayeslmm.scan.pairs import read_pairs
+from bayeslmm.scan.pairs import pair_tables, read_pairs
 
 _PARTS = "scan.parts"
 
@@ -76,7 +78,7 @@ class ScanCommandSettings(AnalysisSettings):
 
     def __post_init__(self) -> None:
         if self.tests.loco and self.kinship.given:
-            raise InputError("--loco computes its kinships from --bfile: leave out --grm, --kinship and --pedigree")
+            raise InputError(f"--loco computes its kinships from {OPTIONS}: leave out --grm, --kinship and --pedigree")
         if self.tests.loco and self.kinship.eigen:
             raise InputError("--eigen holds one decomposition, and --loco needs one for each chromosome: leave one out")
         super().__post_init__()
@@ -112,10 +114,12 @@ def run(settings: ScanCommandSettings) -> int:
     Raises:
         InputError: for errors in files and options that the user can fix.
     """
-    tests, kinship, bfile = settings.tests, settings.kinship, str(settings.kinship.bfile)
-    markers = read_markers(bfile, kinship_from=kinship.markers.chr)
-    chosen = _chosen(tests.posterior, markers.bim, where=f"{bfile}.bim")
-    pairs = read_pairs(tests.epistasis, markers.bim) if tests.epistasis else None
+    tests, kinship = settings.tests, settings.kinship
+    if kinship.genotypes is None:
+        raise InputError(f"genotypes are needed: {OPTIONS}")
+    genotypes = kinship.genotypes.open(kinship.markers.chr)
+    markers, chosen = Markers.of(genotypes), _chosen(tests.posterior, genotypes)
+    pairs = read_pairs(tests.epistasis, genotypes.variants) if tests.epistasis else None
     more = [Path(tests.epistasis)] if tests.epistasis else []
     with open_run(settings, _files(settings), more=more, resume=tests.resume) as run:
         files, folder = fingerprints([*settings.tables.files, *more, *kinship.files]), run.out / _PARTS
@@ -170,7 +174,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
     if found.records and all(top.empty for top in found.tops):
         job.parts.remove()  # there is nothing to resume
         why = why_untested(job, found.records)
-        raise InputError(f"{job.markers.genotypes.bed}: no marker could be tested for any trait: {why}")
+        raise InputError(f"{job.markers.genotypes.path}: no marker could be tested for any trait: {why}")
     return found
 
 
@@ -216,17 +220,15 @@ def _tests(settings: ScanCommandSettings) -> ScanSettings:
     )
 
 
-def _chosen(names: Sequence[str], bim: pd.DataFrame, *, where: str) -> list[int]:
-    """Return the lines of the markers whose posterior is asked for by name."""
-    lines = []
+def _chosen(names: Sequence[str], genotypes: Genotypes) -> list[int]:
+    """Return the numbers of the markers whose posterior is requested by name."""
+    lines, snps = [], genotypes.variants["snp"]
     for name in names:
-        found = np.flatnonzero(bim["snp"] == name)
-        if len(found) != 1:
-            there = (
-                f"{len(found)} markers of this name" if len(found) else f"none of this name, but {examples(bim['snp'])}"
-            )
-            raise InputError(f"--posterior {name}: {where} has {there}: name one marker")
-        lines.append(int(found[0]))
+        places = np.flatnonzero(snps == name)
+        if len(places) != 1:
+            there = f"{len(places)} markers of this name" if len(places) else f"none of this name, but {examples(snps)}"
+            raise InputError(f"--posterior {name}: {genotypes.path} has {there}: name one marker")
+        lines.append(int(places[0]))
     return lines
 
 
@@ -246,7 +248,7 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     rows = [i for i, name in enumerate(kinship.ids) if name in known]
     if len(rows) == len(kinship.ids):
         return inputs
-    bed, without_any = markers.genotypes.bed, [name for name in kinship.ids if name not in known]
+    bed, without_any = markers.genotypes.path, [name for name in kinship.ids if name not in known]
     if not rows:
         raise InputError(
             f"no id of {kinship.source} (such as {examples(kinship.ids)}) is in {bed} (such as "
@@ -255,5 +257,4 @@ def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
     print(
         f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {bed} ({examples(without_any)})"
     )
-    ids = tuple(kinship.ids[i] for i in rows)
-    return replace(inputs, kinship=replace(kinship, ids=ids, K=kinship.take(rows)))
+    return replace(inputs, kinship=kinship.take(rows))

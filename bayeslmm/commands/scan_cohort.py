@@ -55,7 +55,7 @@ class Task:
 
     Attributes:
         chromosome: what the kinship leaves out, or "".
-        blocks: number of each block in the whole scan -> its lines of the .bim.
+        blocks: number of each block in the whole scan -> its markers.
     """
 
     chromosome: str
@@ -65,7 +65,9 @@ class Task:
 def tasks_of(job: Job, first: int) -> list[Task]:
     """Return what to test on one cohort, with blocks numbered from the first."""
     tasks: list[Task] = []
-    for chromosome, span in (job.markers.chromosomes if job.loco else {"": range(len(job.markers.bim))}).items():
+    for chromosome, span in (
+        job.markers.chromosomes if job.loco else {"": range(job.markers.genotypes.n_markers)}
+    ).items():
         spans = [range(start, min(start + BLOCK, span.stop)) for start in range(span.start, span.stop, BLOCK)]
         tasks.append(Task(chromosome, dict(enumerate(spans, start=first))))
         first += len(spans)
@@ -90,7 +92,7 @@ def _spectrum(job: Job, cohort: Cohort, spectrum: Spectrum, chromosome: str) -> 
 
 def write_blocks(job: Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[Task]) -> None:
     """Write the blocks of one cohort that are not yet there."""
-    with progress_bar("scan", total=len(job.markers.bim), unit="marker") as bar:
+    with progress_bar("scan", total=job.markers.genotypes.n_markers, unit="marker") as bar:
         for task in tasks:
             todo = {number: span for number, span in task.blocks.items() if not job.parts.has(number)}
             bar.update(sum(map(len, task.blocks.values())) - sum(map(len, todo.values())))
@@ -126,7 +128,7 @@ def summarise(job: Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, di
             "undetermined": len(everything) - len(tested),
         }
         if tested.empty:
-            text = f"{job.markers.genotypes.bed}: no marker could be tested for {trait}: {why_untested(job, numbers)}"
+            text = f"{job.markers.genotypes.path}: no marker could be tested for {trait}: {why_untested(job, numbers)}"
             warnings.warn(text, InputWarning, stacklevel=2)
             continue
         p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
@@ -145,7 +147,7 @@ def why_untested(job: Job, numbers: dict[str, dict[str, Any]]) -> str:
 
 
 def lines_of_effects(cohort: Cohort, top: pd.DataFrame, chosen: Sequence[int], k: int) -> dict[str, list[int]]:
-    """Return the markers whose posterior is asked for by name, and the first k of each trait, as lines of the .bim."""
+    """Return the markers whose posterior is asked for by name, and the first k of each trait, as numbers."""
     first = {trait: top.loc[top["trait"] == trait, "line"].head(k).tolist() for trait in cohort.traits}
     return {trait: list(dict.fromkeys([*chosen, *lines])) for trait, lines in first.items()}
 

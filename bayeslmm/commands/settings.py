@@ -7,6 +7,7 @@ from typing import Any
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
+from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 
 
 def build[S](group: type[S], values: Mapping[str, Any]) -> S:
@@ -46,11 +47,6 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def plink_files(bfile: str | Path) -> list[Path]:
-    """Return the files of PLINK 1 genotypes."""
-    return [Path(f"{bfile}.{suffix}") for suffix in ("bed", "bim", "fam")]
-
-
 @dataclass(frozen=True)
 class MarkerSettings:
     """How markers are standardised, and which are used."""
@@ -65,7 +61,7 @@ class MarkerSettings:
 class KinshipSettings:
     """Where K comes from, and how it is changed."""
 
-    bfile: str | None
+    genotypes: GenotypeFile | None
     grm: str | None
     kinship: str | None
     pedigree: str | None
@@ -80,10 +76,10 @@ class KinshipSettings:
         if self.fam and not self.kinship:
             raise InputError(f"--fam {self.fam} gives the ids of --kinship, which was not given")
         for field in fields(self.markers) if self.given else ():
-            tested = self.bfile and field.name in ("maf", "geno")  # of the markers that are tested
+            tested = self.genotypes and field.name in ("maf", "geno")  # of the markers that are tested
             if getattr(self.markers, field.name) != field.default and not tested:
                 raise InputError(
-                    f"{option(field.name)} applies to genotypes (--bfile): a given kinship is used unchanged"
+                    f"{option(field.name)} applies to genotypes ({OPTIONS}): a given kinship is used unchanged"
                 )
 
     @property
@@ -95,7 +91,7 @@ class KinshipSettings:
     def files(self) -> list[Path]:
         """What is read."""
         files = [Path(file) for file in (self.kinship, self.pedigree, self.fam) if file]
-        files += plink_files(self.bfile) if self.bfile else []
+        files += self.genotypes.files if self.genotypes else []
         return files + ([Path(f"{self.grm}.grm.{suffix}") for suffix in ("bin", "id")] if self.grm else [])
 
 

@@ -14,13 +14,14 @@ from numpy import ndarray
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
+from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 from bayeslmm.commands.record import command_line, versions
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
-from bayeslmm.commands.settings import MarkerSettings, OutputSettings, plink_files
-from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.commands.settings import MarkerSettings, OutputSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.filters import MarkerCounts, check_filters
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.source import plink_files
 from bayeslmm.likelihood import quantities
 from bayeslmm.studies import coalescent, simulate
 
@@ -32,7 +33,7 @@ _PACKAGES = ("bayeslmm", "numpy", "bed-reader")
 class SimulateSettings:
     """The options of `simulate`."""
 
-    bfile: str | None
+    genotypes: GenotypeFile | None
     coalescent: tuple[int, int] | None
     siblings: int
     chromosomes: int
@@ -54,12 +55,10 @@ class SimulateSettings:
         if self.causal is not None and not 1 <= self.causal <= most:
             raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {self.causal}")
         if len(self.h2) == 1 and (self.rg or self.re):
-            raise InputError(
-                "--rg and --re are correlations between traits: give two or more heritabilities (--h2 0.5 0.3)"
-            )
+            raise InputError("--rg and --re correlate traits: give two or more heritabilities (--h2 0.5 0.3)")
         if self.coalescent and self.markers.chr:
-            raise InputError("--chr applies to --bfile: all chromosomes of --coalescent are used")
-        if self.bfile and (self.siblings, self.chromosomes) != (1, 22):
+            raise InputError(f"--chr applies to {OPTIONS}: all chromosomes of --coalescent are used")
+        if self.genotypes and (self.siblings, self.chromosomes) != (1, 22):
             raise InputError("--siblings and --chromosomes apply to --coalescent: given genotypes are used unchanged")
 
 
@@ -75,7 +74,7 @@ def run(settings: SimulateSettings) -> int:
     Gamma_u, Gamma_e = _covariances(settings)
     rng = np.random.default_rng(settings.seed)
     missing = simulate.missing_rates(settings.missing or 0.0, len(settings.h2))
-    inputs, output = plink_files(settings.bfile) if settings.bfile else [], settings.output
+    inputs, output = settings.genotypes.files if settings.genotypes else [], settings.output
     with open_results(
         output.out, _files(settings), command=output.command, inputs=inputs, overwrite=output.overwrite
     ) as results:
@@ -100,7 +99,7 @@ def _simulate(
 ) -> None:
     """Write all files of a run."""
     out, t = results.path, len(settings.h2)
-    given = open_genotypes(settings.bfile, chromosomes=settings.markers.chr) if settings.bfile else None
+    given = settings.genotypes.open(settings.markers.chr) if settings.genotypes else None
     results.begin()
     genotypes = given or _coalescent(settings, out, rng)
     markers = MarkerBlocks(genotypes, settings.markers.scale, settings.markers.maf, settings.markers.geno)
@@ -128,7 +127,7 @@ def _simulate(
         true[trait] |= {"beta[intercept]": 0.0, "variance_g": float(variance[j]), "missing": float(missing[j])}
     record = {
         "command": command_line(),
-        "versions": versions(_PACKAGES if settings.bfile else (*_PACKAGES, "msprime")),
+        "versions": versions(_PACKAGES if settings.genotypes else (*_PACKAGES, "msprime")),
         "seed": settings.seed,
         "genotypes": _described(settings, genotypes, effects.counts, read),
         "causal": len(effects.lines),
@@ -162,7 +161,7 @@ def _coalescent(settings: SimulateSettings, out: Path, rng: np.random.Generator)
 
 def _effects(genotypes: Genotypes, effects: simulate.MarkerEffects, traits: list[str]) -> pd.DataFrame:
     """Return one row for each marker with an effect and each trait, named as in ``scan.tsv``."""
-    marker = read_bim(genotypes.bed.with_suffix(".bim")).iloc[effects.lines].assign(af=effects.af)
+    marker = genotypes.variants.iloc[effects.lines].assign(af=effects.af)
     of_traits = [marker.assign(trait=trait, beta=beta) for trait, beta in zip(traits, effects.beta.T, strict=True)]
     table = pd.concat(of_traits).sort_index(kind="stable", ignore_index=True)
     return table[["trait", "chrom", "snp", "pos", "a1", "a0", "af", "beta"]]
@@ -189,7 +188,7 @@ def _described(
     settings: SimulateSettings, genotypes: Genotypes, counts: MarkerCounts, read: dict[str, Fingerprint]
 ) -> dict[str, Any]:
     """Return where the genotypes come from, and which of their markers are used."""
-    files = read or fingerprints(genotypes.bed.with_suffix(suffix) for suffix in (".bed", ".bim", ".fam"))
+    files = read or fingerprints(genotypes.files)
     described = {
         "people": len(genotypes.ids),
         "markers": asdict(counts),
@@ -199,7 +198,7 @@ def _described(
         "left_out": genotypes.left_out,
         "sha256": {path: mark.sha256 for path, mark in files.items()},
     }
-    if settings.bfile:
+    if settings.genotypes:
         return described
     return described | {
         "chromosomes": settings.chromosomes,

@@ -59,7 +59,7 @@ class Moments:
 
     @property
     def pve(self) -> float:
-        """Variance explained among the people analysed."""
+        """Variance explained among the individuals analysed."""
         return quantities.pve(self.sigma2_u, self.sigma2_e, self.k_scale)
 
     @property
@@ -119,17 +119,17 @@ def moments_covariance(data: OneTrait, sigma2_u: float, sigma2_e: float) -> Floa
 def moments_jackknife(
     K: Float64[ndarray, "n n"], Y: Float64[ndarray, "n 1"], X: Float64[ndarray, "n c"], *, blocks: int | None = None
 ) -> Moments:
-    """Estimate as `moments` does, with standard errors by leaving out blocks of people in turn, in O(n^2 c blocks).
+    """Estimate as `moments` does, with standard errors by leaving out blocks of rows in turn, in O(n^2 c blocks).
 
-    Blocks are runs of rows. The standard error needs no normal trait, but it needs people of different blocks to be
-    hardly related: between the mice of the tests, who all descend from eight lines, it is a third of the exact one.
+    The standard error needs no normal trait, but it needs individuals of different blocks to be hardly related: among
+    the mice of the tests, which all descend from eight lines, it is a third of the exact one.
     Between strangers it is on average somewhat too large (Efron and Stein 1981, doi:10.1214/aos/1176345462).
 
     Args:
         K: kinship, not rotated.
-        Y: one trait of the same people.
+        Y: one trait of the same individuals.
         X: their covariates.
-        blocks: how many; 100 by default, or one for each person of fewer.
+        blocks: how many; 100 by default, or one for each individual if there are fewer.
 
     Raises:
         InputError: if there are fewer than 2 blocks, or so many that one would be empty.
@@ -137,7 +137,9 @@ def moments_jackknife(
     n, c = X.shape
     blocks = min(100, n) if blocks is None else blocks
     if not 2 <= blocks <= n:
-        raise InputError(f"the jackknife needs between 2 blocks and one for each of {n} people, but {blocks} was given")
+        raise InputError(
+            f"the jackknife needs between 2 blocks and one for each of {n} individuals, but {blocks} was given"
+        )
     K_squares = np.square(K)
     row_squares, total_squares = K_squares.sum(axis=1), K_squares.sum()
     del K_squares
@@ -179,15 +181,15 @@ def randomised_moments(
     the second gives the traces that the sampling covariance needs.
 
     Args:
-        blocks: the genotypes, standardised among everybody in the file.
-        ids: IID of each person analysed, in the order of Y and X.
+        blocks: the genotypes, standardised among all individuals in the file.
+        ids: IID of each individual analysed, in the order of Y and X.
         Y: one trait.
         X: covariates.
-        seed: of the random vectors.
+        seed: Seed for the random vectors.
         vectors: how many.
 
     Raises:
-        InputError: if somebody has no genotypes, no marker is left, or fewer than 2 vectors are asked for.
+        InputError: if an individual has no genotypes, no marker is left, or there are fewer than 2 vectors.
     """
     if vectors < 2:
         raise InputError(f"at least 2 random vectors are needed for a Monte Carlo error, but {vectors} was given")

@@ -36,7 +36,7 @@ class ScaledLasso:
         lambda0: penalty per unit of sigma, on markers with variance 1.
         selected: markers with an effect.
         rounds: alternations done.
-        converged: whether sigma stood still in the end.
+        converged: whether sigma converged.
         n, c: individuals and covariates.
         p: markers that vary among these individuals given X.
         counts: markers that the filters of the genotypes kept and dropped.
@@ -79,17 +79,17 @@ def scaled_lasso(
 ) -> ScaledLasso:
     r"""Estimate the residual variance of one trait by the scaled lasso on all markers; X is not penalised.
 
-    Holds the genotypes of the people analysed in memory, 4 n p bytes.
+    Holds the genotypes of the individuals analysed in memory, 4 n p bytes.
 
     Args:
         blocks: the genotypes.
-        ids: IID of each person analysed, in the order of Y and X.
+        ids: IID of each individual analysed, in the order of Y and X.
         Y: one trait.
         X: covariates.
         lambda0: penalty per unit of sigma; :math:`\sqrt{2 \log(p) / (n - c)}` by default, the universal penalty.
 
     Raises:
-        InputError: if somebody has no genotypes, no marker is left, or lambda0 is not positive.
+        InputError: if an individual has no genotypes, no marker is left, or lambda0 is not positive.
 
     Source: Sun and Zhang (2012), doi:10.1093/biomet/ass043, equations 3 to 5 (the alternation) and section 5 (lambda0).
     """
@@ -136,7 +136,7 @@ def _projected_markers(
         projected[:, p : p + kept] = W[:, varies] * (np.sqrt(n - c) / length[varies]).astype(np.float32)
         p += kept
     if p == 0:
-        raise InputError(f"{blocks.genotypes.bed}: no marker varies among the {n} individuals analysed, given X")
+        raise InputError(f"{blocks.genotypes.path}: no marker varies among the {n} individuals analysed, given X")
     return projected[:, :p], counts
 
 
@@ -160,7 +160,7 @@ def _lasso(
     Only a working set of markers is solved for, in float64 and tightly; it grows until no marker left out has a
     gradient above the penalty.
     """
-    from sklearn.linear_model import lasso_path  # a second to import: only who asks for the lasso waits
+    from sklearn.linear_model import lasso_path  # takes a second to import
 
     working = np.flatnonzero(b)
     while True:

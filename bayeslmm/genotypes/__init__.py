@@ -1,1 +1,1 @@
-"""Genotype files: who is in them, which variants, and their dosages, a block at a time."""
+"""Genotype files: individuals, variants and dosages, read a block at a time."""

@@ -13,7 +13,7 @@ from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import left_out_words
 from bayeslmm.genotypes.filters import SCALES, Called, MarkerCounts, check_filters, fill, unfit
-from bayeslmm.genotypes.plink import Genotypes
+from bayeslmm.genotypes.genotypes import Genotypes
 
 BLOCK = 4096
 
@@ -70,7 +70,7 @@ class MarkerBlocks:
     al. 2011, doi:10.1016/j.ajhg.2010.11.011), "sample" the sample sd after imputation (GEMMA -gk 2), "vanraden" 1.
 
     Attributes:
-        genotypes: opened; which of their markers a kinship is made from, they know.
+        genotypes: opened, with the choice of markers that a kinship is made from.
         scale: "hwe", "sample" or "vanraden".
         maf: least minor allele frequency.
         geno: largest missing rate.
@@ -133,19 +133,19 @@ class MarkerBlocks:
         genotypes, counts = self.genotypes, tally.counts
         if counts.kept == 0 and counts.elsewhere == counts.read:
             raise InputError(
-                f"{genotypes.bed}: all markers are on chromosomes of which no kinship is made by default "
+                f"{genotypes.path}: all markers are on chromosomes of which no kinship is made by default "
                 f"({examples(genotypes.left_out)}): choose chromosomes (chr), or give another kinship"
             )
         if counts.kept == 0:
             raise InputError(
-                f"{genotypes.bed}: no marker is left of {counts.read}: {counts.above_missing} exceed the missing "
+                f"{genotypes.path}: no marker is left of {counts.read}: {counts.above_missing} exceed the missing "
                 f"rate {self.geno}, {counts.monomorphic} are monomorphic, {counts.below_maf} are below the frequency "
                 f"{self.maf}, {counts.elsewhere} are on chromosomes that are left out: relax geno or maf"
             )
         empty = np.flatnonzero(tally.called == 0)
         if empty.size:
             raise InputError(
-                f"{genotypes.bed}: {empty.size} individuals have no genotype at any marker used "
+                f"{genotypes.path}: {empty.size} individuals have no genotype at any marker used "
                 f"({examples([genotypes.ids[i] for i in empty])}): remove them (plink --mind)"
             )
 
@@ -161,7 +161,7 @@ class MarkerBlocks:
         called = fill(G)
         if self.geno == 1 and (called.present == 0).any():
             raise InputError(
-                f"{self.genotypes.bed} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
+                f"{self.genotypes.path} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
                 "it cannot be standardised: drop it, or set geno below 1"
             )
         block = _centred(G, called, lines, self.maf, self.geno, elsewhere)

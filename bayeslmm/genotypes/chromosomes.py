@@ -1,4 +1,4 @@
-"""Chromosomes: which of them a kinship is made from, and where each stands in the file."""
+"""Chromosomes: which of them a kinship is made from, and where each is in the file."""
 
 import re
 from collections import Counter
@@ -18,19 +18,19 @@ _UNPLACED = frozenset({"0", "UN"})
 _PLINK_HUMAN = {"23": "X", "24": "Y", "25": "XY", "26": "MT"}
 
 
-def chromosomes(bim: pd.DataFrame, *, where: str | Path) -> dict[str, range]:
+def chromosomes(variants: pd.DataFrame, *, where: str | Path) -> dict[str, range]:
     """Return the range of markers of each chromosome, in the order of the file.
 
     Raises:
-        InputError: if the markers of one do not stand together.
+        InputError: if the markers of one are not consecutive.
     """
-    chrom = bim["chrom"].to_numpy()
+    chrom = variants["chrom"].to_numpy()
     starts = np.flatnonzero(np.r_[True, chrom[1:] != chrom[:-1]])
     names = chrom[starts].tolist()
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(
-            f"{where}: the markers of chromosome {examples(repeated, most=1)} must stand together: sort with plink "
-            "--make-bed"
+            f"{where}: the markers of chromosome {examples(repeated, most=1)} must be consecutive: sort them (plink "
+            "--make-bed)"
         )
     ends = [*starts[1:].tolist(), len(chrom)]
     return {name: range(start, end) for name, start, end in zip(names, starts.tolist(), ends, strict=True)}
@@ -40,33 +40,33 @@ def special_chromosomes(names: Sequence[str]) -> dict[str, str]:
     """Return which of the chromosomes of a file are not autosomes: name -> X, Y, XY, MT and so on, or "unplaced".
 
     Names decide (X, Y, XY, PAR1, PAR2, Z, W, M, MT, 0 and Un, with or without "chr", in any case). Numbers from 23 to
-    26 are what PLINK writes for X, Y, XY and MT of humans, unless the file has a number above 26, which human files
-    have not, and dogs, cattle or chickens do. All other names are of autosomes.
+    26 are what PLINK writes for X, Y, XY and MT of humans, unless the file has a number above 26, as files of
+    dogs, cattle or chickens do. All other names are of autosomes.
     """
     plain = {name: _plain(name) for name in names}
     human = not any((_number(short) or 0) > 26 for short in plain.values())
-    found: dict[str, str] = {}
+    special: dict[str, str] = {}
     for name, whole in plain.items():
         short = whole.split("_")[0]  # X_random is a part of X
         if short in _UNPLACED:
-            found[name] = "unplaced"
+            special[name] = "unplaced"
         elif short in _SPECIAL:
-            found[name] = short
+            special[name] = short
         elif human and short in _PLINK_HUMAN:
-            found[name] = _PLINK_HUMAN[short]
-    return found
+            special[name] = _PLINK_HUMAN[short]
+    return special
 
 
 def used_chromosomes(
     chrom: ndarray, chosen: Sequence[str] = (), *, where: str | Path
 ) -> tuple[Bool[ndarray, " p"], dict[str, int]]:
-    """Return which markers a kinship is made from, and how many stand on each chromosome that is left out.
+    """Return which markers a kinship is made from, and how many are on each chromosome that is left out.
 
-    By default the autosomes are used. Where no marker is on a chromosome with a name of its own, the unplaced ones are.
+    By default the autosomes are used. If all markers are unplaced, these are used.
 
     Args:
         chrom: chromosome of each marker, shape (p,).
-        chosen: names ("X") and ranges of numbers ("1-22") to use in their place, with or without "chr".
+        chosen: names ("X") and ranges of numbers ("1-22") to use instead, with or without "chr".
         where: the file, for messages.
 
     Raises:
@@ -82,7 +82,7 @@ def used_chromosomes(
 
 
 def labelled(name: str, special: Mapping[str, str]) -> str:
-    """Return the name of a chromosome with what it is: ``23 (X)``."""
+    """Return the name of a chromosome with its kind: ``23 (X)``."""
     kind = special.get(name, "")
     return name if kind in name.upper() else f"{name} ({kind})"
 
@@ -101,17 +101,17 @@ def _chosen(names: list[str], chosen: Sequence[str], where: str | Path) -> set[s
     for wanted in (part for text in chosen for part in text.split(",") if part):
         span = re.fullmatch(r"(?:chr)?(\d{1,9})-(\d{1,9})", wanted, flags=re.IGNORECASE)
         least, most = map(int, span.groups()) if span else (1, 0)
-        found = {
+        matches = {
             name
             for name, short in plain.items()
             if short == _plain(wanted) or ((number := _number(short)) is not None and least <= number <= most)
         }
-        if not found:
+        if not matches:
             raise InputError(
                 f"{where} has no chromosome {quoted(wanted)}; it has {examples(names, most=30)}: choose among these, "
                 "or a range such as 1-22"
             )
-        used |= found
+        used |= matches
     return used
 
 

@@ -1,4 +1,4 @@
-"""Which markers are used: what was called of a block of genotypes, and the reasons to leave a marker out."""
+"""Which markers are used: the genotypes called in a block, and the reasons to drop a marker."""
 
 from dataclasses import astuple, dataclass
 from typing import NamedTuple
@@ -13,13 +13,13 @@ SCALES = ("hwe", "sample", "vanraden")
 
 
 class Called(NamedTuple):
-    """What was called in a block of markers, missing genotypes at the mean of their marker since.
+    """The genotypes called in a block of markers, whose missing ones are now at the mean of their marker.
 
     Attributes:
         mean: of each marker, shape (b,).
         present: how many genotypes each has, shape (b,).
-        holed: which markers lack any.
-        missing: genotypes that those lack, shape (n, len(holed)).
+        holed: which markers have missing genotypes.
+        missing: which genotypes of those, shape (n, len(holed)).
     """
 
     mean: Float64[ndarray, " b"]
@@ -67,7 +67,7 @@ class MarkerCounts:
 
 
 def check_filters(maf: float, geno: float) -> None:
-    """Refuse filters of markers that mean nothing.
+    """Refuse marker filters out of range.
 
     Raises:
         InputError: if maf is not in [0, 0.5), or geno not in [0, 1].
@@ -79,7 +79,7 @@ def check_filters(maf: float, geno: float) -> None:
 
 
 def fill(G: Float[ndarray, "n b"]) -> Called:
-    """Put missing genotypes (NaN) at the mean of their marker, in place; say what was there."""
+    """Set missing genotypes (NaN) to the mean of their marker, in place; return what was called."""
     n = len(G)
     # Sums of 0, 1, 2 are exact in float32 up to 2^24, which spares the conversion of the block.
     total = G.sum(axis=0, dtype=G.dtype if n < 2**22 else np.float64).astype(np.float64)
@@ -97,9 +97,9 @@ def fill(G: Float[ndarray, "n b"]) -> Called:
 def unfit(G: Float[ndarray, "n b"], called: Called, *, maf: float, geno: float) -> Unfit:
     """Return which markers of a filled block are not used."""
     mean = called.mean
-    minor = np.minimum(mean, 2 - mean) / 2  # a subtraction that is exact, so that both alleles count alike
+    minor = np.minimum(mean, 2 - mean) / 2  # an exact subtraction, so that both alleles count alike
     above_missing = called.present < (1 - geno) * len(G)
-    # Constant among the people seen: mean 0 or 2, or all of them heterozygous.
+    # Constant among the individuals seen: mean 0 or 2, or all of them heterozygous.
     constant = (mean == 0) | (mean == 2)
     constant[mean == 1] = np.ptp(G[:, mean == 1], axis=0) == 0
     monomorphic = ~above_missing & constant

@@ -1,5 +1,6 @@
 """PLINK 1 genotypes: opened and checked, read when they are asked for."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,52 +8,27 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from bed_reader import open_bed
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_readable, examples
-from bayeslmm.base.files import reading
+from bayeslmm.base.checks import InputError, check_readable, examples, quoted
+from bayeslmm.base.files import open_text, read_lines, reading
 from bayeslmm.base.ids import read_fam
-from bayeslmm.genotypes.bim import read_bim
-from bayeslmm.genotypes.chromosomes import used_chromosomes
 
 _MAGIC = b"\x6c\x1b\x01"  # PLINK 1 .bed, SNP-major
+_BIM = ["chrom", "snp", "cm", "pos", "a1", "a0"]
 
 
 @dataclass(frozen=True)
-class Genotypes:
-    """A PLINK 1 fileset, opened but not read.
+class Plink:
+    """A PLINK 1 fileset, opened but not read; a `Source`, made by `open_plink`."""
 
-    Attributes:
-        bed: path of the ``.bed``.
-        ids: the IID of each individual, in the order of the ``.fam``.
-        families: their FID.
-        used: which markers a kinship is made from: those of some chromosomes, shape (p,).
-        left_out: how many markers stand on each of the other chromosomes.
-    """
-
-    bed: Path
+    path: Path
     ids: tuple[str, ...]
     families: tuple[str, ...]
-    used: Bool[ndarray, " p"]
-    left_out: dict[str, int]
-
-    @property
-    def n_markers(self) -> int:
-        """p, the number of lines of the ``.bim``."""
-        return len(self.used)
-
-    def rows(self, ids: Sequence[str]) -> Int64[ndarray, " n"]:
-        """Return the row of each of these people.
-
-        Raises:
-            InputError: naming those who are not in the file.
-        """
-        row_of = {name: i for i, name in enumerate(self.ids)}
-        if absent := [name for name in ids if name not in row_of]:
-            raise InputError(f"{self.bed}: {len(absent)} of {len(ids)} people are not in it ({examples(absent)})")
-        return np.array([row_of[name] for name in ids], dtype=np.int64)
+    variants: pd.DataFrame
 
     @contextmanager
     def reader(self) -> Iterator["BedReader"]:
@@ -61,14 +37,14 @@ class Genotypes:
         Raises:
             InputError: inside the block, if it has become another file since it was opened.
         """
-        n, p = len(self.ids), self.n_markers
-        with reading(self.bed), open_bed(self.bed, iid_count=n, sid_count=p, skip_format_check=True) as bed:
-            yield BedReader(self.bed, bed)
+        n, p = len(self.ids), len(self.variants)
+        with reading(self.path), open_bed(self.path, iid_count=n, sid_count=p, skip_format_check=True) as bed:
+            yield BedReader(self.path, bed)
 
 
 @dataclass(frozen=True)
 class BedReader:
-    """An open ``.bed``."""
+    """An open ``.bed``; a `Reader`."""
 
     path: Path
     bed: open_bed
@@ -76,7 +52,7 @@ class BedReader:
     def read(
         self, rows: ndarray | None, lines: Sequence[int] | ndarray, dtype: Literal["float32", "float64"]
     ) -> Float[ndarray, "n b"]:
-        """Return dosages of a1, NaN where they are missing, column-major; of all individuals where rows is None.
+        """Return dosages, as `Reader.read`.
 
         Raises:
             InputError: if the file has become shorter.
@@ -85,26 +61,19 @@ class BedReader:
         try:
             return self.bed.read((slice(None) if rows is None else rows, columns), dtype=dtype, order="F")
         except ValueError as error:
-            raise InputError(f"{self.path} has changed while it was read ({error}): begin again") from None
+            raise InputError(f"{self.path} changed while it was read ({error}): start again") from None
 
 
-def open_genotypes(bfile: str | Path, *, chromosomes: Sequence[str] = ()) -> Genotypes:
-    """Open ``bfile.bed/.bim/.fam`` and check that the three belong together.
-
-    Args:
-        bfile: path without ``.bed``.
-        chromosomes: of which a kinship is made, names and ranges such as "1-22"; by default the autosomes (see
-            `bim.special_chromosomes`).
+def open_plink(bed: Path, bim: Path, fam: Path) -> Plink:
+    """Open the three files of a fileset and check that they belong together.
 
     Raises:
-        InputError: a missing file, wrong magic bytes, sample-major order, a ``.bed`` whose size does not fit, a
-            ``.bim`` or ``.fam`` that is none, or a chromosome that is not in the file.
+        InputError: a missing file, wrong magic bytes, sample-major order, a ``.bed`` whose size does not fit, or a
+            ``.bim`` or ``.fam`` that is none.
     """
-    bed, bim, fam = (Path(f"{bfile}.{suffix}") for suffix in ("bed", "bim", "fam"))
     for path in (bed, bim, fam):
         check_readable(path)
-    people = read_fam(fam)
-    used, left_out = used_chromosomes(read_bim(bim)["chrom"].to_numpy(), chromosomes, where=bim)
+    people, variants = read_fam(fam), read_bim(bim)
     with reading(bed), bed.open("rb") as stream:
         magic = stream.read(3)
     if magic != _MAGIC:
@@ -113,11 +82,45 @@ def open_genotypes(bfile: str | Path, *, chromosomes: Sequence[str] = ()) -> Gen
             f"{bed} must begin with the bytes 6c 1b 01 of a SNP-major PLINK 1 file, but it is {kind}: "
             "write it again with plink --make-bed"
         )
-    n, p = len(people.ids), len(used)
+    n, p = len(people.ids), len(variants)
     expected = 3 + p * ((n + 3) // 4)
     if (found := bed.stat().st_size) != expected:
         raise InputError(
-            f"{bed} is {'truncated' if found < expected else 'too long'}: {n} people and {p} markers "
+            f"{bed} is {'truncated' if found < expected else 'too long'}: {n} individuals and {p} markers "
             f"need {expected} bytes, but {found} were found: copy it again, with the .bim and .fam of the same run"
         )
-    return Genotypes(bed, people.ids, people.families, used, left_out)
+    return Plink(bed, people.ids, people.families, variants)
+
+
+def read_bim(path: str | Path) -> pd.DataFrame:
+    """Read a PLINK ``.bim``: one row for each marker with chrom, snp, pos, a1 (whose dosage is counted) and a0.
+
+    Raises:
+        InputError: lines that do not have six columns, or positions that are not whole numbers.
+    """
+    try:
+        with open_text(path) as stream:
+            table = pd.read_csv(
+                stream, sep=r"\s+", header=None, dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE
+            )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError):
+        table = pd.DataFrame()
+    if table.shape[1] != len(_BIM) or table.isna().any(axis=None) or (table == "").any(axis=None):
+        for number, line in enumerate(read_lines(path), start=1):
+            if line.strip() and (found := len(line.split())) != len(_BIM):
+                raise InputError(
+                    f"{path} line {number}: a .bim has six columns, but {found} were found: write it with plink"
+                )
+        raise InputError(f"{path} has no marker: write it with plink")
+    table.columns = _BIM
+    pos = pd.to_numeric(table["pos"], errors="coerce")
+    if pos.dtype != np.int64:
+        # A float holds whole numbers exactly up to 2^53, which is far above any position.
+        wrong = (pos.isna() | (pos % 1 != 0) | (pos.abs() > 2.0**53)).to_numpy()
+        if wrong.any():
+            line = int(wrong.argmax())
+            raise InputError(
+                f"{path} line {line + 1} ({examples(table['snp'][[line]])}): the position must be a whole number below "
+                f"2^53, but {quoted(table['pos'][line])} was found"
+            )
+    return table.assign(pos=pos.astype(np.int64))[["chrom", "snp", "pos", "a1", "a0"]]

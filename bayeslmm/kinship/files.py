@@ -52,8 +52,8 @@ def read_grm(prefix: str | Path) -> Kinship:
     if others and not path.exists():
         kind = "text" if others[0].suffix == ".gz" else "sparse"
         raise InputError(
-            f"{path} does not exist, but {others[0].name} does, a {kind} format that is not read: write the matrix "
-            "again with gcta --make-grm-bin"
+            f"{path} does not exist, but {others[0].name} does, a {kind} format that is not supported: write the "
+            "matrix again with gcta --make-grm-bin"
         )
     values, ids = check_readable(path), read_ids(f"{prefix}.grm.id").ids
     n, found = len(ids), values.stat().st_size
@@ -100,20 +100,24 @@ def read_kinship(path: str | Path, *, fam: str | Path | None = None) -> Kinship:
     no_header = bool(fam)
     frame = _numeric_frame(path, separator, skip=0 if no_header else 1)
     if alike and numeric and not no_header and len(frame) == frame.shape[1] - 2:
-        no_header, frame = True, _numeric_frame(path, separator, skip=0)  # ids stand before the rows alone
+        no_header, frame = True, _numeric_frame(path, separator, skip=0)  # ids precede the rows only
     n, width = frame.shape
     if width in (3, 4) and n > 4:
         raise InputError(
-            f"{path} has {n} rows of {width} columns, as a list of pairs with their relationship has: write it as a "
+            f"{path} has {n} rows of {width} columns, like a list of pairs with their relationship: write it as a "
             "square matrix with a line of ids"
         )
     if fam:
         ids = read_ids(fam).ids
         if (n, width) != (len(ids), len(ids)):
-            raise InputError(f"{path} is {n} x {width}, but {fam} has {len(ids)} people: give the .fam of the same run")
+            raise InputError(
+                f"{path} is {n} x {width}, but {fam} has {len(ids)} individuals: give the .fam of the same run"
+            )
         return Kinship(ids, _floats(frame, path), str(path))
     if not no_header and alike and numeric and n == width - 1 and _is_number(header[0]):
-        raise InputError(f"{path} has no line of ids: add one, or give the ids with --fam (the .fam of the same run)")
+        raise InputError(
+            f"{path} has no line of ids: add one, or give the ids beside it (fam, the .fam of the same run)"
+        )
     if width == n + 1 and (no_header or len(header) == 1):
         return Kinship(tuple(frame[0].tolist()), _floats(frame.drop(columns=0), path), str(path))
     if no_header or width not in (n, n + 1) or len(header) not in (n, n + 1):
@@ -182,5 +186,5 @@ def _check_memory(needed: float, n: int, path: str | Path) -> None:
     check_memory(
         needed,
         what=f"{path}: a kinship of {n:,} individuals",
-        instead="use a machine with more memory, or a kinship of those individuals alone who are analysed",
+        instead="use a machine with more memory, or a kinship of only the individuals analysed",
     )

@@ -1,4 +1,4 @@
-"""The kinship matrix of genotypes, and that of all but some of the markers."""
+"""The kinship matrix of genotypes, and that of all markers but some."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,39 +13,39 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.memory import check_memory
 from bayeslmm.genotypes.blocks import Block, MarkerBlocks, Tally
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.kinship import Kinship
 
-_LITTLE = 0.05  # share of the markers that is summed anew, in place of subtracting all others
+_LITTLE = 0.05  # share of the markers below which they are summed again instead of subtracting all others
 
 
 def genomic_kinship(
-    bfile: str | Path | Genotypes, *, scale: str = SCALE, maf: float = MAF, geno: float = GENO
+    genotypes: str | Path | Genotypes, *, scale: str = SCALE, maf: float = MAF, geno: float = GENO
 ) -> Kinship:
-    """Compute K = W W' / p from PLINK 1 genotypes, streaming the markers.
+    """Compute K = W W' / p from genotypes, streaming the markers.
 
     Memory is O(n^2 + n * block), whatever p. Products run in float32 within a block of markers and are added up
     in float64 across blocks.
 
     Args:
-        bfile: path without ``.bed``, whose autosomes are used, or genotypes already opened.
+        genotypes: opened; or the path of PLINK 1 files without ``.bed``, whose autosomes are used.
         scale: "hwe" divides each marker by sqrt(2 f (1 - f)), "sample" by its sample sd, "vanraden" divides the
             sum over markers by sum 2 f (1 - f). All have a mean diagonal near 1 in an outbred population.
         maf: keep markers whose minor allele frequency is at least this.
         geno: keep markers whose missing rate is at most this.
 
     Raises:
-        InputError: unreadable files, no marker left, or people without genotypes.
+        InputError: unreadable files, no marker left, or individuals without genotypes.
 
     Source: Yang et al. (2011), doi:10.1016/j.ajhg.2010.11.011, equation 3; VanRaden (2008),
     doi:10.3168/jds.2007-0980, method 1.
     """
-    genotypes = bfile if isinstance(bfile, Genotypes) else open_genotypes(bfile)
+    genotypes = genotypes if isinstance(genotypes, Genotypes) else open_genotypes(genotypes)
     n = len(genotypes.ids)
     check_memory(
         12.0 * n**2,
-        what=f"{genotypes.bed}: the kinship of {n:,} individuals",
-        instead="use a machine with more memory, or genotypes of those individuals alone who are analysed",
+        what=f"{genotypes.path}: the kinship of {n:,} individuals",
+        instead="use a machine with more memory, or genotypes of only the individuals analysed",
     )
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
     K, tally = _products(blocks.tracked("kinship"), n)
@@ -58,15 +58,15 @@ def genomic_kinship(
         "markers": asdict(tally.counts),
         "left_out": genotypes.left_out,
     }
-    return Kinship(genotypes.ids, K, str(genotypes.bed), details)
+    return Kinship(genotypes.ids, K, str(genotypes.path), details)
 
 
 def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
-    """Return the kinship of all markers but some, by subtraction of what those added to it.
+    """Return the kinship of all markers but some, by subtracting what these added to it.
 
     Args:
         kinship: of `genomic_kinship`, from the same genotypes.
-        genotypes: the fileset.
+        genotypes: opened.
         left_out: the markers to leave out, by number.
 
     Raises:
@@ -83,13 +83,13 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
     K, tally = _products(blocks_of(left_out), n)
     if tally.counts.kept == details["markers"]["kept"]:
         raise InputError(
-            f"{genotypes.bed}: all markers used are on one chromosome, so that no kinship is left without it: test "
+            f"{genotypes.path}: all markers used are on one chromosome, so that no kinship is left without it: test "
             "against the kinship of all markers"
         )
     weight = everything - tally.weight
     if weight > _LITTLE * everything:
         np.subtract(everything * kinship.K, K, out=K)
-    else:  # nothing but rounding would be left of a difference
+    else:  # a difference would be mostly rounding
         rest = [blocks_of(span) for span in (range(left_out.start), range(left_out.stop, p)) if span]
         K = sum((_products(blocks, n)[0] for blocks in rest), start=np.zeros_like(K))
     K /= weight
@@ -111,7 +111,7 @@ def _products(blocks: Iterable[Block], n: int) -> tuple[Float64[ndarray, "n n"],
 
 
 def _add_lower(total: ndarray, product: ndarray) -> None:
-    """Add the lower triangle, in place, by slabs of columns: the upper one holds nothing."""
+    """Add the lower triangle, in place, by slabs of columns: the upper one is empty."""
     for start in range(0, len(total), 256):
         slab = (slice(start, None), slice(start, start + 256))
         total[slab] += product[slab]

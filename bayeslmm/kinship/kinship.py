@@ -1,7 +1,7 @@
 """The kinship matrix K with the ids of its rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from bayeslmm.genotypes.filters import MarkerCounts
 
 @dataclass(frozen=True)
 class Kinship:
-    """A kinship matrix and whom its rows belong to.
+    """A kinship matrix with the ids of its rows; a dense `Covariance`.
 
     Attributes:
         ids: IID of each row.
@@ -39,10 +39,10 @@ class Kinship:
     @property
     def mean_diagonal(self) -> float:
         """Mean diagonal of K."""
-        return float(np.diag(self.K).mean())
+        return float(np.trace(self.K) / len(self.K))
 
     def origin_line(self) -> str:
-        """Say which markers or animals it was computed from; empty for a kinship that was read."""
+        """Say which markers or animals it was computed from; empty for a kinship read from a file."""
         details = self.details
         if "markers" in details:
             left_out = left_out_words(details["left_out"])
@@ -51,15 +51,35 @@ class Kinship:
             line = f"pedigree: {details['animals']:,} animals, {details['inbred']:,} of them inbred"
             founders = details["founders_without_a_row"]
             shown = f" ({details['such_founders']})" if founders else ""
-            return f"{line}; {founders:,} parents without a line of their own are taken as founders{shown}"
+            return f"{line}; {founders:,} parents without a line are taken as founders{shown}"
         return ""
 
-    def take(self, rows: Sequence[int] | ndarray) -> Float64[ndarray, "m m"]:
-        """Return K of some of the individuals, shape (m, m), a copy."""
-        return self.K[np.ix_(rows, rows)]
+    def diagonal(self) -> Float64[ndarray, " n"]:
+        """Return the diagonal of K."""
+        return np.diag(self.K)
+
+    def __matmul__(self, V: Float64[ndarray, "n b"]) -> Float64[ndarray, "n b"]:
+        """Return K V."""
+        return self.K @ V
+
+    def dense(self) -> Float64[ndarray, "n n"]:
+        """Return K."""
+        return self.K
+
+    def take(self, rows: Sequence[int] | ndarray) -> "Kinship":
+        """Return the kinship of some of the individuals, a copy."""
+        return replace(self, ids=tuple(self.ids[i] for i in rows), K=self.K[np.ix_(rows, rows)])
+
+    def centred(self) -> "Kinship":
+        """Return J K J with J = I - 11'/n: K centred on its individuals (as GEMMA does)."""
+        return replace(self, K=centre(self.K))
+
+    def normalised(self) -> "Kinship":
+        """Return K with a mean diagonal of 1."""
+        return replace(self, K=self.K / self.mean_diagonal)
 
 
 def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:
-    """Return J K J with J = I - 11'/n: K centred on the people who are analysed (as GEMMA does)."""
+    """Return J K J with J = I - 11'/n."""
     mean = K.mean(axis=0)
     return K - mean - mean[:, None] + mean.mean()

@@ -13,10 +13,10 @@ from bayeslmm.base.memory import check_memory
 from bayeslmm.base.text import is_missing, read_text
 from bayeslmm.kinship.kinship import Kinship
 
-_FEW = 10  # founders: among fewer, two parents of all the others are nothing special
+_FEW = 10  # founders: among fewer, two may well be the parents of all the others
 _SHOWN = 6  # animals of a loop
 
-# Beside the codes of any table: what programs for pedigrees write for an unknown parent, as numbers.
+# Besides the codes of any table: numbers that pedigree programs write for an unknown parent.
 _UNKNOWN = ("0", "-1", "-9")
 _NAMES = {
     "id": ("id", "iid", "#iid", "animal", "individual"),
@@ -30,9 +30,8 @@ def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinshi
 
     Args:
         path: a table with a header that names the columns id, sire and dam in any order (IID, animal, father and
-            mother are accepted too). Rows stand in any order. Unknown parents are 0, -1, -9, or what is missing in any
-            table (`tables.MISSING`: empty, ``NA``, ``.``, ``*`` and so on); parents without a row of their own are
-            founders.
+            mother are accepted too), its rows in any order. Unknown parents are 0, -1, -9, or what is missing in any
+            table (`tables.MISSING`: empty, ``NA``, ``.``, ``*`` and so on); parents without a row are founders.
         missing: further codes of an unknown parent.
 
     Raises:
@@ -47,9 +46,7 @@ def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinshi
     unnamed, *unknown = (is_missing(column, codes) for column in columns)
     if unnamed.any():
         row = int(np.argmax(unnamed))
-        raise InputError(
-            f"{path} line {lines[row]}: the id must be known, but {quoted(columns[0][row])} stands for the unknown"
-        )
+        raise InputError(f"{path} line {lines[row]}: the id must be known, but {quoted(columns[0][row])} means unknown")
     check_unique(columns[0].tolist(), where=path, advice="keep one line for each animal")
     sires, dams = (
         [None if gap else str(name) for name, gap in zip(column, gaps, strict=True)]
@@ -95,19 +92,19 @@ def _check_founders(parents: dict[str, tuple[str | None, ...]], offspring: Count
     """
     if near := near_matches(offspring, parents):
         raise InputError(
-            f"{path}: {len(near)} parents without a line of their own nearly match an animal that has one "
-            f"({near_words(near)}): write each animal in one way, or give these a line if they are other animals"
+            f"{path}: {len(near)} parents without a line nearly match an animal that has one "
+            f"({near_words(near)}): write each animal in one way, or add a line for them if they are other animals"
         )
     if not offspring:
         return
     founders = [pair for pair in parents.values() if not any(parent in parents for parent in pair)]
     for name, _ in offspring.most_common(2):
-        alone, one = sum(pair == (name, name) for pair in founders), sum(name in pair for pair in founders)
-        if 2 * one > len(founders) and (alone > 1 or len(founders) >= _FEW):
+        selfed, children = sum(pair == (name, name) for pair in founders), sum(name in pair for pair in founders)
+        if 2 * children > len(founders) and (selfed > 1 or len(founders) >= _FEW):
             raise InputError(
-                f"{path}: {examples([name])} has no line of its own and is a parent of {one} of the "
-                f"{len(founders)} animals without parents who have one, as if it stood for an unknown parent: list it "
-                "as a code of missing values, or give it a line if it is an animal"
+                f"{path}: {examples([name])} has no line and is a parent of {children} of the {len(founders)} animals "
+                "whose parents have no line, like a code for an unknown parent: list it among the missing codes, or "
+                "add a line for it if it is an animal"
             )
 
 

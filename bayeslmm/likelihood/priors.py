@@ -1,4 +1,4 @@
-"""Priors shared by the NumPyro programs and the oracle."""
+"""Priors shared by the NumPyro programs and the quadrature."""
 
 from typing import Any, NamedTuple
 
@@ -15,13 +15,12 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import PRIOR_EFFECT
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.bases import orthonormal
 
 
 class Flat(dist.Distribution):
     """The improper uniform distribution on the real line.
 
-    Where values must be drawn (a prior predictive distribution), a normal with a standard deviation of 1e5 stands in.
+    Draws (for a prior predictive distribution) come from a normal with a standard deviation of 1e5 instead.
     """
 
     support = dist.constraints.real  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
@@ -30,7 +29,7 @@ class Flat(dist.Distribution):
         super().__init__(batch_shape=(), event_shape=())
 
     def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> jax.Array:
-        """Draw from the normal that stands in."""
+        """Draw from a normal with a standard deviation of 1e5."""
         if key is None:
             raise ValueError("sampling needs a key")
         return 1e5 * jax.random.normal(key, sample_shape)
@@ -111,13 +110,6 @@ class MultivariatePrior(NamedTuple):
 JointPrior = BivariatePrior | MultivariatePrior
 
 
-def residual_variance(Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"]) -> Float[ndarray, " t"]:
-    """Return the variance of each trait given X by ordinary least squares: the unit of the priors, shape (t,)."""
-    n, c = X.shape
-    Q, _ = orthonormal(X)
-    return np.square(Y - Q @ (Q.T @ Y)).sum(axis=0) / (n - c)
-
-
 def support_of(prior: dist.Distribution, name: str, *, within: tuple[float, float]) -> tuple[float, float]:
     """Return the interval on which a prior is defined.
 
@@ -133,10 +125,10 @@ def support_of(prior: dist.Distribution, name: str, *, within: tuple[float, floa
     low, high = (getattr(support, f"{end}_bound", None) for end in ("lower", "upper"))
     ends = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
     if prior.batch_shape or prior.event_shape or support.is_discrete or not within[0] <= ends[0] < ends[1] <= within[1]:
-        found = "more than one number" if prior.batch_shape or prior.event_shape else f"{support}"
+        given = "more than one number" if prior.batch_shape or prior.event_shape else f"{support}"
         raise InputError(
             f"the prior of {name} must be a continuous distribution of one number on {within[0]:g} to {within[1]:g} or "
-            f"on a part of it, but {describe(prior)} has the support {found}: truncate it, or choose another"
+            f"on a part of it, but {describe(prior)} has the support {given}: truncate it, or choose another"
         )
     return ends
 
@@ -186,7 +178,7 @@ class OnLine(NamedTuple):
         """Return the log density of t."""
         prior: Any = self.prior
         match prior:
-            # Where values near an end of the support round to it, their logarithms are needed.
+            # In closed form: values near an end of the support round to it, their logarithms do not.
             case dist.Uniform():
                 return log_expit(t) + log_expit(-t)
             case dist.Beta():

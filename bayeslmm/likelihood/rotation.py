@@ -88,12 +88,23 @@ class Spectrum:
         n = len(self.s)
         return self.mean_diagonal - float(self.s @ along_ones**2) / n**2
 
-    def rotate(self, Y: Float[ndarray, "..."], X: Float[ndarray, "..."]) -> RotatedData:
+    def rotate(
+        self, Y: Float[ndarray, "..."], X: Float[ndarray, "..."] | Sequence[Float[ndarray, "..."]]
+    ) -> RotatedData:
         """Return U'Y and U'X with the eigenvalues.
 
+        Args:
+            Y: traits, shape (n, t).
+            X: covariates, shape (n, c), or for each trait the same ones, as a complete `Cohort` has them.
+
         Raises:
-            InputError: if Y or X have another number of rows, hold NaN, or X has more columns than memory is there for.
+            InputError: if traits have different covariates, Y or X have another number of rows, hold NaN, or X has more
+                columns than memory is there for.
         """
+        if not isinstance(X, ndarray):
+            if any(other is not X[0] and not np.array_equal(other, X[0]) for other in X):
+                raise InputError("the traits have different covariates: rotate them jointly, or one at a time")
+            X = X[0]
         for name, array in (("Y", Y), ("X", X)):
             if array.ndim != 2 or len(array) != len(self.s):
                 raise InputError(

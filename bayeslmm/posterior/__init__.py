@@ -1,4 +1,4 @@
-"""The posterior: by quadrature, by NUTS, and the checks of draws."""
+"""The posterior by quadrature and by NUTS, and the checks of draws."""
 
 import lazy_loader
 

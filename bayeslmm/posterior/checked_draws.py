@@ -18,15 +18,15 @@ def checked_draws(
     program: Program | Callable[..., None],
     data: RotatedData | JointData,
     *,
-    warmup: int,
-    target_accept: float,
+    warmup: int = 1000,
+    target_accept: float = 0.9,
     **settings: Any,
 ) -> tuple[DataTree, Diagnostics]:
     """Draw from a posterior as `sample` does, and again with shorter steps if transitions diverged.
 
-    Up to twice: the acceptance rate is five times nearer to 1 each time, and the warm-up twice as long, which are the
-    cures of divergences where the posterior is sound. Chains that disagree, and draws that are few, are no reason to
-    draw again: chains that by luck agree the second time would hide a mode. The starts are the same each time.
+    Up to twice: the acceptance rate is five times nearer to 1 each time, and the warm-up twice as long, which
+    removes divergences where the posterior is sound. Chains that disagree, and too few draws, are no reason to draw
+    again: chains that agree by chance the second time would hide a mode. The starts are the same each time.
 
     Args:
         program: as in `sample`.
@@ -39,15 +39,17 @@ def checked_draws(
         The last draws, with ``drawn_again`` among their attributes if they are not the first; and their checks.
     """
     tree = sample(program, data, warmup=warmup, target_accept=target_accept, **settings)
-    checks, told = diagnose(tree), list[str]()
-    while checks.divergences and len(told) < _MOST_AGAIN:
+    checks, reasons = diagnose(tree), list[str]()
+    while checks.divergences and len(reasons) < _MOST_AGAIN:
         total = tree["sample_stats"].dataset["diverging"].size
-        told.append(f"{checks.divergences} of {total} transitions diverged at an acceptance rate of {target_accept:g}")
+        reasons.append(
+            f"{checks.divergences} of {total} transitions diverged at an acceptance rate of {target_accept:g}"
+        )
         target_accept, warmup = 1 - (1 - target_accept) / _NEARER, 2 * warmup
         tree = sample(program, data, warmup=warmup, target_accept=target_accept, **settings)
         checks = diagnose(tree)
-    if told:
-        words = f"{', then '.join(told)}: drawn again at {target_accept:g} with {warmup} steps of warm-up"
+    if reasons:
+        words = f"{', then '.join(reasons)}: drawn again at {target_accept:g} with {warmup} steps of warm-up"
         tree.attrs["drawn_again"] = words
         checks = replace(checks, drawn_again=words)
     return tree, checks

@@ -1,8 +1,8 @@
-"""Whether draws can be trusted, by themselves and beside the quadrature, and what the data added to the prior."""
+"""Checks of draws, by themselves and against the quadrature, and how much the data added to the prior."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import arviz_stats
 import numpy as np
@@ -24,28 +24,65 @@ MOST_ERRORS = 5
 MOST_OVERLAP = 0.35
 """Above it `prior_overlap` says that the prior decides much of what is seen."""
 _BINS = 20
+_CLOSE = "it passes, but is less than twice as good as its limit: draw more if the last digits matter"
+
+State = Literal["fine", "look", "failed"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of draws.
+
+    Attributes:
+        name: "finite draws", "moving chains", "R-hat", "bulk ESS", "tail ESS", "divergences", "E-BFMI" or "quadrature".
+        text: the value in words.
+        value: what was computed: a diagnostic, a count of what is wrong, or a difference in Monte Carlo errors.
+        limit: the worst value that passes.
+        state: "failed"; "look" if it passes but is less than twice as good as its limit; else "fine".
+        meaning: what the value says, and its limit.
+        advice: what is wrong and what to do; empty if the state is "fine".
+    """
+
+    name: str
+    text: str
+    value: float | int
+    limit: float | int
+    state: State
+    meaning: str
+    advice: str = ""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """The worst values over all parameters, and what they fail.
+    """The worst values over all parameters, and the checks of them.
 
     Attributes:
         r_hat: largest rank-normalised split R-hat; NaN for a single chain, infinite if a chain never moved.
         ess_bulk, ess_tail: smallest effective sample sizes; 0 if a chain never moved.
         divergences: divergent transitions after warm-up.
-        failures: what is wrong, in words; empty if nothing is.
         e_bfmi: smallest energy Bayesian fraction of missing information of a chain; NaN if energies were not kept.
-        drawn_again: what made it necessary to draw again, and how that was done; empty if nothing did.
+        checks: all that was checked.
+        drawn_again: why the draws are not the first, and how they were made; empty if they are.
     """
 
     r_hat: float
     ess_bulk: float
     ess_tail: float
     divergences: int
-    failures: tuple[str, ...]
-    e_bfmi: float = np.nan
+    e_bfmi: float
+    checks: tuple[Check, ...]
     drawn_again: str = ""
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What is wrong, in words; empty if nothing is."""
+        return tuple(check.advice for check in self.checks if check.state == "failed")
+
+    def record(self) -> dict[str, Any]:
+        """Return the values and the failures, for a file."""
+        values = asdict(self)
+        del values["checks"]
+        return values | {"failures": self.failures}
 
 
 def diagnose(posterior: DataTree) -> Diagnostics:
@@ -59,7 +96,7 @@ def diagnose(posterior: DataTree) -> Diagnostics:
     """
     chains = posterior["posterior"].sizes["chain"]
     stuck = _never_moved(posterior)
-    with np.errstate(divide="ignore", invalid="ignore"):  # of what does not vary
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a site does not vary
         r_hat = _worst(arviz_stats.rhat(posterior), np.max) if chains > 1 else np.nan
     ess_bulk = _worst(arviz_stats.ess(posterior, method="bulk"), np.min)
     ess_tail = _worst(arviz_stats.ess(posterior, method="tail"), np.min)
@@ -67,56 +104,140 @@ def diagnose(posterior: DataTree) -> Diagnostics:
         r_hat, ess_bulk, ess_tail = (np.inf if chains > 1 else np.nan), 0.0, 0.0
     divergences = int(posterior["sample_stats"].dataset["diverging"].sum())
     e_bfmi = _e_bfmi(posterior)
-    enough = MIN_ESS_PER_CHAIN * chains
-    r_hat_fails = chains > 1 and not r_hat <= MAX_R_HAT  # also where it is not a number, as of 3 draws
     broken = [str(name) for name, site in posterior["posterior"].data_vars.items() if not np.isfinite(site).all()]
-    found = [
-        (broken, f"draws of {examples(broken)} are not all finite"),
-        (
-            stuck,
+    of_draws = (
+        _check(
+            "finite draws",
+            f"{len(broken)} sites with draws that are not finite",
+            len(broken),
+            0,
+            "whether all draws are numbers",
+            f"draws of {examples(broken)} are not all finite",
+            passes=not broken,
+        ),
+        _check(
+            "moving chains",
+            f"{len(stuck)} chains that never moved",
+            len(stuck),
+            0,
+            "whether a chain has more than one value",
             f"{len(stuck)} of {chains} chains never moved (number {examples(stuck)}): all their draws are the same",
+            passes=not stuck,
         ),
-        (
-            r_hat_fails,
+    )
+    of_values = check_values(r_hat, ess_bulk, ess_tail, divergences, e_bfmi, chains=chains)
+    return Diagnostics(r_hat, ess_bulk, ess_tail, divergences, e_bfmi, (*of_draws, *of_values))
+
+
+def check_values(
+    r_hat: float, ess_bulk: float, ess_tail: float, divergences: int, e_bfmi: float, *, chains: int
+) -> tuple[Check, ...]:
+    """Compare the worst values, as in `Diagnostics`, with their limits; without E-BFMI where it is NaN."""
+    least = MIN_ESS_PER_CHAIN * chains
+    precision = f"{ess_bulk**-0.5:.1%}" if ess_bulk else "nothing better than 100%"
+    checks = (
+        _check(
+            "R-hat",
+            f"R-hat {r_hat:.3f}" if chains > 1 else "R-hat of a single chain",
+            r_hat,
+            MAX_R_HAT,
+            f"1 where all chains found the same distribution; the largest of all parameters, at most {MAX_R_HAT}",
             f"R-hat is {r_hat:.3f}, and must be at most {MAX_R_HAT}: the chains disagree; draw more, and if that does "
-            "not help, the posterior has modes between which they do not move",
+            "not help, the posterior has modes between which they do not move"
+            if chains > 1
+            else "one chain only: R-hat cannot be computed, use at least 2",
+            passes=r_hat <= MAX_R_HAT,  # NaN does not, as of 3 draws
+            close=r_hat > 1 + (MAX_R_HAT - 1) / 2,
         ),
-        (not ess_bulk >= enough, f"bulk ESS is {ess_bulk:.0f}, and must be at least {enough}: draw more"),
-        (not ess_tail >= enough, f"tail ESS is {ess_tail:.0f}, and must be at least {enough}: draw more"),
-        (divergences, f"{divergences} divergent transitions: raise the acceptance rate, or reconsider the prior"),
-        (
-            e_bfmi < MIN_E_BFMI,
+        _check(
+            "bulk ESS",
+            f"bulk ESS {ess_bulk:,.0f}",
+            ess_bulk,
+            least,
+            "how many independent draws the middle of the distribution is worth, for the worst parameter: its mean is "
+            f"known to {precision} of its posterior standard deviation; at least {least:,}",
+            f"bulk ESS is {ess_bulk:.0f}, and must be at least {least}: draw more",
+            passes=ess_bulk >= least,
+            close=ess_bulk < 2 * least,
+        ),
+        _check(
+            "tail ESS",
+            f"tail ESS {ess_tail:,.0f}",
+            ess_tail,
+            least,
+            f"the same for the tails, which determine the ends of intervals; at least {least:,}",
+            f"tail ESS is {ess_tail:.0f}, and must be at least {least}: draw more",
+            passes=ess_tail >= least,
+            close=ess_tail < 2 * least,
+        ),
+        _check(
+            "divergences",
+            f"{divergences:,} divergent transitions",
+            divergences,
+            0,
+            "steps whose numerical error is large: parts of the posterior may be unexplored; at most 0",
+            f"{divergences} divergent transitions: raise the acceptance rate, or reconsider the prior",
+            passes=divergences == 0,
+        ),
+        _check(
+            "E-BFMI",
+            f"E-BFMI {e_bfmi:.2f}",
+            e_bfmi,
+            MIN_E_BFMI,
+            f"how fast the chains move between the middle and the tails: 1 if at once; at least {MIN_E_BFMI}",
             f"E-BFMI is {e_bfmi:.2f}, and must be at least {MIN_E_BFMI}: the chains are slow to reach the tails; "
             "reconsider the prior",
+            passes=e_bfmi >= MIN_E_BFMI,
         ),
-        (chains == 1, "one chain only: R-hat cannot be computed, use at least 2"),
-    ]
-    failures = tuple(words for fails, words in found if fails)
-    return Diagnostics(r_hat, ess_bulk, ess_tail, divergences, failures, e_bfmi)
+    )
+    return checks[:-1] if np.isnan(e_bfmi) else checks
 
 
-def disagreements(name: str, draws: Float[ndarray, "chains draws"], exact: Marginal) -> list[str]:
-    """Hold draws against the quadrature of the same posterior; return in words where they differ beyond chance.
+def _check(
+    name: str,
+    text: str,
+    value: float | int,
+    limit: float | int,
+    meaning: str,
+    failure: str,
+    *,
+    passes: bool,
+    close: bool = False,
+) -> Check:
+    state: State = "failed" if not passes else "look" if close else "fine"
+    return Check(name, text, value, limit, state, meaning, {"failed": failure, "look": _CLOSE, "fine": ""}[state])
+
+
+def disagreements(name: str, draws: Float[ndarray, "chains draws"], exact: Marginal) -> list[Check]:
+    """Compare draws with the quadrature of the same posterior; return a failed check for each difference beyond chance.
 
     Compared are the mean, and the shares of draws below the median and both ends of the 95% interval, which a mode
-    that no chain has seen moves even where the mean is far from being known. At most 5 Monte Carlo standard errors
-    are chance.
+    that no chain has seen moves even where the mean is not known well. At most 5 Monte Carlo standard errors are
+    chance.
 
     Args:
-        name: of the number, for the words.
-        draws: of it.
+        name: of the parameter, for the words.
+        draws: of the parameter.
         exact: its posterior.
     """
-    found = {"mean": (float(draws.mean()), exact.mean, float(arviz_stats.mcse(draws, method="mean")))}
+    compared = {"mean": (float(draws.mean()), exact.mean, float(arviz_stats.mcse(draws, method="mean")))}
     for p in (0.025, 0.5, 0.975):
         below = (draws <= (value := exact.quantile(p))).astype(float)
         # With the error that the share has if the quadrature is right: all draws on one side would have none.
         error = np.sqrt(p * (1 - p) / float(arviz_stats.ess(below, method="mean")))
-        found[f"probability below {value:.4g}"] = float(below.mean()), p, float(error)
+        compared[f"probability below {value:.4g}"] = float(below.mean()), p, float(error)
     return [
-        f"{what} of {name} is {drawn:.4g} by NUTS and {known:.4g} by quadrature, and {MOST_ERRORS} Monte Carlo errors "
-        f"are {MOST_ERRORS * error:.2g}: do not use the draws; they may lack a mode"
-        for what, (drawn, known, error) in found.items()
+        Check(
+            "quadrature",
+            f"{what} of {name}, {drawn:.4g} by NUTS",
+            float(np.divide(abs(drawn - known), error)),
+            MOST_ERRORS,
+            "failed",
+            f"the difference between NUTS and quadrature, in Monte Carlo errors; at most {MOST_ERRORS}",
+            f"{what} of {name} is {drawn:.4g} by NUTS and {known:.4g} by quadrature, and {MOST_ERRORS} Monte Carlo "
+            f"errors are {MOST_ERRORS * error:.2g}: do not use the draws; they may lack a mode",
+        )
+        for what, (drawn, known, error) in compared.items()
         if not abs(drawn - known) <= MOST_ERRORS * error
     ]
 

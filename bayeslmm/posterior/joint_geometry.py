@@ -156,7 +156,7 @@ def _least_squares(ready: Prepared, sigma2_u: ArrayLike, sigma2_e: ArrayLike) ->
 
 
 def _guess(white: JointData) -> tuple[np.ndarray, np.ndarray]:
-    """Return the guess of the missing values, of data in units of their own."""
+    """Return the guess of the missing values of whitened data."""
     X, E = ([part.shape[1] for part in parts] for parts in (white.X, white.E))
     if not sum(E):
         return np.zeros(0), np.zeros((0, 0))

@@ -41,7 +41,7 @@ class Marginal:
         return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
 
     def curve(self) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
-        """Return values and their density per unit of the value, for a plot; but for those that round to a bound."""
+        """Return values and their density per unit of the value, for a plot, without those that round to a bound."""
         slope = self.slope(self.z)
         return self.to_value(self.z)[slope > 0], self.density[slope > 0] / slope[slope > 0]
 

@@ -80,13 +80,13 @@ class Sampler(NamedTuple):
 
 
 @functools.lru_cache(maxsize=_COMPILED_KEPT)
-def unconstrain(own: Model) -> Callable[[Any, Sites], Sites]:
+def unconstrain(program: Model) -> Callable[[Any, Sites], Sites]:
     """Return a function from values of the sites to the real line."""
-    return jax.jit(lambda arrays, values: unconstrain_fn(own.model, own.arguments(arrays), {}, values))
+    return jax.jit(lambda arrays, values: unconstrain_fn(program.model, program.arguments(arrays), {}, values))
 
 
 def nuts(
-    own: Model,
+    program: Model,
     arrays: Any,
     at: Sites,
     starts: Sites | None,
@@ -100,19 +100,19 @@ def nuts(
     """Draw from the posterior of a program.
 
     Args:
-        own: the program.
+        program: the program, with its prior.
         arrays: its data.
         at: values of its sites, on the real line: where the Laplace approximation is made.
         starts: the same for each chain (a leading axis), from which the chains start; by default they are scattered
-            about the Laplace approximation, three times as far as it reaches, all with the same large sites.
-        key: of all random numbers.
-        chains: how many.
-        draws: kept draws of each.
-        warmup: adaptation steps of each.
+            about the Laplace approximation, three standard deviations wide, all with the same large sites.
+        key: Key for all random numbers.
+        chains: number of chains.
+        draws: kept draws of each chain.
+        warmup: adaptation steps of each chain.
         target_accept: mean acceptance rate to which the steps are tuned.
 
     Returns:
-        The draws of all sites, by chain and draw; and how the sampler fared.
+        The draws of all sites, by chain and draw; and the trace of the sampler.
 
     Raises:
         InputError: if the density is not finite where the Laplace approximation is made.
@@ -121,7 +121,7 @@ def nuts(
     large = {name: value for name, value in at.items() if value.size > _MOST_DENSE}
     layout = tuple((name, value.shape) for name, value in sorted(at.items()) if name not in large)
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in map(np.asarray, jax.tree.leaves((arrays, large))))
-    sampler = _sampler(own, layout, shapes, warmup, target_accept)
+    sampler = _sampler(program, layout, shapes, warmup, target_accept)
 
     centre = jnp.concatenate([at[name].ravel() for name, _ in layout]) if layout else jnp.zeros(0)
     as_it_is = Place(jnp.zeros(centre.size), jnp.eye(centre.size))
@@ -143,7 +143,7 @@ def nuts(
 
 
 @functools.lru_cache(maxsize=_COMPILED_KEPT)
-def _sampler(own: Model, layout: Layout, shapes: Any, warmup: int, target_accept: float) -> Sampler:
+def _sampler(program: Model, layout: Layout, shapes: Any, warmup: int, target_accept: float) -> Sampler:
     """Return the sampler of a program for arrays of some shapes, compiled when it is used first."""
     _forget_now_and_then()
 
@@ -157,10 +157,10 @@ def _sampler(own: Model, layout: Layout, shapes: Any, warmup: int, target_accept
         return sites
 
     def potential(position: Sites, arrays: Any, place: Place) -> jax.Array:
-        return jnp.asarray(potential_energy(own.model, own.arguments(arrays), {}, to_sites(position, place)))
+        return jnp.asarray(potential_energy(program.model, program.arguments(arrays), {}, to_sites(position, place)))
 
     init, step = hmc(potential_fn_gen=lambda *arguments: lambda z: potential(z, *arguments), algo="NUTS")
-    dense: Any = [(_DENSE,)] if layout else False  # its annotation knows only bool
+    dense: Any = [(_DENSE,)] if layout else False  # its annotation has only bool
 
     def initialise(position: Sites, key: jax.Array, arrays: Any, place: Place) -> Any:
         return init(
@@ -173,15 +173,15 @@ def _sampler(own: Model, layout: Layout, shapes: Any, warmup: int, target_accept
         )
 
     def advance(state: Any, arrays: Any, place: Place) -> tuple[Any, Trace]:
-        def one(state: Any, _: None) -> tuple[Any, Trace]:
+        def advanced(state: Any, _: None) -> tuple[Any, Trace]:
             state = step(state, (arrays, place))
             return state, Trace(state.z, state.diverging, state.energy, state.num_steps, state.accept_prob)
 
-        return jax.lax.scan(one, state, None, length=_STEPS)
+        return jax.lax.scan(advanced, state, None, length=_STEPS)
 
     def constrain(position: Sites, arrays: Any, place: Place) -> Any:
         sites = to_sites(position, place)
-        return constrain_fn(own.model, own.arguments(arrays), {}, sites, return_deterministic=True)
+        return constrain_fn(program.model, program.arguments(arrays), {}, sites, return_deterministic=True)
 
     def slope(w: jax.Array, large: Sites, place: Place, arrays: Any) -> jax.Array:
         return jax.grad(lambda w: potential(large | {_DENSE: w}, arrays, place))(w)
@@ -197,8 +197,8 @@ def _sampler(own: Model, layout: Layout, shapes: Any, warmup: int, target_accept
 def _forget_now_and_then() -> None:
     """Empty the caches of JAX after every 16 samplers.
 
-    JAX keeps each to its end, in some 1,000 memory maps: Linux allows a process 65,530 of them, and XLA dies of a
-    segmentation fault at the next.
+    JAX keeps each until the process ends, in some 1,000 memory maps: Linux allows 65,530 of them, and at the next
+    one XLA ends in a segmentation fault.
     """
     if next(_COMPILED) % _COMPILED_KEPT == 0:
         _sampler.cache_clear()
@@ -220,11 +220,11 @@ def _run(
         _initial_state(sampler, home, {name: values[c] for name, values in position.items()}, key, arguments)
         for c, key in enumerate(keys)
     ]
-    sampler.advance(states[0], *arguments)  # for what it compiles: threads would do so at the same time
+    sampler.advance(states[0], *arguments)  # to compile it once: all threads would do so at the same time
     skipped, first = divmod(warmup, _STEPS)  # blocks without a draw; steps of warm-up in the one after them
     stopped = threading.Event()  # by Ctrl-C, or by a chain that failed: the others would go on to their end
 
-    @in_float64  # which is a matter of each thread
+    @in_float64  # a setting of each thread
     def chain(state: Any) -> Trace:
         blocks: list[Trace] = []
         for number in range(-(-(warmup + draws) // _STEPS)):
@@ -242,18 +242,18 @@ def _run(
     ):
         try:
             chains = [pool.submit(chain, state) for state in states]
-            for one in wait(chains, return_when=FIRST_EXCEPTION).done:
-                one.result()
+            for done in wait(chains, return_when=FIRST_EXCEPTION).done:
+                done.result()
         except BaseException:
             stopped.set()
             raise
-    return jax.tree.map(lambda *traces: np.stack(traces), *(one.result() for one in chains))
+    return jax.tree.map(lambda *traces: np.stack(traces), *(done.result() for done in chains))
 
 
 def _initial_state(sampler: Sampler, home: Sites, position: Sites, key: jax.Array, arguments: tuple[Any, Place]) -> Any:
     """Return the state of a chain that starts here, or half as far from home while the density here is not finite.
 
-    A scatter knows no bounds: far out in the tails a variance may be 0 or infinite.
+    Scattered positions have no bounds: far out in the tails a variance may be 0 or infinite.
 
     Raises:
         InputError: if that does not help.
@@ -263,7 +263,7 @@ def _initial_state(sampler: Sampler, home: Sites, position: Sites, key: jax.Arra
         if all(jnp.isfinite(part).all() for part in jax.tree.leaves((state.potential_energy, state.z_grad))):
             return state
         position = {name: (home[name] + value) / 2 for name, value in position.items()}
-    raise InputError("the density of the model is not finite about its starting values: choose others")
+    raise InputError("the density of the model is not finite near its starting values: choose others")
 
 
 def _threads() -> int:

@@ -1,4 +1,4 @@
-"""A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out. Knows no program."""
+"""A NumPyro program and rotated data in, NUTS draws as an ArviZ DataTree out."""
 
 import inspect
 import json
@@ -42,11 +42,11 @@ class Program(Protocol):
     Attributes:
         DIMS: the dimensions of each site, for ArviZ, and of y, s and X where they are not those of one trait.
         model: called as ``model(data)`` or ``model(data, prior)``; its observed site is named "y". Sites whose names
-            begin with an underscore are its own affair: they are sampled, but not kept.
+            begin with an underscore are sampled, but not kept.
         start: called as ``start(data)`` for the values of the sites about which the chains start.
 
     It may have a function ``starts(data, prior, chains, seed)`` too, which returns such values for each chain. Chains
-    that start in all parts of the posterior find its modes, or disagree, which R-hat then tells; without it they start
+    that start in all parts of the posterior find its modes, or disagree, which R-hat shows; without it they start
     scattered about ``start``.
 
     It may have a function ``prepare(data)`` too, which returns arrays in a pytree that the model takes in place of the
@@ -92,30 +92,30 @@ def sample(
 ) -> DataTree:
     """Draw from the posterior of a program with NUTS.
 
-    The chains start apart, so that they disagree where one of them is caught in a part of the posterior: from
-    ``program.starts``, which for ours are draws of the quadrature, or spread over the priors where there is none. A
-    program without it has them scattered three standard deviations wide about the Laplace approximation at
-    ``program.start``, and a bare function at random. A start at which the density is not finite is moved half the way
-    to that place until it is.
+    The chains start apart, so that they disagree if one of them does not leave a part of the posterior: from
+    ``program.starts``, which for `bayeslmm.models` are draws of the quadrature, or spread over the priors where there
+    is none. Those of a program without it are scattered three standard deviations wide about the Laplace approximation
+    at ``program.start``, and those of a bare function at random. A start at which the density is not finite is moved
+    half the way to the centre until it is.
 
-    The covariance of the Laplace approximation at ``program.start`` (REML, for ours) is the first mass matrix. The
-    chains adapt a dense one and run in threads, in float64. Sites of more than 20 elements (many fixed effects, missing
-    values) get a diagonal one, since what a warm-up learns of so many covariances slows the sampler down; a scatter
-    leaves them where they are. The same seed gives the same draws on the same machine, however many threads there are.
+    The covariance of the Laplace approximation at ``program.start`` (REML, for `bayeslmm.models`) is the first mass
+    matrix. The chains adapt a dense one and run in threads, in float64. Sites of more than 20 elements (many fixed
+    effects, missing values) get a diagonal one, since adapting so many covariances slows the sampler down; they are not
+    scattered. The same seed gives the same draws on the same machine, for any number of threads.
 
     Args:
         program: a module of `bayeslmm.models`, an object like one, or a bare model function (its chains start at
             random and its dimensions get numbers for names).
-        data: one cohort in the eigenbasis, as the program wants it.
-        seed: of all random numbers.
+        data: one cohort in the eigenbasis, of the type that the program takes.
+        seed: Seed for all random numbers.
         prior: passed to the model as its second argument; by default the model's own.
         start: values of the sites about which the chains start; by default ``program.start(data)``.
-        chains: how many, run side by side.
+        chains: number of chains, run in parallel.
         draws: kept draws per chain.
         warmup: adaptation steps per chain.
         target_accept: mean acceptance rate of the steps; raise it towards 1 if there are divergences.
         coords: names of traits and covariates, such as `Cohort.coords`.
-        attrs: kept with the result, beside versions, seed, priors, k_scale, n and the convention.
+        attrs: kept with the result, in addition to versions, seed, priors, k_scale, n and the convention.
 
     Returns:
         DataTree with groups posterior, sample_stats, observed_data (y) and constant_data (s, X; E of several traits).
@@ -137,24 +137,25 @@ def sample(
     else:
         _check_prior(model, prior)
     if (prepare := getattr(program, "prepare", None)) and _hashable(prior):
-        own, arrays = Model(model, prior), prepare(data)
+        compiled, arrays = Model(model, prior), prepare(data)
     else:  # data and prior are constants of a program that is compiled for this run alone
         arguments = (data,) if prior is None else (data, prior)
-        own, arrays = Model(lambda _: model(*arguments), None), ()
+        compiled, arrays = Model(lambda _: model(*arguments), None), ()
     key_start, key_draw = jax.random.split(jax.random.key(seed))
     if start is None:
         keys = jax.random.split(key_start, chains)
-        found = initialize_model(keys, own.model, model_args=own.arguments(arrays)).param_info
-        at, starts = _of_chain(found.z, int(jnp.argmin(found.potential_energy))), found.z
+        random = initialize_model(keys, compiled.model, model_args=compiled.arguments(arrays)).param_info
+        best = int(jnp.argmin(random.potential_energy))
+        at, starts = {name: value[best] for name, value in random.z.items()}, random.z
     else:
-        apart = getattr(program, "starts", None)
-        at, starts = _places(own, arrays, start, apart(data, prior, chains, seed) if apart else [])
+        starts_of = getattr(program, "starts", None)
+        at, starts = _places(compiled, arrays, start, starts_of(data, prior, chains, seed) if starts_of else [])
     values, trace = nuts(
-        own, arrays, at, starts, key_draw, chains=chains, draws=draws, warmup=warmup, target_accept=target_accept
+        compiled, arrays, at, starts, key_draw, chains=chains, draws=draws, warmup=warmup, target_accept=target_accept
     )
     tree = arviz_base.from_dict(
         {
-            # ArviZ subtracts draws from each other, which NumPy refuses to do with what is true or false.
+            # ArviZ subtracts draws from each other, which NumPy refuses to do with booleans.
             "posterior": {
                 name: drawn.astype(float) if drawn.dtype == bool else drawn
                 for name, drawn in values.items()
@@ -171,7 +172,7 @@ def sample(
             "constant_data": _constant_data(data),
         },
         coords={name: list(values) for name, values in (coords or {}).items()},
-        dims={**_DATA_DIMS, **dims},
+        dims={**_DATA_DIMS, **({"X": ["eigenvector", "coefficient"]} if isinstance(data, JointData) else {}), **dims},
     )
     tree.attrs |= {
         **{f"version_{name}": version(name) for name in _PACKAGES},
@@ -189,7 +190,7 @@ def sample(
 
 
 def _hashable(prior: Any) -> bool:
-    """Return whether a compiled sampler can be looked up by a prior: not by one that holds arrays or is a dict."""
+    """Return whether a compiled sampler can be looked up by a prior: not if it holds arrays or is a dict."""
     try:
         hash(prior)
     except TypeError:
@@ -206,40 +207,36 @@ def _parts(
 
 
 def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:
-    """Return what the draws are conditional on, beside y; what is there for each trait side by side."""
+    """Return what the draws are conditional on, besides y; the matrices of all traits side by side."""
     constants = {name: value for name, value in data._asdict().items() if name not in ("Y", "k_scale")}
     whole = {name: np.column_stack(v) if isinstance(v, tuple) else np.asarray(v) for name, v in constants.items()}
     return {name: value for name, value in whole.items() if value.size}
 
 
 def _places(
-    own: Model, arrays: Any, start: Mapping[str, ArrayLike], apart: Sequence[Mapping[str, ArrayLike]]
+    program: Model, arrays: Any, start: Mapping[str, ArrayLike], starts: Sequence[Mapping[str, ArrayLike]]
 ) -> tuple[Sites, Sites | None]:
     """Return where the Laplace approximation is made, and the starts of the chains if there are any, on the real line.
 
-    Where a prior excludes the values of ``start``, which knows of none, the first chain takes their place.
+    Where a prior excludes the values of ``start``, which does not depend on it, the first chain takes their place.
 
     Raises:
         InputError: if the values of a chain, or the only ones, lie outside the support of a prior.
     """
 
     def place(values: Mapping[str, ArrayLike]) -> Sites:
-        return unconstrain(own)(arrays, {name: jnp.asarray(value) for name, value in values.items()})
+        return unconstrain(program)(arrays, {name: jnp.asarray(value) for name, value in values.items()})
 
     def outside(place: Sites) -> list[str]:
         return [name for name, z in place.items() if not jnp.isfinite(z).all()]
 
-    at, of_chains = place(start), [place(values) for values in apart]
+    at, of_chains = place(start), [place(values) for values in starts]
     if of_chains and outside(at):
         at = of_chains[0]
-    for one in (at, *of_chains):
-        if lost := outside(one):
+    for values in (at, *of_chains):
+        if lost := outside(values):
             raise InputError(f"the chains cannot start: the value of {lost[0]!r} is outside the support of its prior")
-    return at, {name: jnp.stack([one[name] for one in of_chains]) for name in at} if of_chains else None
-
-
-def _of_chain(sites: Sites, chain: int) -> Sites:
-    return {name: value[chain] for name, value in sites.items()}
+    return at, {name: jnp.stack([values[name] for values in of_chains]) for name in at} if of_chains else None
 
 
 def _positional(model: Callable[..., None]) -> list[inspect.Parameter]:
@@ -253,10 +250,10 @@ def default_prior(model: Callable[..., None]) -> Any:
 
 
 def _check_prior(model: Callable[..., None], prior: Any) -> None:
-    """Refuse a prior that the model would not look at, or that is of another kind than its own.
+    """Refuse a prior that the model does not take.
 
     Raises:
-        InputError: if it takes none, or one of another type.
+        InputError: if the model takes none, or one of another type.
     """
     if not takes_prior(model):
         raise InputError(f"a prior was given, but {model.__name__}{inspect.signature(model)} takes none: leave it out")

@@ -1,1 +1,1 @@
-"""What people read: sentences, tables, pictures and the page that holds them."""
+"""Results for readers: sentences, tables, checks, pictures, and the page that holds them."""

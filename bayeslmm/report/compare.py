@@ -1,50 +1,54 @@
 """Every method on one trait, as the command line prints it and as the report shows it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from bayeslmm.analyses.compare import Comparison
+from bayeslmm.analyses.compare import SOURCES, Comparison
+from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.report.h2 import heritability_answers, heritability_notes, prior_lights
-from bayeslmm.report.lights import (
-    light_of_scale,
-    lights_of_agreement,
-    lights_of_draws,
-    lights_of_estimates,
-)
-from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.posterior.diagnostics import Check
+from bayeslmm.report.checks import check
+from bayeslmm.report.h2 import heritability_answers, heritability_checks, heritability_notes
+from bayeslmm.report.page import Part, Picture, Report, Shown, together
 from bayeslmm.report.people import cohort_lines
+from bayeslmm.report.plots.compare import plot_comparison
 from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import range_cell, shown_effects
 
+COMPARED = "every method (differences of h2 in posterior standard deviations)"
+CONVENTIONS = "the same fit as other programs print it"
 
-def comparison_part(found: Comparison, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path) -> Part:
-    """Return what `compare` says about one trait."""
-    answer, *more = comparison_answers(found)
+
+def picture_names(trait: str) -> list[str]:
+    """Return the names of the pictures of a trait."""
+    return [f"{trait}.compare.png"]
+
+
+def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, folder: Path) -> Part:
+    """Draw the pictures of one trait into a folder; return what `compare` says about the trait."""
+    result = comparison.result
+    path = folder / picture_names(result.trait)[0]
+    plot_comparison(comparison, path)
+    answer, *more = comparison_answers(comparison)
     return Part(
-        name=found.result.trait,
-        people=cohort_lines(cohort),
+        name=result.trait,
+        individuals=cohort_lines(cohort),
         sentences=[answer, *(f"  {sentence}" for sentence in more)],
-        picture=picture,
-        caption="all methods with their intervals; traces of EM; the exact test of h2 = 0",
+        pictures=[Picture(path, "all methods with their intervals; traces of EM; the exact test of h2 = 0")],
         tables=[
-            Shown(f"{COMPARED}; all digits in comparison.tsv", comparison_table(found)),
-            Shown(f"{CONVENTIONS}; all digits in conventions.tsv", conventions_table(found)),
-            *shown_effects(found.result),
+            Shown(f"{COMPARED}; all digits in comparison.tsv", comparison_table(comparison)),
+            Shown(f"{CONVENTIONS}; all digits in conventions.tsv", conventions_table(comparison)),
+            *shown_effects(result),
         ],
-        notes=heritability_notes(found.result),
-        lights=[
-            *lights_of_agreement(verdicts(found)),
-            *lights_of_draws(found.result.diagnostics, chains),
-            *lights_of_estimates(found.result.estimates),
-            *prior_lights(found.result),
-            light_of_scale(spectrum.mean_diagonal),
-        ],
-        methods=[*found.result.fits, "boundary", "disagreement"],
+        notes=heritability_notes(result),
+        checks=[*checks_of_agreement(verdicts(comparison)), *heritability_checks(result, spectrum)],
+        sources=[*(source for method in result.fits for source in METHODS[method].sources), *SOURCES],
+        sampled=True,
     )
 
 
@@ -56,8 +60,8 @@ def comparison_report(parts: Sequence[Part]) -> Report:
         question=f"Do all methods agree about the heritability of {traits}, as far as theory says that they should?",
         parts=parts,
         reading=[
-            "A difference is the h2 of a method less that of the one it is held against, in standard deviations of "
-            "the exact posterior; allowed is how large theory lets it be, and why says so in words.",
+            "A difference is the h2 of a method less that of the one it is compared with, in standard deviations of "
+            "the exact posterior; allowed is how large theory allows it to be, and why gives the reason.",
             H2,
             INTERVALS,
             WHOM,
@@ -65,72 +69,101 @@ def comparison_report(parts: Sequence[Part]) -> Report:
     )
 
 
-COMPARED = "every method (differences of h2 in posterior standard deviations)"
-CONVENTIONS = "the same fit as other programs print it"
-
-
-def comparison_lines(found: Comparison) -> str:
+def comparison_lines(comparison: Comparison) -> str:
     """Return the methods in a table with their differences, what disagrees, the boundary, and other programs."""
     lines = [
-        f"{found.result.trait}: {COMPARED}",
-        _plain(comparison_table(found), "{:.4f}"),
-        *comparison_answers(found),
+        f"{comparison.result.trait}: {COMPARED}",
+        _plain(comparison_table(comparison), "{:.4f}"),
+        *comparison_answers(comparison),
         CONVENTIONS + ":",
-        _plain(conventions_table(found), "{:.5g}"),
+        _plain(conventions_table(comparison), "{:.5g}"),
     ]
     return "\n".join(lines)
 
 
-def comparison_table(found: Comparison) -> pd.DataFrame:
-    """Return the methods with what each is held against."""
-    return found.table.assign(
-        interval=[range_cell(*ends) for ends in found.table[["lower", "upper"]].to_numpy(dtype=float)],
-        difference=found.table["difference"].map("{:+.2g}".format).where(found.table["against"] != "", ""),
-        allowed=found.table["allowed"].map("{:.2g}".format).where(found.table["agrees"] != "-", ""),
+def comparison_table(comparison: Comparison) -> pd.DataFrame:
+    """Return the methods with what each is compared with."""
+    return comparison.table.assign(
+        interval=[range_cell(*ends) for ends in comparison.table[["lower", "upper"]].to_numpy(dtype=float)],
+        difference=comparison.table["difference"].map("{:+.2g}".format).where(comparison.table["against"] != "", ""),
+        allowed=comparison.table["allowed"].map("{:.2g}".format).where(comparison.table["agrees"] != "-", ""),
     )[["method", "h2", "se", "interval", "against", "difference", "allowed", "agrees", "why"]]
 
 
-def conventions_table(found: Comparison) -> pd.DataFrame:
+def conventions_table(comparison: Comparison) -> pd.DataFrame:
     """Return the fit as other programs print it."""
-    table = found.conventions.drop(columns="trait").rename(columns={"name": "which is"})
+    table = comparison.conventions.drop(columns="trait").rename(columns={"name": "which is"})
     return table.assign(loglik=table["loglik"].map("{:.3f}".format))
 
 
-def comparison_answers(found: Comparison) -> list[str]:
+def comparison_answers(comparison: Comparison) -> list[str]:
     """Return the heritability by the best method, what disagrees, and what is known of the boundary, in sentences."""
-    answer, *more = heritability_answers(found.result)
-    return [answer, *(line.strip() for line in more), *(said for _, said in verdicts(found)), *_boundary(found)]
+    answer, *more = heritability_answers(comparison.result)
+    judged = [verdict.sentence for verdict in verdicts(comparison)]
+    return [answer, *(line.strip() for line in more), *judged, *_boundary(comparison)]
 
 
-def verdicts(found: Comparison) -> list[tuple[bool, str]]:
-    """Return how many comparisons could be judged and how many agree; what disagrees, and what could not be judged.
+@dataclass(frozen=True)
+class Verdict:
+    """How many methods agree, or why one does not.
 
-    Returns:
-        Sentences, each with whether it is good news.
+    Attributes:
+        kind: what it is.
+        text: the counts, or the methods with the reason.
+        good: whether it is as it should be.
     """
-    table = found.table[found.table["against"] != ""]
+
+    kind: Literal["counts", "disagrees", "not converged", "not judged"]
+    text: str
+    good: bool
+
+    @property
+    def sentence(self) -> str:
+        """The verdict as the command line prints it."""
+        before = {
+            "counts": "",
+            "disagrees": "DISAGREES: ",
+            "not converged": "NOT CONVERGED, so not judged: ",
+            "not judged": "not judged: ",
+        }
+        return f"{before[self.kind]}{self.text}"
+
+
+def verdicts(comparison: Comparison) -> list[Verdict]:
+    """Return how many comparisons could be judged and how many agree; what disagrees, and what could not be judged."""
+    table = comparison.table[comparison.table["against"] != ""]
     counts = table["agrees"].value_counts().reindex(["yes", "no", "-"], fill_value=0)
-    judged, failed = counts["yes"] + counts["no"], found.not_converged
+    judged, failed = counts["yes"] + counts["no"], comparison.not_converged
     agree = "all of them agree" if counts["no"] == 0 else f"{counts['yes']} agree"
-    lines = [
-        (
-            bool(counts["no"] == 0 and not failed),
-            f"{judged} of {len(table)} comparisons could be judged: {agree} as far as theory says that they should",
-        )
-    ]
+    text = f"{judged} of {len(table)} comparisons could be judged: {agree} as far as theory says that they should"
+    listed = [Verdict("counts", text, bool(counts["no"] == 0 and not failed))]
     for row in table.to_dict("records"):
         about = f"{row['method']} and {row['against']}: {row['why']}"
         if row["agrees"] == "no":
-            lines.append((False, f"DISAGREES: {about}"))
+            listed.append(Verdict("disagrees", about, good=False))
         elif row["method"] in failed:
-            lines.append((False, f"NOT CONVERGED, so that nothing is said of it: {about}"))
+            listed.append(Verdict("not converged", about, good=False))
         elif row["agrees"] == "-":
-            lines.append((True, f"not judged: {about}"))
-    return lines
+            listed.append(Verdict("not judged", about, good=True))
+    return listed
 
 
-def _boundary(found: Comparison) -> list[str]:
-    (row,) = found.boundary.to_dict("records")
+def checks_of_agreement(judged: Sequence[Verdict]) -> list[Check]:
+    """Return a check of how many methods agree, and one for each that does not, or that did not converge."""
+    meaning = "each method is compared with the one that it should be near, by what theory allows"
+    counts, *others = judged
+    checks = [
+        check("agreement", "fine", counts.text, meaning)
+        if counts.good
+        else check("agreement", "look", counts.text, meaning, "see which below")
+    ]
+    return checks + [
+        check("agreement", "look", other.kind.capitalize(), meaning, other.text) for other in others if not other.good
+    ]
+
+
+def _boundary(comparison: Comparison) -> list[str]:
+    (row,) = comparison.boundary.to_dict("records")
     evidence, factor = ("for", 1) if row["log10_bayes_factor"] > 0 else ("against", -1)
     return [
         f"h2 = 0: restricted likelihood ratio {row['rlrt']:.3f}, exact p = {row['p_exact']:.2g} (Monte Carlo error "

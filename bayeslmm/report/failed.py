@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bayeslmm.report.lights import Light
+from bayeslmm.report.checks import check
 from bayeslmm.report.page import Part, Report, together
 
 
@@ -11,14 +11,8 @@ def failed_parts(why: Mapping[str, str]) -> list[Part]:
     return [
         Part(
             name=trait,
-            people="",
             sentences=[f"{trait} FAILED: {reason}"],
-            picture=None,
-            caption="",
-            tables=[],
-            notes=[],
-            lights=[Light("red", "the analysis", "whether it came to an end", reason)],
-            methods=[],
+            checks=[check("analysis", "failed", "the analysis", "whether it came to an end", reason)],
         )
         for trait, reason in why.items()
     ]
@@ -27,4 +21,4 @@ def failed_parts(why: Mapping[str, str]) -> list[Part]:
 def failed_report(why: Mapping[str, str]) -> Report:
     """Return the report of a command whose only analysis failed."""
     names = together(list(why))
-    return Report(f"The analysis of {names} failed", f"What is the matter with {names}?", failed_parts(why), [])
+    return Report(f"The analysis of {names} failed", f"Why could {names} not be analysed?", failed_parts(why), [])

@@ -4,59 +4,92 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import arviz_stats
+import numpy as np
 import pandas as pd
 
-from bayeslmm.analyses.heritability import Heritability
+from bayeslmm.analyses.heritability import METHODS, Heritability
+from bayeslmm.analyses.table import select
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.posterior.diagnostics import MOST_OVERLAP
-from bayeslmm.report.lights import (
-    Light,
-    light_of_prior,
-    light_of_scale,
-    lights_of_draws,
-    lights_of_estimates,
-)
-from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.likelihood.priors import VariancePrior
+from bayeslmm.likelihood.rotation import RotatedData, Spectrum
+from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check
+from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.page import Part, Picture, Report, Shown, together
 from bayeslmm.report.people import cohort_lines
+from bayeslmm.report.plots.h2 import plot_heritability
+from bayeslmm.report.plots.sites import plot_sites
 from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import (
-    OWN_SITES,
+    OF_SITES,
     best_rows,
     diagnostics_lines,
+    interval_words,
     label_of,
     shown_effects,
     side_by_side,
     without_effects,
 )
 
+_PARAMETERS = ("h2", "pve", "sigma2_u", "sigma2_e", "loglik")
+_MOST_LINES = 30
+_LITTLE = 2 * MOST_OVERLAP
+"""An area that posterior and prior share above which the prior is most of what is seen."""
+
+
+def picture_names(trait: str) -> list[str]:
+    """Return the names of the pictures of a trait."""
+    return [f"{trait}.png"]
+
 
 def heritability_part(
-    result: Heritability, cohort: Cohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
+    result: Heritability,
+    data: RotatedData,
+    prior: VariancePrior,
+    cohort: Cohort,
+    spectrum: Spectrum,
+    folder: Path,
+    *,
+    program: str = "",
 ) -> Part:
-    """Return what `h2` says about one trait; ``own`` if the program that was sampled is the user's."""
-    drawn = result.posterior is not None
+    """Draw the pictures of one trait into a folder; return what `h2` says about the trait.
+
+    Args:
+        result: the estimates.
+        data: the trait in the eigenbasis.
+        prior: of h2.
+        cohort: the individuals.
+        spectrum: of their kinship.
+        folder: of the pictures.
+        program: the name of the user's program, if NUTS sampled one.
+    """
     return Part(
         name=result.trait,
-        people=cohort_lines(cohort),
+        individuals=cohort_lines(cohort),
         sentences=heritability_answers(result),
-        picture=picture,
-        caption=OWN_SITES
-        if own and drawn
-        else f"heritability by each method, with the prior; {'draws; ' if drawn else ''}the fit in the eigenbasis of K",
+        pictures=_pictures(result, data, prior, folder, program),
         tables=[
             Shown("by each method; all digits in estimates.tsv", heritability_table(result).rename_axis("parameter")),
             *shown_effects(result),
         ],
         notes=heritability_notes(result),
-        lights=[
-            *lights_of_draws(result.diagnostics, chains),
-            *lights_of_estimates(result.estimates),
-            *prior_lights(result),
-            light_of_scale(spectrum.mean_diagonal),
-        ],
-        methods=list(result.fits),
+        checks=heritability_checks(result, spectrum),
+        sources=[source for method in result.fits for source in METHODS[method].sources],
+        sampled=result.posterior is not None,
     )
+
+
+def _pictures(
+    result: Heritability, data: RotatedData, prior: VariancePrior, folder: Path, program: str
+) -> list[Picture]:
+    (name,) = picture_names(result.trait)
+    if result.own and result.posterior is not None:
+        title = f"{result.trait}: n = {len(data.s):,}, {program}"
+        plot_sites(result.posterior, result.rows, title, folder / name)
+        return [Picture(folder / name, OF_SITES)]
+    plot_heritability(result, data, prior, folder / name)
+    draws = "draws; " if result.posterior is not None else ""
+    caption = f"heritability by each method, with the prior; {draws}the fit in the eigenbasis of K"
+    return [Picture(folder / name, caption)]
 
 
 def heritability_report(parts: Sequence[Part]) -> Report:
@@ -70,17 +103,12 @@ def heritability_report(parts: Sequence[Part]) -> Report:
     )
 
 
-def prior_lights(result: Heritability) -> list[Light]:
-    """Return whether the data say something about h2 that its prior does not; nothing for a user's own program."""
-    if result.prior_overlap is None or result.own:
-        return []
-    return [light_of_prior(f"h2 of {result.trait}", result.prior_overlap, " ".join(about_prior(result)))]
-
-
-_PARAMETERS = ("h2", "pve", "sigma2_u", "sigma2_e", "loglik")
-_MOST_LINES = 30
-_LITTLE = 2 * MOST_OVERLAP
-"""An area that posterior and prior share above which the prior is most of what is seen."""
+def heritability_checks(result: Heritability, spectrum: Spectrum) -> list[Check]:
+    """Return whether the heritability can be trusted; the prior is checked unless the program is the user's."""
+    checks = [*checks_of_draws(result.diagnostics), *checks_of_estimates(result.rows)]
+    if result.prior_overlap is not None and not result.own:
+        checks.append(check_of_prior(f"h2 of {result.trait}", result.prior_overlap, " ".join(_about_prior(result))))
+    return [*checks, check_of_scale(spectrum.mean_diagonal)]
 
 
 def result_lines(result: Heritability) -> str:
@@ -93,37 +121,32 @@ def result_lines(result: Heritability) -> str:
 
 def heritability_table(result: Heritability) -> pd.DataFrame:
     """Return the estimates of one trait as text: a column for each method, and the interval of the best one."""
-    rows = without_effects(result.estimates)
-    # A program of the user's own has what sites it likes.
-    order = [(result.trait, parameter) for parameter in dict.fromkeys([*_PARAMETERS, *rows["parameter"]])]
+    rows = without_effects(result.rows)
+    # A user's program has any sites.
+    order = [(result.trait, name) for name in dict.fromkeys([*_PARAMETERS, *(row.parameter for row in rows)])]
     return side_by_side(rows, order, own=result.own).droplevel("trait").rename_axis(None)
 
 
 def heritability_notes(result: Heritability) -> list[str]:
-    """Return what the notes say about h2, by method: boundaries, ends that were not reached, impossible values."""
-    table = result.estimates
-    rows = table[(table["parameter"] == "h2") & (table["note"] != "")].to_dict("records")
-    return [f"  {label_of(row['method'])}: {row['note']}" for row in rows]
+    """Return what the notes say about h2, by method: boundaries, searches that stopped early, impossible values."""
+    return [f"  {label_of(row.method)}: {row.note}" for row in select(result.rows, parameter="h2") if row.notes]
 
 
 def heritability_answers(result: Heritability) -> list[str]:
     """Return the heritability by the best method, with its interval, in a sentence; then what to know about it."""
-    best = best_rows(result.estimates, own=result.own)
-    rows = best[best["parameter"] == "h2"]
-    if rows.empty:
+    rows = select(best_rows(result.rows, own=result.own), parameter="h2")
+    if not rows:
         return [f'the program has no site called "h2"; add one to report a heritability of {result.trait}']
-    row = rows.iloc[0]
-    name = label_of(row["method"])
-    if pd.isna(row["lower"]):
-        return [f"no interval for the heritability of {result.trait} ({row['note']}): ask for another method"]
-    of_posterior = row["interval"] == "eti95"
-    what = f"posterior mean, {name}{' of your own model' * result.own}" if of_posterior else f"{name} estimate"
-    kind = "with 95% probability" if of_posterior else "with 95% confidence"
-    interval = f"between {row['lower']:.3f} and {row['upper']:.3f}"
+    (row,) = rows
+    name = label_of(row.method)
+    if np.isnan(row.lower):
+        return [f"no interval for the heritability of {result.trait} ({row.note}): ask for another method"]
+    mean = f"posterior mean, {name}{' of your own model' * result.own}"
+    kind = mean if METHODS[row.method].spread == "sd" else f"{name} estimate"
     return [
-        f"heritability of {result.trait}: {row['estimate']:.3f} ({what}), {kind} {interval}",
+        f"heritability of {result.trait}: {row.estimate:.3f} ({kind}){interval_words(row)}",
         *_checked_by_draws(result),
-        *(f"  {about}" for about in about_prior(result)),
+        *(f"  {about}" for about in _about_prior(result)),
     ]
 
 
@@ -136,7 +159,7 @@ def _checked_by_draws(result: Heritability) -> list[str]:
     return [f"  NUTS, its check: posterior mean {draws.mean():.3f} (Monte Carlo error {error:.2g})"]
 
 
-def about_prior(result: Heritability) -> list[str]:
+def _about_prior(result: Heritability) -> list[str]:
     """Return, where much of the posterior of h2 is its prior, how much: the usual model's."""
     overlap = result.prior_overlap
     if overlap is None or overlap <= MOST_OVERLAP or result.own:

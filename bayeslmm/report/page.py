@@ -2,27 +2,24 @@
 
 import base64
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bayeslmm.analyses.source import Source
 from bayeslmm.base.files import replacing
 from bayeslmm.genotypes.filters import MarkerCounts
+from bayeslmm.posterior.diagnostics import Check, State
 from bayeslmm.report.citations import sources
-from bayeslmm.report.lights import (
-    Colour,
-    Light,
-)
 
 MOST_PICTURES = 20
 _LONG = 40
-_COLOURS: tuple[Colour, ...] = ("red", "amber", "green")
-_WORDS: dict[Colour, str] = {"green": "fine", "amber": "look", "red": "failed"}
+_STATES: tuple[State, ...] = ("failed", "look", "fine")
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,24 @@ class Shown:
 
     Attributes:
         caption: what it holds, and where the whole of it is.
-        table: its index, if it has a name, and its columns, with headings for people.
+        table: its index, if it has a name, and its columns, with headings to read.
     """
 
     caption: str
     table: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to show.
+
+    Attributes:
+        path: of the PNG.
+        caption: what it shows.
+    """
+
+    path: Path
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -44,30 +54,30 @@ class Part:
 
     Attributes:
         name: of the trait or traits.
-        people: who was analysed and who not, in the words of the command line.
+        individuals: who was analysed and who was not, in the words of the command line.
         sentences: the answer, in the words of the command line; those that begin with spaces belong to the one before.
-        picture: a PNG, if there is one.
-        caption: what the picture shows.
+        pictures: any number of them.
         tables: the numbers.
         notes: what methods say about their numbers.
-        lights: whether they can be trusted.
-        methods: what is to be cited, see `citations.sources`.
+        checks: whether they can be trusted.
+        sources: what to cite for its methods.
+        sampled: whether NUTS was run.
     """
 
     name: str
-    people: str
-    sentences: Sequence[str]
-    picture: Path | None
-    caption: str
-    tables: Sequence[Shown]
-    notes: Sequence[str]
-    lights: Sequence[Light]
-    methods: Sequence[str]
+    individuals: str = ""
+    sentences: Sequence[str] = ()
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Shown] = ()
+    notes: Sequence[str] = ()
+    checks: Sequence[Check] = ()
+    sources: Sequence[Source] = ()
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a command found.
+    """The answer of a command.
 
     Attributes:
         title: what was estimated, of what.
@@ -86,7 +96,7 @@ def write_report(report: Report, record: Mapping[str, Any], path: str | Path) ->
     """Write a report as one HTML page with its pictures inside, which loads nothing from elsewhere.
 
     Args:
-        report: what was found.
+        report: what the page says.
         record: what ``run.json`` holds.
         path: of the page.
 
@@ -100,28 +110,23 @@ def write_report(report: Report, record: Mapping[str, Any], path: str | Path) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    methods = list(dict.fromkeys(method for part in report.parts for method in part.methods))
-    drawn = [(part, part.picture) for part in report.parts if part.picture]
+    pictures = [(part.name, picture) for part in report.parts for picture in part.pictures]
+    states = Counter(check.state for part in report.parts for check in part.checks)
     page = environment.get_template("report.html.jinja").render(
         report=report,
         record=record,
-        people=dict.fromkeys(part.people for part in report.parts),
+        individuals=dict.fromkeys(part.individuals for part in report.parts),
         markers=_markers(record["kinship"]),
-        pictures=[(part, _data_uri(picture)) for part, picture in islice(drawn, MOST_PICTURES)],
-        not_shown=len(drawn[MOST_PICTURES:]),
-        counts={colour: _count(report.parts, colour) for colour in _COLOURS},
-        words=_WORDS,
+        pictures=[(name, picture.caption, _data_uri(picture.path)) for name, picture in pictures[:MOST_PICTURES]],
+        not_shown=len(pictures[MOST_PICTURES:]),
+        counts={state: states[state] for state in _STATES},
         cells=_cells,
         command=shlex.join(record["command"]),
-        sampled="nuts" in methods,
-        sources=sources(methods, record),
+        sampled=any(part.sampled for part in report.parts),
+        sources=sources([source for part in report.parts for source in part.sources], record),
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def _count(parts: Sequence[Part], colour: Colour) -> int:
-    return sum(light.colour == colour for part in parts for light in part.lights)
 
 
 def _markers(kinship: Mapping[str, Any]) -> str:
@@ -143,7 +148,7 @@ def _cells(shown: Shown) -> tuple[list[tuple[str, str]], list[list[str]]]:
 
 
 def _set(column: Sequence[str]) -> str:
-    """Numbers stand on the right, and long words are broken into lines."""
+    """Set numbers on the right, and break long text into lines."""
     if all(cell[:1] in "-+0123456789" for cell in column):  # an empty cell, too
         return "number"
     return "words" if max(map(len, column)) > _LONG else ""

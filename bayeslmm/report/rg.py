@@ -1,69 +1,63 @@
 """Several traits and their pairs, as the command line prints them and as the report shows them."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bayeslmm.analyses.correlations import Correlations
-from bayeslmm.cohort.joint import JointCohort
+from bayeslmm.analyses.correlations import JOINT_METHODS, Correlations
+from bayeslmm.analyses.pairs import Pair
+from bayeslmm.analyses.table import Note, Row, select
+from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.report.lights import (
-    light_of_overlap,
-    light_of_scale,
-    lights_of_draws,
-    lights_of_estimates,
-)
-from bayeslmm.report.page import Part, Report, Shown, together
-from bayeslmm.report.people import joint_cohort_lines
+from bayeslmm.posterior.diagnostics import Check
+from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.page import Part, Picture, Report, Shown, together
+from bayeslmm.report.people import cohort_lines
+from bayeslmm.report.plots.rg import plot_correlations
+from bayeslmm.report.plots.sites import plot_sites
 from bayeslmm.report.reading import H2, INTERVALS
 from bayeslmm.report.tables import (
-    OWN_SITES,
+    OF_SITES,
     best_rows,
     diagnostics_lines,
+    interval_words,
+    keys,
     label_of,
-    row_keys,
     shown_effects,
     side_by_side,
     without_effects,
 )
 
-_OF_PAIR = "correlations by each method, with their priors; heritabilities; what the draws look like"
-_JOINT = {"mom": "mom", "reml": "joint reml", "nuts": "joint nuts"}
+PICTURES = ("correlations.png",)
 
 
 def correlation_report(
-    result: Correlations, cohort: JointCohort, spectrum: Spectrum, *, chains: int, picture: Path, own: bool
+    result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path, *, program: str = ""
 ) -> Report:
-    """Return the report of `rg`; ``own`` if the program that was sampled is the user's."""
-    drawn = result.posterior is not None
+    """Draw the pictures of several traits into a folder; return the report of `rg`.
+
+    Args:
+        result: the estimates.
+        cohort: the individuals.
+        spectrum: of their kinship.
+        folder: of the pictures.
+        program: the name of the user's program, if NUTS sampled one.
+    """
     traits = together(result.traits)
-    rho_u = result.estimates.query("method == 'nuts' and parameter == 'rho_u'")
-    told = dict(zip(rho_u["trait"], rho_u["note"], strict=True))
-    pairs = [pair for pair in result.pairs.to_dict("records") if "identified" in pair]
     part = Part(
         name=traits,
-        people=joint_cohort_lines(cohort),
+        individuals=cohort_lines(cohort),
         sentences=correlation_answers(result),
-        picture=picture,
-        caption=OWN_SITES
-        if own and drawn
-        else _OF_PAIR
-        if drawn and len(result.traits) == 2
-        else "genetic and residual correlations with their intervals",
+        pictures=_pictures(result, folder, program),
         tables=[
             Shown("by each method; all digits in estimates.tsv", correlation_table(result)),
             *shown_effects(result),
         ],
         notes=correlation_notes(result),
-        lights=[
-            *lights_of_draws(result.diagnostics, chains),
-            *(light_of_overlap(pair, told[pair["pair"]]) for pair in pairs),
-            *lights_of_estimates(result.estimates),
-            light_of_scale(spectrum.mean_diagonal),
-        ],
-        methods=[_JOINT[method] for method in result.fits] + ["nuts"] * drawn,
+        checks=correlation_checks(result, spectrum),
+        sources=[source for method in result.fits for source in JOINT_METHODS[method].sources],
+        sampled=result.posterior is not None,
     )
     return Report(
         title=f"Genetic correlation of {traits}",
@@ -73,12 +67,36 @@ def correlation_report(
             "rho_u, the genetic correlation, is that of the effects of the whole genome on two traits; rho_e is that "
             "of what is left, rho_p that of both together, and cov_u and cov_e are covariances. Correlations have no "
             "unit and lie between -1 and 1.",
-            "Where one of two traits is hardly heritable the data cannot tell rho_u: its posterior is then about its "
-            "prior, and REML ends at a bound.",
+            "Where one of two traits is hardly heritable, the data do not determine rho_u: its posterior is then about "
+            "its prior, and REML ends at a bound.",
             H2,
             INTERVALS,
         ],
     )
+
+
+def _pictures(result: Correlations, folder: Path, program: str) -> list[Picture]:
+    path = folder / PICTURES[0]
+    if result.own and result.posterior is not None:
+        title = f"{', '.join(result.traits)}: {result.n:,} individuals, {program}"
+        plot_sites(result.posterior, select(result.rows, trait=":".join(result.traits)), title, path)
+        return [Picture(path, OF_SITES)]
+    plot_correlations(result, path)
+    if result.posterior is not None and len(result.traits) == 2:
+        return [
+            Picture(path, "correlations by each method, with their priors; heritabilities; trace and ranks of draws")
+        ]
+    return [Picture(path, "genetic and residual correlations with their intervals")]
+
+
+def correlation_checks(result: Correlations, spectrum: Spectrum) -> list[Check]:
+    """Return whether the correlations can be trusted."""
+    checks = checks_of_draws(result.diagnostics)
+    for pair in result.known:
+        if pair.evidence:
+            advice = "" if pair.evidence.identified else "; ".join(note.text for note in pair.evidence.notes)
+            checks.append(check_of_prior(f"rho_u of {pair.name}", pair.evidence.prior_overlap, advice))
+    return [*checks, *checks_of_estimates(result.rows), check_of_scale(spectrum.mean_diagonal)]
 
 
 def correlation_lines(result: Correlations) -> str:
@@ -91,61 +109,54 @@ def correlation_lines(result: Correlations) -> str:
 
 def correlation_table(result: Correlations) -> pd.DataFrame:
     """Return the estimates of traits and pairs as text: a column for each method, and the interval of the best one."""
-    rows = without_effects(result.estimates)
-    order = list(dict.fromkeys(row_keys(best_rows(rows, own=result.own)) + row_keys(rows)))
+    rows = without_effects(result.rows)
+    order = list(dict.fromkeys(keys(best_rows(rows, own=result.own)) + keys(rows)))
     return side_by_side(rows, order, own=result.own)
 
 
 def correlation_answers(result: Correlations) -> list[str]:
-    """Return what is known of each pair, in sentences: by another method if the user's own program has no rho_u."""
+    """Return what is known of each pair, in sentences: by another method if the user's program has no rho_u."""
     lines: list[str] = []
-    for pair in result.pairs.to_dict("records"):
-        of_pair = result.estimates[result.estimates["trait"] == pair["pair"]]
-        rows = of_pair[of_pair["parameter"] == "rho_u"]
-        if rows.empty:
-            lines.append(
-                f'the program has no site called "rho_u"; add one to report a genetic correlation of {_of_pair(pair)}'
-            )
-        else:
-            rho_u = best_rows(rows, own=result.own).iloc[0]
-            lacking = result.posterior is not None and rho_u["method"] != "nuts"
-            lines += _about_pair(pair, rho_u, f" by {label_of(rho_u['method'])}" if lacking else "")
+    for pair in result.known:
+        names = pair.name.replace(":", " and ")
+        rows = select(result.rows, trait=pair.name, parameter="rho_u")
+        if not rows:
+            lines.append(f'the program has no site called "rho_u"; add one to report a genetic correlation of {names}')
+            continue
+        (rho_u,) = best_rows(rows, own=result.own)
+        lacking = result.posterior is not None and rho_u.method != "nuts"
+        by = f" by {label_of(rho_u.method)}" if lacking else ""
+        lines += [f"genetic correlation of {names}{by}: {_estimate(rho_u)}", *_about_pair(pair, rho_u)]
     return lines
+
+
+def _estimate(row: Row) -> str:
+    return "not estimated" if np.isnan(row.estimate) else f"{row.estimate:.3f}{interval_words(row)}"
+
+
+def _about_pair(pair: Pair, rho_u: Row) -> list[str]:
+    lines = [f"  {rho_u.note}"] if pair.evidence else []
+    if pair.tests:
+        tests = pair.tests
+        lines.append(
+            f"  likelihood ratio of rho_u = 0: {tests.ratio_zero:.3f} (p = {tests.p_zero:.2g}, chi2); of |rho_u| = "
+            f"1: {tests.ratio_one:.3f} (p = {tests.p_one:.2g}, half chi2); {pair.both:,} individuals have both"
+        )
+    return lines + ([f"  {pair.note}"] if pair.note else [])
 
 
 def correlation_notes(result: Correlations) -> list[str]:
     """Return what the notes say, each once, with the rows that have it unless all of the method do."""
-    table = without_effects(result.estimates)
-    # What draws say about rho_u is told beside it.
-    noted = table[(table["note"] != "") & ~((table["method"] == "nuts") & (table["parameter"] == "rho_u"))]
-    parts = noted.assign(note=noted["note"].str.split("; ")).explode("note")
+    rows = without_effects(result.rows)
+    noted: dict[tuple[str, Note], list[Row]] = {}
+    for row in rows:
+        # What draws say about rho_u is printed beside it.
+        if (row.method, row.parameter) != ("nuts", "rho_u"):
+            for note in row.notes:
+                noted.setdefault((row.method, note), []).append(row)
     lines: list[str] = []
-    for (method, note), rows in parts.groupby(["method", "note"], sort=False):
-        method = str(method)
-        names = ", ".join(f"{row.parameter} of {row.trait}" for row in rows.itertuples())
-        of_all = len(rows) == (table["method"] == method).sum()
-        lines.append(f"  {label_of(method)}{'' if of_all else f' ({names})'}: {note}")
-    return lines
-
-
-def _of_pair(pair: Mapping[Any, Any]) -> str:
-    return pair["pair"].replace(":", " and ")
-
-
-def _about_pair(pair: Mapping[Any, Any], rho_u: pd.Series, by: str) -> list[str]:
-    kind = "probability" if rho_u["interval"] == "eti95" else "confidence"
-    interval = (
-        f", with 95% {kind} between {rho_u['lower']:.3f} and {rho_u['upper']:.3f}" if pd.notna(rho_u["lower"]) else ""
-    )
-    estimate = f"{rho_u['estimate']:.3f}{interval}" if pd.notna(rho_u["estimate"]) else "not estimated"
-    lines = [f"genetic correlation of {_of_pair(pair)}{by}: {estimate}"]
-    if "identified" in pair:
-        lines.append(f"  {rho_u['note']}")
-    if pair.get("note"):
-        lines.append(f"  {pair['note']}")
-    elif "ratio_zero" in pair:
-        lines.append(
-            f"  likelihood ratio of rho_u = 0: {pair['ratio_zero']:.3f} (p = {pair['p_zero']:.2g}, chi2); of |rho_u| = "
-            f"1: {pair['ratio_one']:.3f} (p = {pair['p_one']:.2g}, half chi2); {pair['both']:,} individuals have both"
-        )
+    for (method, note), having in noted.items():
+        names = ", ".join(f"{row.parameter} of {row.trait}" for row in having)
+        of_all = len(having) == len(select(rows, method=method))
+        lines.append(f"  {label_of(method)}{'' if of_all else f' ({names})'}: {note.text}")
     return lines

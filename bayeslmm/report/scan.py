@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, t
 
-from bayeslmm.report.lights import (
-    light_of_caution,
-    light_of_inflation,
-)
-from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.analyses.methods import reml
+from bayeslmm.analyses.source import Source
+from bayeslmm.posterior.diagnostics import Check
+from bayeslmm.report.checks import check
+from bayeslmm.report.page import Part, Picture, Report, Shown, together
 
 _ROWS = 20
 _HEADINGS = {
@@ -41,11 +41,28 @@ _MARKERS = {
     "epistasis": "products of pairs of markers",
 }
 
+SOURCES = {
+    "exact": Source("Zhou and Stephens (2012)", "10.1038/ng.2310", "exact tests of markers"),
+    "null": Source("Kang et al. (2010)", "10.1038/ng.548", "tests at the variance ratio of the null"),
+}
+"""By test."""
+ALL_SOURCES = (
+    Source("Servin and Stephens (2007)", "10.1371/journal.pgen.0030114", "Bayes factors of effects"),
+    Source("Wakefield (2009)", "10.1002/gepi.20359", "what they tend to in large samples"),
+    Source("Devlin and Roeder (1999)", "10.1111/j.0006-341X.1999.00997.x", "lambda_GC"),
+    Source("Aldor-Noiman et al. (2013)", "10.1080/00031305.2013.847865", "the band of the QQ plot"),
+)
+_LEAST_INFLATION = 0.05
+_CAPTION = (
+    "p-values along the genome, and against what chance gives (the band holds all of 95% of scans of independent "
+    "markers without effects)"
+)
+
 
 def scan_part(
     trait: str,
     numbers: Mapping[str, Any],
-    people: str,
+    individuals: str,
     *,
     test: str,
     tables: Mapping[str, pd.DataFrame],
@@ -56,35 +73,63 @@ def scan_part(
     Args:
         trait: its name.
         numbers: what ``run.json`` holds about it.
-        people: who was analysed.
+        individuals: who was analysed.
         test: "exact" or "null".
         tables: "top", "effects" and "epistasis", of all traits.
-        picture: of the trait, which is there if any marker was tested.
+        picture: of the trait; there is one if any marker was tested.
     """
-    shown = [
-        _of_markers(name, table[table["trait"] == trait])
-        for name, table in tables.items()
-        if len(table) and (table["trait"] == trait).any()
-    ]
+    inflation = [check_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else []
     return Part(
         name=trait,
-        people=people,
+        individuals=individuals,
         sentences=scan_answers(trait, numbers, **tables),
-        picture=picture if numbers["tested"] else None,
-        caption="p-values along the genome, and against what chance gives (the band holds all of 95% of scans of "
-        "independent markers without effects)",
-        tables=shown,
-        notes=[],
-        lights=[
-            *([light_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else []),
-            *(light_of_caution(found, advice) for found, advice in scan_cautions(trait, numbers)),
+        pictures=[Picture(picture, _CAPTION)] if numbers["tested"] else [],
+        tables=[
+            _of_markers(name, table[table["trait"] == trait])
+            for name, table in tables.items()
+            if len(table) and (table["trait"] == trait).any()
         ],
-        methods=["reml", f"scan {test}", "scan"],
+        checks=[*inflation, *(_check_of_caution(*caution) for caution in scan_cautions(trait, numbers))],
+        sources=[*reml.METHOD.sources, SOURCES[test], *ALL_SOURCES],
     )
 
 
+def check_of_inflation(lambda_gc: float, tested: int) -> Check:
+    """Return whether tests of markers are larger or smaller than chance makes them.
+
+    The median of m independent chi-squares of one degree of freedom has a standard error of 1.06 / sqrt(m), so that
+    lambda_GC has one of 2.33 / sqrt(m): more than three of them, and more than 5%, is worth a look.
+    """
+    most = 1 + max(_LEAST_INFLATION, 3 * 2.33 / tested**0.5)
+    advice = ""
+    if lambda_gc > most:
+        advice = (
+            "many small effects and long-range linkage make it large, and so does structure that K misses: look at the "
+            "QQ plot, and at what changes with principal components as covariates"
+        )
+    elif lambda_gc < 1 / most:
+        advice = (
+            "tested markers also contribute to K, which reduces power: test each chromosome against the kinship of all "
+            "others"
+        )
+    return check(
+        "inflation",
+        "look" if advice else "fine",
+        f"lambda_GC {lambda_gc:.3f}",
+        "the median chi-square of the tests over that of chance: 1 where nothing inflates or deflates them",
+        advice,
+        value=lambda_gc,
+        limit=most,
+    )
+
+
+def _check_of_caution(finding: str, advice: str) -> Check:
+    """Return that small p-values of a trait are too small."""
+    return check("p-values", "look", finding, "tests take residuals for normal, and the sample for large", advice)
+
+
 def _of_markers(name: str, table: pd.DataFrame) -> Shown:
-    """Return the first rows, and of the columns those that most people ask for: the order of `_HEADINGS`."""
+    """Return the first rows, and the most used columns, in the order of `_HEADINGS`."""
     columns = [*(column for column in _HEADINGS if column in table), *(c for c in table if "_x_" in str(c))]
     rows = f"{min(len(table), _ROWS)} of the {len(table):,} rows in {name}.tsv"
     caption = f"{_MARKERS[name]}, effects in units of the trait for one more copy of the allele; {rows}"
@@ -115,38 +160,39 @@ def scan_report(parts: Sequence[Part]) -> Report:
 _P, _TOO_SMALL = 1e-4, 1.4
 
 
-def scan_cautions(trait: str, of: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what makes small p-values of a trait too small: what was found, and what to read.
+def scan_cautions(trait: str, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what makes small p-values of a trait too small: the reason, and what to read.
 
     Args:
         trait: its name.
-        of: what ``run.json`` holds about it; nothing is said of a trait without a test.
+        numbers: what ``run.json`` holds about it; a trait without a test has none.
     """
-    if not of["tested"]:
+    if not numbers["tested"]:
         return []
-    found: list[tuple[str, str]] = []
-    n, c = of["n"], len(of["covariates"])
+    cautions: list[tuple[str, str]] = []
+    n, c = numbers["n"], len(numbers["covariates"])
     # With the variance ratio known the likelihood ratio is a function of the F test.
     ratio = n * np.log1p(t.isf(_P / 2, n - c - 1) ** 2 / (n - c - 1))
     too_small = _P / chi2.sf(ratio, 1)
     if too_small > _TOO_SMALL:
-        found.append(
+        cautions.append(
             (
                 f"{n:,} individuals and {c} covariates leave {n - c:,} degrees of freedom",
                 f"read p_wald: p_lrt, which takes the sample for large, is {too_small:.2g} times too small at {_P:g}, "
                 "and p_score too large",
             )
         )
-    if of["below_least"]:
-        found.append(
+    if numbers["below_least"]:
+        cautions.append(
             (
-                f"{of['below_least']:,} of {of['tested']:,} markers have fewer than {of['least_allele_count']:,.0f} "
-                f"copies of the rarer allele, and {trait} is skewed or heavy-tailed",
-                f"their small p-values can be too small by far ({_P:g} more than doubles): read p_wald, which is the "
+                f"{numbers['below_least']:,} of {numbers['tested']:,} markers have fewer than "
+                f"{numbers['least_allele_count']:,.0f} copies of the rarer allele, and {trait} is skewed or "
+                "heavy-tailed",
+                f"their small p-values can be far too small ({_P:g} more than doubles): read p_wald, which is the "
                 "least wrong, and repeat them with the trait transformed to normal quantiles",
             )
         )
-    return found
+    return cautions
 
 
 def scan_lines(
@@ -157,30 +203,31 @@ def scan_lines(
 
 
 def scan_answers(
-    trait: str, of: Mapping[str, Any], top: pd.DataFrame, effects: pd.DataFrame, epistasis: pd.DataFrame
+    trait: str, numbers: Mapping[str, Any], top: pd.DataFrame, effects: pd.DataFrame, epistasis: pd.DataFrame
 ) -> list[str]:
     """Return what came out first for one trait, what was tested, and the posteriors of effects, in sentences."""
-    counts = of["markers"]
+    counts = numbers["markers"]
     tested = (
-        f"{trait}: {of['tested']:,} of {counts['read']:,} markers tested; not tested: {counts['monomorphic']:,} "
+        f"{trait}: {numbers['tested']:,} of {counts['read']:,} markers tested; not tested: {counts['monomorphic']:,} "
         f"monomorphic, {counts['below_maf']:,} rare, {counts['above_missing']:,} with too many missing, "
-        f"{of['undetermined']:,} that the covariates determine or that leave nothing of the trait"
+        f"{numbers['undetermined']:,} that the covariates determine or that leave nothing of the trait"
     )
     lines = [f"nothing could be tested for {trait}", f"  {tested}"]
-    if of["tested"]:
+    if numbers["tested"]:
         first = top[top["trait"] == trait].iloc[0]
         lines = [
             f"strongest association with {trait}: {first['snp']} (chromosome {first['chrom']}, {first['pos']:,}), "
             f"effect of {first['a1']} {first['beta']:.4g} (se {first['se']:.2g}, as if it had not been "
             f"chosen); p_wald = {first['p_wald']:.3g}, log10 BF {first['log10_bf']:.1f}",
-            f"  lambda_GC {of['lambda_gc']:.3f}; {of['below_bonferroni']:,} markers below 0.05 / {of['tested']:,}",
+            f"  lambda_GC {numbers['lambda_gc']:.3f}; {numbers['below_bonferroni']:,} markers below 0.05 / "
+            f"{numbers['tested']:,}",
             f"  {tested}",
-            *(f"  CAUTION: {found}: {advice}" for found, advice in scan_cautions(trait, of)),
+            *(f"  CAUTION: {reason}: {advice}" for reason, advice in scan_cautions(trait, numbers)),
         ]
-    if of["tested"] and len(epistasis):
-        own = epistasis[epistasis["trait"] == trait]
+    if numbers["tested"] and len(epistasis):
+        pairs = epistasis[epistasis["trait"] == trait]
         lines.append(
-            f"  {own['p_lrt'].notna().sum():,} of {len(own):,} pairs tested; the others have a marker that is not "
+            f"  {pairs['p_lrt'].notna().sum():,} of {len(pairs):,} pairs tested; the others have a marker that is not "
             "tested, or a product that both markers and the covariates determine"
         )
     of_trait = effects[effects["trait"] == trait].iterrows() if len(effects) else ()

@@ -1,134 +1,127 @@
 """Estimates as text, a column for each method: what the command line and the report share."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from bayeslmm.analyses.correlations import Correlations
-from bayeslmm.analyses.heritability import Heritability
+from bayeslmm.analyses.heritability import METHODS, Heritability
+from bayeslmm.analyses.table import Row
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.report.page import Shown
 
-OWN_SITES = "the first numbers of the program: their draws, with the intervals of other methods; traces and ranks"
+Key = tuple[str, str]
+"""Trait and parameter."""
+OF_SITES = "the first numbers of the program: their draws, with the intervals of other methods; traces and ranks"
+_MOST_DECIMALS, _LARGEST = 9, 1e9
+"""Beyond these, numbers are written with an exponent."""
 
 
 def shown_effects(result: Heritability | Correlations) -> list[Shown]:
-    """Return the table of fixed effects, if there are any."""
-    table = effects_table(result)
-    if table.empty:
+    """Return the table of fixed effects, if there are any: a column for each method, and the interval of the best."""
+    rows = [row for row in result.rows if row.is_effect]
+    if not rows:
         return []
-    if result.estimates["trait"].nunique() == 1:
+    table = side_by_side(rows, keys(best_rows(rows, own=result.own)), own=result.own)
+    if len({row.trait for row in result.rows}) == 1:
         table = table.droplevel("trait")
     return [Shown("fixed effects, in units of the trait for each unit of the covariate", table)]
 
 
-LABELS: dict[str, str] = {
-    "reml": "REML (se)",
-    "ml": "ML (se)",
-    "em": "EM (se)",
-    "pxem": "PX-EM (se)",
-    "mom": "moments (se)",
-    "rhe": "randomised moments (se)",
-    "lasso": "scaled lasso",
-    "exact": "exact (sd)",
-    "nuts": "NUTS (sd)",
-}
-_MOST_DECIMALS, _LARGEST = 9, 1e9
-"""Beyond these, numbers are written with an exponent."""
-BEST_FIRST = ("exact", "nuts", "reml", "ml", "pxem", "em", "mom", "rhe", "lasso")
-"""Quadrature before draws, which are its check; with a program of the user's own, its draws before all others."""
+def without_effects(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that are not of fixed effects."""
+    return [row for row in rows if not row.is_effect]
 
 
-def effects_table(result: Heritability | Correlations) -> pd.DataFrame:
-    """Return the fixed effects as text, a column for each method that gives them, and the interval of the best one."""
-    rows = result.estimates[result.estimates["parameter"].str.startswith("beta")]
-    return (
-        side_by_side(rows, row_keys(best_rows(rows, own=result.own)), own=result.own) if len(rows) else pd.DataFrame()
-    )
-
-
-def side_by_side(estimates: pd.DataFrame, order: list[tuple[str, str]], *, own: bool) -> pd.DataFrame:
+def side_by_side(rows: Sequence[Row], order: Sequence[Key], *, own: bool) -> pd.DataFrame:
     """Return a column for each method, and the interval of the best; rows are the traits and parameters in order.
 
     Args:
-        estimates: rows of the table of estimates.
+        rows: of the table of estimates.
         order: traits and parameters.
-        own: whether NUTS sampled another model than all other methods are of, whose columns then say so.
+        own: whether NUTS sampled the user's program; the columns of all other methods then say "usual model".
     """
-    columns: dict[str, dict[tuple[str, str], str | float]] = {
-        LABELS[str(method)] + ", usual model" * (own and method != "nuts"): dict(
-            zip(row_keys(rows), map(_cell, rows.itertuples()), strict=True)
-        )
-        for method, rows in estimates.groupby("method", sort=False)
-    }
-    best = best_rows(estimates, own=own)
-    of = label_of(str(best["method"].iloc[0]))
-    columns[f"95% interval, {of}"] = dict(zip(row_keys(best), map(interval_cell, best.itertuples()), strict=True))
+    columns: dict[str, dict[Key, str | float]] = {}
+    for row in rows:
+        columns.setdefault(_heading(row.method, own=own), {})[_key(row)] = _cell(row)
+    best = best_rows(rows, own=own)
+    columns[f"95% interval, {label_of(best[0].method)}"] = {_key(row): interval_cell(row) for row in best}
     index = pd.MultiIndex.from_tuples(order, names=["trait", "parameter"])
     return pd.DataFrame(columns).reindex(index).dropna(how="all").astype(object).fillna("")
 
 
-def without_effects(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that are not of fixed effects."""
-    return estimates[~estimates["parameter"].str.startswith("beta")]
-
-
-def best_rows(estimates: pd.DataFrame, *, own: bool) -> pd.DataFrame:
-    """Return the rows of the best method among them: of draws, if they are of a program of the user's own."""
-    there = set(estimates["method"])
-    first = ("nuts",) * own + BEST_FIRST
-    return estimates[estimates["method"] == next(method for method in first if method in there)]
-
-
-def row_keys(estimates: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the rows of the best method among them: of draws, if they are of a user's own program."""
-    return list(zip(estimates["trait"], estimates["parameter"], strict=True))
-
-
-def diagnostics_lines(d: Diagnostics | None) -> list[str]:
-    """Return how the draws fared, in lines."""
-    """Return the trait and the parameter of each row."""
-    if d is None:
-        return []
-    sizes = f"bulk ESS {d.ess_bulk:,.0f}, tail ESS {d.ess_tail:,.0f}"
-    return [
-        f"draws: R-hat {d.r_hat:.3f}, {sizes}, {d.divergences} divergent transitions",
-        *([d.drawn_again] if d.drawn_again else []),
-        *(f"DIAGNOSTICS FAILED: {failure}" for failure in d.failures),
-    ]
+def _heading(method: str, *, own: bool) -> str:
+    spread = METHODS[method].spread
+    usual = ", usual model" if own and method != "nuts" else ""
+    return f"{label_of(method)}{f' ({spread})' if spread else ''}{usual}"
 
 
 def label_of(method: str) -> str:
     """Return what a method is called."""
-    return LABELS[method].split(" (")[0]
+    return METHODS[method].label
 
 
-def _cell(row: Any) -> str:
+def best_rows(rows: Sequence[Row], *, own: bool) -> list[Row]:
+    """Return the rows of the best method among them: NUTS, if it sampled the user's program."""
+    methods = {row.method for row in rows}
+    best = "nuts" if own and "nuts" in methods else min(methods, key=lambda name: METHODS[name].rank)
+    return [row for row in rows if row.method == best]
+
+
+def keys(rows: Iterable[Row]) -> list[Key]:
+    """Return the trait and the parameter of each row."""
+    return [_key(row) for row in rows]
+
+
+def _key(row: Row) -> Key:
+    return row.trait, row.parameter
+
+
+def interval_words(row: Row) -> str:
+    """Return ", with 95% probability between a and b", or confidence; nothing if there is no interval."""
+    if np.isnan(row.lower):
+        return ""
+    kind = "probability" if row.interval == "eti95" else "confidence"
+    return f", with 95% {kind} between {row.lower:.3f} and {row.upper:.3f}"
+
+
+def diagnostics_lines(diagnostics: Diagnostics | None) -> list[str]:
+    """Return how the draws fared, in lines."""
+    if diagnostics is None:
+        return []
+    sizes = f"bulk ESS {diagnostics.ess_bulk:,.0f}, tail ESS {diagnostics.ess_tail:,.0f}"
+    return [
+        f"draws: R-hat {diagnostics.r_hat:.3f}, {sizes}, {diagnostics.divergences} divergent transitions",
+        *([diagnostics.drawn_again] if diagnostics.drawn_again else []),
+        *(f"DIAGNOSTICS FAILED: {failure}" for failure in diagnostics.failures),
+    ]
+
+
+def _cell(row: Row) -> str:
     """Write an estimate with its standard error, or with its interval where there is none; and if it is on a bound."""
-    if pd.isna(row.estimate):
+    if np.isnan(row.estimate):
         return "-"
-    written = _writer(row)
-    said = ["boundary"] * row.note.startswith("boundary: ")
-    if pd.notna(row.se):
-        said.append(written(row.se))
-    elif pd.notna(row.lower):
-        said.append(f"{written(row.lower)} to {written(row.upper)}")
-    return f"{written(row.estimate)}{f' ({", ".join(said)})' if said else ''}"
+    write = _writer(row)
+    beside = ["boundary"] * row.on_boundary
+    if not np.isnan(row.se):
+        beside.append(write(row.se))
+    elif not np.isnan(row.lower):
+        beside.append(f"{write(row.lower)} to {write(row.upper)}")
+    return f"{write(row.estimate)}{f' ({", ".join(beside)})' if beside else ''}"
 
 
-def interval_cell(row: Any) -> str | float:
+def interval_cell(row: Row) -> str | float:
     """Write an interval with as many digits as its spread has."""
-    if pd.isna(row.lower):
+    if np.isnan(row.lower):
         return float("nan")
-    written = _writer(row)
-    return f"{written(row.lower)} to {written(row.upper)}"
+    write = _writer(row)
+    return f"{write(row.lower)} to {write(row.upper)}"
 
 
-def _writer(row: Any) -> Callable[[float], str]:
+def _writer(row: Row) -> Callable[[float], str]:
     """Return how the numbers of a row are written: three digits of the spread, whatever the unit of the trait."""
-    spread = row.se if pd.notna(row.se) else (row.upper - row.lower) / 4
+    spread = (row.upper - row.lower) / 4 if np.isnan(row.se) else row.se
     if np.isfinite(spread) and spread > 0:
         decimals = int(2 - np.floor(np.log10(spread)))
     else:  # four digits of the number

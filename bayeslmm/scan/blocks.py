@@ -1,14 +1,13 @@
-"""A scan of the people of one cohort: blocks of markers in, tables out; the same for effects and for pairs."""
+"""A scan of one cohort: blocks of markers in, tables out; and the posterior of single effects."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from numpy import ndarray
 from numpy.polynomial.hermite_e import hermeval
 from scipy.stats import chi2, kurtosis, norm, skew
@@ -16,15 +15,13 @@ from scipy.stats import chi2, kurtosis, norm, skew
 from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import INTERCEPT
-from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.chromosomes import chromosomes, labelled, special_chromosomes
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior import exact
 from bayeslmm.scan.gains import sets_by_rank
-from bayeslmm.scan.pairs import pair_tests
 from bayeslmm.scan.table import effect_row, marker_rows
 from bayeslmm.scan.tests import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
 
@@ -34,29 +31,19 @@ _ONE_COPY = ("X", "Y", "Z", "W")  # in one of the sexes
 
 @dataclass(frozen=True)
 class Markers:
-    """The markers of a fileset: their table, their genotypes, and where each chromosome is in both."""
+    """Genotypes, all of whose markers are tested, and where each chromosome is among them."""
 
-    bim: pd.DataFrame
     genotypes: Genotypes
     chromosomes: dict[str, range]
 
+    @classmethod
+    def of(cls, genotypes: Genotypes) -> "Markers":
+        """Find the chromosomes of genotypes.
 
-def read_markers(bfile: str | Path, *, kinship_from: Sequence[str] = ()) -> Markers:
-    """Open a PLINK fileset, with the table of its markers, all of which are tested.
-
-    Args:
-        bfile: path without ``.bed``.
-        kinship_from: the chromosomes of `open_genotypes`.
-
-    Raises:
-        InputError: as `open_genotypes`, `read_bim` and `chromosomes` do.
-    """
-    genotypes = open_genotypes(bfile, chromosomes=kinship_from)
-    path = Path(f"{bfile}.bim")
-    bim = read_bim(path)
-    if len(bim) != genotypes.n_markers:
-        raise InputError(f"{path} has changed while it was read: begin again")
-    return Markers(bim, genotypes, chromosomes(bim, where=path))
+        Raises:
+            InputError: as `chromosomes` does.
+        """
+        return cls(genotypes, chromosomes(genotypes.variants, where=genotypes.path))
 
 
 def special_words(markers: Markers) -> str:
@@ -112,7 +99,7 @@ def least_allele_counts(cohort: Cohort) -> dict[str, float]:
     Source: Hall (1992), The Bootstrap and Edgeworth Expansion, section 2.4; Jarque and Bera (1987),
         doi:10.2307/1403192.
     """
-    Q, _ = orthonormal(cohort.X)
+    Q, _ = orthonormal(cohort.X[0])
     residuals = cohort.Y - Q @ (Q.T @ cohort.Y)
     skew2, excess = np.atleast_1d(skew(residuals)) ** 2, np.atleast_1d(kurtosis(residuals))
     z = norm.isf(_P / 2)
@@ -127,13 +114,13 @@ def block_tables(
 ) -> Iterator[tuple[int, pd.DataFrame]]:
     """Yield the number and the table of each block, with its traits and counts of markers as `attrs`.
 
-    The last column of a table is ``line``: where each marker stands in the .bim, whose names may repeat.
+    The last column of a table is ``line``: which marker of the file it is, as names may repeat.
 
     Args:
-        markers: of the fileset.
-        cohort: the people.
+        markers: of the file.
+        cohort: the individuals.
         spectrum: of the kinship against which these markers are tested.
-        blocks: number of each block -> its lines of the .bim.
+        blocks: number of each block -> its markers.
         settings: what is tested.
 
     Raises:
@@ -157,7 +144,7 @@ def block_tables(
             beta = np.column_stack([test.beta[:, 0] for test in tests])
             alpha = dict(zip(cohort.traits, scan.covariate_effects(Z, beta), strict=True))
         table = marker_rows(
-            markers.bim,
+            markers.genotypes.variants,
             block,
             dict(zip(cohort.traits, tests, strict=True)),
             settings.prior_effect,
@@ -165,7 +152,7 @@ def block_tables(
             ols=dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
             interactions=interactions,
             covariate_effects=alpha,
-            covariates=cohort.covariates,
+            covariates=cohort.covariates[0],
         )
         table["line"] = np.repeat(block.lines, len(cohort.traits))
         table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.tally.counts)}
@@ -173,19 +160,20 @@ def block_tables(
 
 
 def _factor(cohort: Cohort, name: str) -> Float64[ndarray, " n"]:
-    """Return the values of a covariate less their mean, so that a marker's own effect is that at the mean.
+    """Return the values of a covariate less their mean, so that the effect of a marker is that at the mean.
 
     Raises:
         InputError: if the covariate is not one column of X.
     """
-    columns = [j for j, column in enumerate(cohort.covariates) if column == name or column.startswith(f"{name}[")]
+    names = cohort.covariates[0]
+    columns = [j for j, column in enumerate(names) if column == name or column.startswith(f"{name}[")]
     if len(columns) != 1 or name == INTERCEPT:
-        found = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(cohort.covariates)}"
+        matches = f"{len(columns)} columns" if columns else f"none of the covariates {', '.join(names)}"
         raise InputError(
-            f"--interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
-            f"{found}"
+            f"interaction {name}: it must be a covariate with one column (a number, or two categories), but it is "
+            f"{matches}"
         )
-    values = cohort.X[:, columns[0]]
+    values = cohort.X[0][:, columns[0]]
     return values - values.mean()
 
 
@@ -195,48 +183,27 @@ def effect_rows(
     """Yield the posterior of effects, the variance components integrated out.
 
     The prior of an effect is flat, as that of all fixed effects; those of the variances are the defaults of `exact`.
-    Markers that do not vary, or that the covariates determine, are told in a warning.
+    Warns of markers that do not vary, or that the covariates determine.
 
     Args:
-        markers: of the fileset.
-        cohort: the people.
+        markers: of the file.
+        cohort: the individuals.
         spectrum: of the kinship against which these markers are tested.
-        lines: trait -> lines of the .bim.
+        lines: trait -> which markers.
     """
-    people = markers.genotypes.rows(cohort.ids)
+    variants, rows = markers.genotypes.variants, markers.genotypes.rows(cohort.ids)
     data = spectrum.rotate(cohort.Y, cohort.X)
     Q, _ = orthonormal(data.X)
     for trait, of_trait in lines.items():
         y = data.Y[:, [cohort.traits.index(trait)]]
-        alone = dosages(markers.genotypes, people, [range(k, k + 1) for k in of_trait], maf=0.0, geno=1.0)
+        alone = dosages(markers.genotypes, rows, [range(k, k + 1) for k in of_trait], maf=0.0, geno=1.0)
         for line, block in zip(of_trait, alone, strict=True):
             z = spectrum.U.T @ block.G
             varies = bool(block.lines.size)
             if not varies or next(sets_by_rank(Q, [z]), None) is None:
                 why = "is a combination of the covariates" if varies else "does not vary"
-                text = (
-                    f"{markers.bim['snp'][line]} {why} among the individuals with {trait}: its effect has no posterior"
-                )
+                text = f"{variants['snp'][line]} {why} among the individuals with {trait}: its effect has no posterior"
                 warnings.warn(text, InputWarning, stacklevel=2)
                 continue
             with_marker = data._replace(Y=y, X=np.column_stack([data.X, z]))
-            yield effect_row(markers.bim.iloc[line], trait, exact.posterior(with_marker))
-
-
-def pair_tables(
-    markers: Markers, cohort: Cohort, spectrum: Spectrum, pairs: Int64[ndarray, "pairs 2"], settings: ScanSettings
-) -> Iterator[pd.DataFrame]:
-    """Yield the tests of pairs of markers, some at a time; arguments as for `block_tables` and `pair_tests`."""
-    scan = settings.prepare(spectrum.rotate(cohort.Y, cohort.X))
-    rows = markers.genotypes.rows(cohort.ids)
-    yield from pair_tests(
-        scan,
-        cohort.traits,
-        spectrum,
-        markers.genotypes,
-        rows,
-        pairs,
-        markers.bim,
-        maf=settings.maf,
-        geno=settings.geno,
-    )
+            yield effect_row(variants.iloc[line], trait, exact.posterior(with_marker))

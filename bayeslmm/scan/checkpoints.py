@@ -17,7 +17,7 @@ from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import output_folder, read_sealed, remove_stale, replacing, write_sealed
 
 _RECORD = "run.json"
-_ADVICE = "delete it, and go on with --resume"
+_ADVICE = "delete it, and resume the scan"
 
 Format = Literal["tsv", "parquet"]
 
@@ -108,7 +108,7 @@ def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Iterato
         yield Parts(folder)
     except KeyboardInterrupt as stopped:
         if _blocks(folder):
-            stopped.add_note("go on with --resume")
+            stopped.add_note("resume the scan to go on")
         raise
     finally:
         if folder.is_dir() and not _blocks(folder):
@@ -124,9 +124,7 @@ def check_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
     if not _blocks(folder):
         return
     if not resume:
-        raise InputError(
-            f"{folder} holds a scan that was not finished: go on with --resume, or start anew with --overwrite"
-        )
+        raise InputError(f"{folder} holds an unfinished scan: resume it, or start again and overwrite it")
     _check_same(folder / _RECORD, _described(run))
     for path in _blocks(folder):
         read_sealed(path, advice=_ADVICE)  # now, not when the others are tested
@@ -141,14 +139,14 @@ def _described(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(record: Path, described: Mapping[str, Any]) -> None:
-    """Refuse to go on with another scan."""
-    anew = "start anew with --overwrite"
+    """Refuse to continue another scan."""
+    anew = "start again and overwrite it"
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         before = None
     if not isinstance(before, dict) or not isinstance(before.get("files", {}), dict):
-        raise InputError(f"{record} does not say which scan was begun there: {anew}")
+        raise InputError(f"{record} does not say which scan was started there: {anew}")
     for name, value in described.items():
         if (was := before.get(name)) == value:
             continue

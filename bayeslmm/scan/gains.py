@@ -130,14 +130,14 @@ def sets_by_rank(X: Float[ndarray, "n c"], Z: Sequence[Float[ndarray, "n b"]]) -
     rank = (sizes > _COLLINEAR).sum(axis=1)
     for r in np.unique(rank[rank > 0]):
         members = np.flatnonzero(rank == r)
-        own = left if members.size == rank.size else [z[:, members] for z in left]
+        members_left = left if members.size == rank.size else [z[:, members] for z in left]
         leading, scale = vectors[members][:, :, k - r :], length[members][:, :, None]
         if k == 1:
             T = np.ones((members.size, 1, 1))
-            columns = own
+            columns = members_left
         else:
             T = leading / scale if r == k else np.linalg.qr(scale * leading)[0]
-            columns = [_total(z * T[:, i, j] for i, z in enumerate(own)) for j in range(r)]
+            columns = [_total(z * T[:, i, j] for i, z in enumerate(members_left)) for j in range(r)]
         products = T.transpose(0, 2, 1) @ cross[members] @ T
         determined = np.isclose((leading**2).sum(axis=2), 1)
         yield Sets(members, columns, T.transpose(1, 2, 0), determined, np.linalg.slogdet(products)[1])
@@ -164,8 +164,8 @@ def gains_of(model: Model, sets: Sets, L: list[list[ndarray]]) -> Gains:
     return Gains(
         quad=_total(part**2 for part in z),
         log_det=2 * _total(np.log(row[-1]) for row in L),
-        beta=[_total(a * b for a, b in zip(z, own, strict=True)) for own in of_markers],
-        variance=[_total(part**2 for part in own) for own in of_markers],
+        beta=[_total(a * b for a, b in zip(z, t, strict=True)) for t in of_markers],
+        variance=[_total(part**2 for part in t) for t in of_markers],
     )
 
 

@@ -47,7 +47,7 @@ def log10_bayes_factor(
 
 
 def marker_rows(
-    bim: pd.DataFrame,
+    variants: pd.DataFrame,
     block: Block,
     tests: Mapping[str, Tests],
     prior_effect: float,
@@ -61,7 +61,7 @@ def marker_rows(
     """Return one row for each marker of a block and each trait, in the order of the markers.
 
     Args:
-        bim: all markers.
+        variants: all markers.
         block: those tested.
         tests: by trait.
         prior_effect: standard deviation of the prior of an effect for the Bayes factor, in those of the trait.
@@ -73,7 +73,7 @@ def marker_rows(
         covariate_effects: by trait, for one column ``alpha_NAME`` for each covariate.
         covariates: their names.
     """
-    marker = bim.iloc[block.lines].reset_index(drop=True).assign(af=block.af, n_miss=block.n_miss)
+    marker = variants.iloc[block.lines].reset_index(drop=True).assign(af=block.af, n_miss=block.n_miss)
     of_traits = []
     for trait, test in tests.items():
         beta, se = test.beta[:, 0], test.se[:, 0]

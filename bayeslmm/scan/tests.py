@@ -1,6 +1,6 @@
 """Tests of markers under the mixed model, whole blocks of them at a time.
 
-A block is Z: k arrays of rotated markers, one for each place in b sets of k (k = 1: single markers). `marker_gains`
+A block is Z: k arrays of rotated markers, one for each place in b sets of k (k = 1: single markers). `gains`
 says what sets add to a model at given variance ratios, which is all that `FixedScan` needs. `ExactScan` finds the best
 ratio of each set: it takes the gains at Chebyshev points of the ratio, and all that follows is on smooth functions of
 one variable.
@@ -43,7 +43,7 @@ from bayeslmm.scan.gains import (
 from bayeslmm.scan.ratio_grid import RatioGrid
 
 _EXPLAINED = 1e-12
-"""A marker that leaves less than this share of a trait has no test: nothing is left to estimate variances from."""
+"""A marker that leaves less than this share of a trait is not tested: nothing is left to estimate variances from."""
 
 
 class Tests(NamedTuple):
@@ -108,7 +108,7 @@ class ExactScan:
         weights: at these points.
         models: of each trait, at these points.
         nulls: of each trait, the weights of the points at its ratio by maximum likelihood without markers, shape (m,).
-        logliks: of each trait, the log-likelihood without markers, in units of its own.
+        logliks: of each trait, the log-likelihood without markers, in its `units`.
         units: of each trait.
         k_clear: mean variance that K gives once X is projected out, see `_mean_clear`, in the same units.
     """
@@ -155,7 +155,8 @@ class ExactScan:
                 delta = e2 / h2
             se = np.sqrt(sigma2_p[:, None] * variance)
             sd = np.sqrt(sigma2_p * (h2 * self.k_clear + e2))
-            tests.append(_to_tests(beta, se, sd, delta, loglik, loglik - alone, share, usable, sets, n, c))
+            fitted = _Fitted(beta, se, sd, delta, loglik, loglik - alone, share)
+            tests.append(_to_tests(fitted, usable, sets, n, c))
         return tests
 
 
@@ -171,9 +172,9 @@ class FixedScan:
         offset: X'y of each trait, shape (c, t).
         weights: at the 2 t ratios.
         model: the traits at their ratios.
-        delta: of each trait, for effects, in units of its own.
+        delta: of each trait, for effects, in its `units`.
         units: of each trait.
-        variance: of each trait given X, at total variance 1 and the ratio for effects, in units of its own.
+        variance: of each trait given X, at total variance 1 and the ratio for effects, in its `units`.
     """
 
     X: Float64[ndarray, "n c"]
@@ -207,8 +208,8 @@ class FixedScan:
             se = np.sqrt(sigma2_p[:, [effects]] * variance)
             sd = np.sqrt(sigma2_p[:, effects] * self.variance[j])
             delta = np.full(len(beta), self.delta[j])
-            at_null = loglik[:, others], gain[:, others], share[:, others]
-            tests.append(_to_tests(beta, se, sd, delta, *at_null, usable, sets, n, c))
+            fitted = _Fitted(beta, se, sd, delta, loglik[:, others], gain[:, others], share[:, others])
+            tests.append(_to_tests(fitted, usable, sets, n, c))
         return tests
 
     def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
@@ -340,7 +341,7 @@ def _by_rank(
     Args:
         X: orthonormal covariates.
         Z: as for `ExactScan.test`.
-        logliks: of each trait without markers, in units of its own.
+        logliks: of each trait without markers, in its `units`.
         units: of each trait.
         test: for sets of one rank.
     """
@@ -370,34 +371,40 @@ def _usable(model: Model, gains: Gains) -> tuple[Gains, Bool[ndarray, " b"]]:
     return gains if usable.all() else gains._replace(quad=np.where(usable[:, None], gains.quad, 0.0)), usable
 
 
-def _to_tests(
-    beta: ndarray,
-    se: ndarray,
-    sd: ndarray,
-    delta: ndarray,
-    loglik: ndarray,
-    gain: ndarray,
-    share: ndarray,
-    usable: ndarray,
-    sets: Sets,
-    n: int,
-    c: int,
-) -> Tests:
+class _Fitted(NamedTuple):
+    """Models with b sets of r independent columns, for one trait.
+
+    Attributes:
+        beta, se: effects and their standard errors, shape (b, k).
+        sd, delta, loglik: as in `Tests`, shape (b,).
+        gain: of the log-likelihood over the model without the set, shape (b,).
+        share: of the quadratic form without the set that it explains, at the ratio of the score test, shape (b,).
+    """
+
+    beta: Float64[ndarray, "b k"]
+    se: Float64[ndarray, "b k"]
+    sd: Float64[ndarray, " b"]
+    delta: Float64[ndarray, " b"]
+    loglik: Float64[ndarray, " b"]
+    gain: Float64[ndarray, " b"]
+    share: Float64[ndarray, " b"]
+
+
+def _to_tests(fitted: _Fitted, usable: Bool[ndarray, " b"], sets: Sets, n: int, c: int) -> Tests:
     r = len(sets.columns)
-    se = np.where(sets.determined, se, np.nan)
     unless = np.where(usable, 1.0, np.nan)
-    values = (beta, se, sd, delta, loglik, gain, share)
-    beta, se, sd, delta, loglik, gain, share = ((v.T * unless).T for v in values)
+    fitted = _Fitted(*((values.T * unless).T for values in fitted))
+    se = np.where(sets.determined, fitted.se, np.nan)
     return Tests(
-        beta=beta,
+        beta=fitted.beta,
         se=se,
-        p_wald=fdtrc(1, n - c - r, (beta / se) ** 2),
-        p_lrt=chdtrc(r, np.maximum(2 * gain, 0.0)),  # below 0 by rounding only
-        p_score=fdtrc(r, n - c - r, (n - c) * share / r),
-        sd=sd,
-        delta=delta,
-        loglik=loglik,
-        df=np.full(len(beta), r),
+        p_wald=fdtrc(1, n - c - r, (fitted.beta / se) ** 2),
+        p_lrt=chdtrc(r, np.maximum(2 * fitted.gain, 0.0)),  # below 0 by rounding only
+        p_score=fdtrc(r, n - c - r, (n - c) * fitted.share / r),
+        sd=fitted.sd,
+        delta=fitted.delta,
+        loglik=fitted.loglik,
+        df=np.full(len(se), r),
     )
 
 

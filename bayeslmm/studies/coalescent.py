@@ -1,4 +1,4 @@
-"""Genotypes of people who never were, with the linkage disequilibrium and relatedness of those who were."""
+"""Simulated human genotypes, with realistic linkage disequilibrium and relatedness."""
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -15,7 +15,8 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import replacing
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import special_chromosomes
-from bayeslmm.genotypes.plink import Genotypes, open_genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
+from bayeslmm.genotypes.source import plink_files
 
 POPULATION_SIZE = 10_000  # diploid, and constant
 RECOMBINATION_RATE = 1e-8  # for each base and generation
@@ -42,7 +43,7 @@ def write_coalescent(
         markers: p.
         chromosomes: how many.
         siblings: people come in families of so many full siblings, 1 for none; the last family may be smaller.
-        rng: of all random numbers.
+        rng: for all random numbers.
 
     Raises:
         InputError: without msprime, for numbers that are too small, or if the folder cannot be written.
@@ -51,14 +52,14 @@ def write_coalescent(
     """
     if people < 2 or siblings < 1 or not 1 <= chromosomes <= markers:
         raise InputError(
-            "coalescent genotypes are of at least 2 people, families of at least 1, and a marker or more for each "
-            f"chromosome, but {people} people in families of {siblings} and {markers} markers on {chromosomes} "
-            "chromosomes were asked for"
+            "coalescent genotypes need at least 2 people, families of at least 1, and a marker for each chromosome, "
+            f"but {people} people in families of {siblings} and {markers} markers on {chromosomes} chromosomes were "
+            "requested"
         )
     if special := special_chromosomes([str(k + 1) for k in range(chromosomes)]):
         raise InputError(
-            f"of {chromosomes} chromosomes, {', '.join(special)} would carry the numbers of human sex chromosomes, of "
-            "which no kinship is made: ask for 22 at most, or for 27 or more"
+            f"of {chromosomes} chromosomes, {', '.join(special)} would have the numbers of human sex chromosomes, "
+            "which are left out of a kinship: request at most 22, or at least 27"
         )
     if find_spec("msprime") is None:
         raise InputError("coalescent genotypes need msprime: pip install 'bayeslmm[msprime]'")
@@ -68,10 +69,10 @@ def write_coalescent(
         "fid": [f"F{k + 1:0{width}d}" for k in family],
         "iid": [f"P{i + 1:0{width}d}" for i in range(people)],
     }
-    bed, bim, fam = (Path(f"{prefix}.{suffix}") for suffix in ("bed", "bim", "fam"))
+    bed, bim, fam = plink_files(prefix)
     sites: list[tuple[int, int]] = []
     with replacing(fam) as new_fam, replacing(bim) as new_bim, replacing(bed) as new_bed:
-        # create_bed writes a .bim of its own, before positions are known: it stays in the temporary folder of new_bed.
+        # create_bed writes another .bim, before positions are known: it stays in the temporary folder of new_bed.
         rows = create_bed(new_bed, iid_count=people, sid_count=markers, properties=properties, fam_location=new_fam)
         with rows, progress_bar("coalescent", total=markers, unit="marker") as bar:
             for k in range(chromosomes):
@@ -105,7 +106,7 @@ def _chromosome(
         common = np.flatnonzero((frequency >= MAF) & (frequency <= 1 - MAF))
         if len(common) >= p:
             break
-        length *= 2  # hardly ever: there are some seven for each that is needed, two among very few people
+        length *= 2  # rare: there are about seven for each that is needed, two among very few people
     variant = Variant(trees)
     for site in np.sort(rng.choice(common, p, replace=False)):
         variant.decode(site)

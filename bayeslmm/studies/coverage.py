@@ -1,4 +1,4 @@
-"""How often an interval of h2 holds the truth, and how wide it is, on a given kinship with given covariates.
+"""How often an interval of h2 contains the truth, and how wide it is, on a given kinship with given covariates.
 
 Traits are simulated in the eigenbasis at a true h2. Their total variance is 1 and their fixed effects are 0, without
 loss of generality: no interval of h2 changes with either.
@@ -44,11 +44,11 @@ OVER_PRIOR = "prior"
 Interval = tuple[float, float]
 
 
-class Design(NamedTuple):
-    """What coverage depends on, beside the true h2.
+class Individuals(NamedTuple):
+    """What coverage depends on, besides the true h2.
 
     Attributes:
-        data: eigenvalues and rotated covariates; Y is not looked at.
+        data: eigenvalues and rotated covariates; Y is 0.
         mu: eigenvalues of the error contrasts (`boundary.contrast_eigenvalues`), shape (n - c,).
     """
 
@@ -56,9 +56,9 @@ class Design(NamedTuple):
     mu: Float64[ndarray, " m"]
 
 
-def design(data: RotatedData) -> Design:
+def individuals_of(data: RotatedData) -> Individuals:
     """Return what coverage depends on, without the trait."""
-    return Design(data._replace(Y=np.zeros((len(data.s), 1))), boundary.contrast_eigenvalues(data))
+    return Individuals(data._replace(Y=np.zeros((len(data.s), 1))), boundary.contrast_eigenvalues(data))
 
 
 def coverage_tasks(
@@ -69,7 +69,7 @@ def coverage_tasks(
     Args:
         h2: the true values, or `OVER_PRIOR`.
         datasets: for each true value; the first of more are those of fewer.
-        seed: of the traits.
+        seed: Seed for the traits.
         prior_h2: Beta(a, b), of the posterior and of `OVER_PRIOR`.
     """
     return [
@@ -85,18 +85,18 @@ def coverage_tasks(
     ]
 
 
-def simulated_intervals(task: Task, design: Design) -> list[dict[str, Any]]:
+def simulated_intervals(task: Task, individuals: Individuals) -> list[dict[str, Any]]:
     """Simulate the traits of a task; return the true ``h2`` of each and its ``intervals`` by method."""
-    s, prior = design.data.s, VariancePrior(h2=beta_prior(*task["prior_h2"]))
-    distribution = _distribution(design.mu.tobytes())
-    found: list[dict[str, Any]] = []
+    s, prior = individuals.data.s, VariancePrior(h2=beta_prior(*task["prior_h2"]))
+    distribution = _distribution(individuals.mu.tobytes())
+    results: list[dict[str, Any]] = []
     for number in range(task["first"], task["first"] + task["count"]):
         rng = np.random.default_rng(np.random.SeedSequence(task["seed"], spawn_key=(number,)))
         z = rng.standard_normal(len(s))
         h2 = float(rng.beta(*task["prior_h2"])) if task["h2"] == OVER_PRIOR else task["h2"]
-        data = design.data._replace(Y=(np.sqrt(h2 * s + 1 - h2) * z)[:, None])
-        found.append({"h2": h2, "intervals": intervals(data, distribution, prior)})
-    return found
+        data = individuals.data._replace(Y=(np.sqrt(h2 * s + 1 - h2) * z)[:, None])
+        results.append({"h2": h2, "intervals": intervals(data, distribution, prior)})
+    return results
 
 
 def intervals(data: RotatedData, distribution: boundary.RemlDistribution, prior: VariancePrior) -> dict[str, Interval]:
@@ -107,19 +107,19 @@ def intervals(data: RotatedData, distribution: boundary.RemlDistribution, prior:
     """
     fit = reml(data)
     h2 = exact.posterior(data, prior).h2
-    found = {
+    others = {
         "posterior": h2.interval(LEVEL),
         "shortest": shortest(h2),
         "inversion": distribution.confidence_interval(fit.h2, level=LEVEL),
         "profile": information.profile_interval(fit, data, "h2", level=LEVEL),
     }
-    return found | {f"wald_{kind}": _wald(fit, data, kind) for kind in information.KINDS}
+    return others | {f"wald_{kind}": _wald(fit, data, kind) for kind in information.KINDS}
 
 
 def shortest(marginal: Marginal) -> Interval:
     """Return the shortest interval of a share that has 95%, to a 50th of what the tails have.
 
-    It holds 0 or 1 where the density is highest there, which an interval with equal tails never does.
+    It contains 0 or 1 where the density is highest there, which an interval with equal tails never does.
     """
     below = np.linspace(0, 1 - LEVEL, 51)
     lower = np.array([0.0, *(marginal.quantile(p) for p in below[1:])])
@@ -140,19 +140,19 @@ def coverage_table(tasks: Sequence[Task], results: Sequence[Sequence[dict[str, A
     """
     rows = []
     for h2 in dict.fromkeys(task["h2"] for task in tasks):
-        found = [one for task, result in zip(tasks, results, strict=True) if task["h2"] == h2 for one in result]
-        truth = np.array([one["h2"] for one in found])
+        records = [record for task, result in zip(tasks, results, strict=True) if task["h2"] == h2 for record in result]
+        truth = np.array([record["h2"] for record in records])
         for method in LABELS:
-            lower, upper = np.array([one["intervals"][method] for one in found], dtype=float).T
+            lower, upper = np.array([record["intervals"][method] for record in records], dtype=float).T
             holds, none = float(((lower <= truth) & (truth <= upper)).mean()), np.isnan(lower)
-            centre = (holds * len(found) + 2) / (len(found) + 4)
+            centre = (holds * len(records) + 2) / (len(records) + 4)
             rows.append(
                 {
                     "h2": h2,
                     "method": method,
-                    "datasets": len(found),
+                    "datasets": len(records),
                     "coverage": holds,
-                    "se": float(np.sqrt(centre * (1 - centre) / (len(found) + 4))),
+                    "se": float(np.sqrt(centre * (1 - centre) / (len(records) + 4))),
                     "too_high": float((lower > truth).mean()),
                     "too_low": float((upper < truth).mean()),
                     "width": float((upper - lower)[~none].mean()) if not none.all() else float("nan"),

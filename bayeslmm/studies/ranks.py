@@ -4,8 +4,8 @@ The rank of each true parameter among its posterior draws is then uniform, if pr
 (Talts et al. 2018, arXiv:1804.06788). The log-likelihood is ranked beside the parameters: it finds errors that
 parameters alone can miss (Modrak et al. 2023, doi:10.1214/23-BA1404).
 
-The programs give their priors in units of the variance of the trait given its covariates, which no parameter can be
-drawn in before there is a trait. Here the unit is 1: the same programs and the same priors, prepared with v = 1.
+The programs give their priors in units of the variance of the trait given its covariates, which is not known
+before there is a trait. Here the unit is 1: the same programs and the same priors, prepared with v = 1.
 """
 
 import functools
@@ -23,7 +23,6 @@ from arviz_stats.ecdf_utils import compute_ecdf, get_pointwise_confidence_band, 
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
-from bayeslmm.base.defaults import PRIOR_H2
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.tasks import Task
 from bayeslmm.likelihood import one_trait, quantities, several_traits
@@ -39,15 +38,15 @@ _BATCH = 25
 _SIMULATIONS = 5000
 
 Values = Mapping[str, ndarray]
-"""Parameters by name: the last axes are their own, an axis of draws may come first."""
+"""Parameters by name: an axis of draws may come before those of the parameter."""
 
 
 @dataclass(frozen=True)
-class _WithUnit1:
+class _UnitVariance:
     """A program whose priors are in units of 1.
 
     It has no ``starts``: from draws of the posterior itself even chains that never moved would have uniform ranks.
-    About its ``start`` the chains have to find the posterior, and a warm-up that does not find it is seen.
+    From about its ``start`` the chains have to find the posterior, and ranks show whether the warm-up did.
     """
 
     DIMS: Mapping[str, Sequence[str]]
@@ -56,20 +55,20 @@ class _WithUnit1:
     prepare: Callable[..., Any]
 
 
-def _univariate_with_unit_1(data: RotatedData) -> univariate.Prepared:
+def _prepare_univariate(data: RotatedData) -> univariate.Prepared:
     return univariate.prepare(data)._replace(v=np.ones(1), k=np.ones(1))
 
 
-def _bivariate_with_unit_1(data: JointData) -> bivariate.Prepared:
+def _prepare_bivariate(data: JointData) -> bivariate.Prepared:
     return bivariate.prepare(data)._replace(sd=np.ones(2), k=np.ones(()))
 
 
-def calibration_tasks(datasets: int, *, seed: int, prior_h2: tuple[float, float] = PRIOR_H2) -> list[Task]:
+def rank_tasks(datasets: int, *, seed: int, prior_h2: tuple[float, float] = (1.0, 1.0)) -> list[Task]:
     """Return tasks of `univariate_ranks` or `bivariate_ranks`, 25 data sets each.
 
     Args:
         datasets: how many; the first of more are those of fewer.
-        seed: of parameters, traits and draws.
+        seed: Seed for parameters, traits and draws.
         prior_h2: Beta(a, b) prior of each h2.
     """
     return [
@@ -78,21 +77,21 @@ def calibration_tasks(datasets: int, *, seed: int, prior_h2: tuple[float, float]
     ]
 
 
-def univariate_ranks(task: Task, design: RotatedData) -> list[dict[str, Any]]:
-    """Calibrate NUTS of `bayeslmm.models.univariate` on the data sets of a task; Y of the design is not looked at.
+def univariate_ranks(task: Task, data: RotatedData) -> list[dict[str, Any]]:
+    """Calibrate NUTS of `bayeslmm.models.univariate` on the data sets of a task; Y of the data is not used.
 
     Returns:
         For each data set, by quantity: ``rank`` (uniform on 0 to 1: among 100 draws, made continuous by a uniform
         number), whether the 95% interval ``holds`` the truth, its ``width``, and ``ess``; and ``divergences``.
     """
     prior = VariancePrior(h2=_beta_prior(*task["prior_h2"]))
-    return [_ranks(_UNIVARIATE, design, prior, task["seed"], number) for number in _numbers(task)]
+    return [simulated_ranks(UNIVARIATE, data, prior, seed=task["seed"], number=number) for number in _numbers(task)]
 
 
-def bivariate_ranks(task: Task, design: JointData) -> list[dict[str, Any]]:
+def bivariate_ranks(task: Task, data: JointData) -> list[dict[str, Any]]:
     """Calibrate NUTS of `bayeslmm.models.bivariate`, as `univariate_ranks`; no value is missing."""
     prior = BivariatePrior(h2=_beta_prior(*task["prior_h2"]))
-    return [_ranks(_BIVARIATE, design, prior, task["seed"], number) for number in _numbers(task)]
+    return [simulated_ranks(BIVARIATE, data, prior, seed=task["seed"], number=number) for number in _numbers(task)]
 
 
 class RankEcdf(NamedTuple):
@@ -113,7 +112,7 @@ class RankEcdf(NamedTuple):
 
 
 def rank_ecdf(ranks: Float[ndarray, " datasets"], *, level: float = 0.99) -> RankEcdf:
-    """Hold ranks against the uniform distribution.
+    """Compare ranks with the uniform distribution.
 
     Args:
         ranks: between 0 and 1, one for each data set.
@@ -129,7 +128,7 @@ def rank_ecdf(ranks: Float[ndarray, " datasets"], *, level: float = 0.99) -> Ran
     return RankEcdf(points, ecdf - points, lower - points, upper - points, inside)
 
 
-def calibration_table(results: Sequence[Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+def rank_table(results: Sequence[Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
     """Summarise results of `univariate_ranks` or `bivariate_ranks`: a row for each quantity.
 
     Returns:
@@ -137,22 +136,23 @@ def calibration_table(results: Sequence[Sequence[Mapping[str, Any]]]) -> pd.Data
         (median), inside (whether the rank ECDF stays inside its 99% band), ess and least_ess (effective draws, median
         and least).
     """
-    found = [one for result in results for one in result]
+    records = [record for result in results for record in result]
     rows = []
-    for name in found[0]["rank"]:
-        of = {
-            key: np.array([one[key][name] for one in found], dtype=float) for key in ("rank", "holds", "width", "ess")
-        }
+    for name in records[0]["rank"]:
+        rank, holds, width, ess = (
+            np.array([record[key][name] for record in records], dtype=float)
+            for key in ("rank", "holds", "width", "ess")
+        )
         rows.append(
             {
                 "quantity": name,
-                "datasets": len(found),
-                "coverage": of["holds"].mean(),
-                "se": np.sqrt(0.95 * 0.05 / len(found)),
-                "width": np.median(of["width"]),
-                "inside": rank_ecdf(of["rank"]).inside,
-                "ess": np.median(of["ess"]),
-                "least_ess": of["ess"].min(),
+                "datasets": len(records),
+                "coverage": holds.mean(),
+                "se": np.sqrt(0.95 * 0.05 / len(records)),
+                "width": np.median(width),
+                "inside": rank_ecdf(rank).inside,
+                "ess": np.median(ess),
+                "least_ess": ess.min(),
             }
         )
     return pd.DataFrame(rows)
@@ -170,15 +170,15 @@ def _beta_prior(a: float, b: float) -> dist.Distribution:
     return beta_prior(a, b)
 
 
-class _Study(NamedTuple):
+class Study(NamedTuple):
     """What is calibrated.
 
     Attributes:
         program: with priors in units of 1.
         quantities: which parameters are ranked.
-        draw: (design, prior, rng) -> parameters from the prior, and data given them.
+        draw: (data, prior, rng) -> parameters from the prior, and data given them.
         logliks: (data, parameters with a leading axis) -> their log-likelihoods.
-        given: the parameters that it needs.
+        given: the parameters that these need.
     """
 
     program: Program
@@ -193,9 +193,18 @@ def _numbers(task: Task) -> range:
 
 
 @in_float64
-def _ranks(study: _Study, design: Any, prior: Any, seed: int, number: int) -> dict[str, Any]:
+def simulated_ranks(study: Study, data: Any, prior: Any, *, seed: int, number: int) -> dict[str, Any]:
+    """Simulate a data set, draw from its posterior, and return the record that `univariate_ranks` describes.
+
+    Args:
+        study: what is calibrated.
+        data: eigenvalues and rotated covariates; Y is not used.
+        prior: of the parameters.
+        seed: Seed for all data sets.
+        number: which of them.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
-    truth, data = study.draw(design, prior, rng)
+    truth, data = study.draw(data, prior, rng)
     run = int(rng.integers(2**31))
     tree = sample(study.program, data, prior=prior, seed=run, chains=_CHAINS, draws=_DRAWS, warmup=_WARMUP)
     chains = {name: tree["posterior"][name].to_numpy() for name in {*study.quantities, *study.given}}
@@ -218,18 +227,18 @@ def _ranks(study: _Study, design: Any, prior: Any, seed: int, number: int) -> di
     return record | {"divergences": int(tree["sample_stats"].dataset["diverging"].sum())}
 
 
-def _draw_univariate(design: RotatedData, prior: VariancePrior, rng: np.random.Generator) -> tuple[Values, RotatedData]:
-    Q, R = orthonormal(design.X)
+def _draw_univariate(data: RotatedData, prior: VariancePrior, rng: np.random.Generator) -> tuple[Values, RotatedData]:
+    Q, R = orthonormal(data.X)
     n, c = Q.shape
     h2, sigma2_p, b = _draws(rng, (prior.h2, 1), (prior.sigma2_p, 1), (prior.beta, c))
     sigma2_u, sigma2_e = h2 * sigma2_p, (1 - h2) * sigma2_p
-    y = Q @ b + np.sqrt(sigma2_u * design.s + sigma2_e) * rng.standard_normal(n)
+    y = Q @ b + np.sqrt(sigma2_u * data.s + sigma2_e) * rng.standard_normal(n)
     truth = {"h2": h2, "sigma2_p": sigma2_p, "sigma2_u": sigma2_u, "sigma2_e": sigma2_e}
-    return truth | {"beta": np.linalg.solve(R, b)[:, None]}, design._replace(Y=y[:, None])
+    return truth | {"beta": np.linalg.solve(R, b)[:, None]}, data._replace(Y=y[:, None])
 
 
-def _draw_bivariate(design: JointData, prior: BivariatePrior, rng: np.random.Generator) -> tuple[Values, JointData]:
-    bases = [orthonormal(X) for X in design.X]
+def _draw_bivariate(data: JointData, prior: BivariatePrior, rng: np.random.Generator) -> tuple[Values, JointData]:
+    bases = [orthonormal(X) for X in data.X]
     h2, sigma2_p, rho_u, rho_e, *b = _draws(
         rng,
         (prior.h2, 2),
@@ -242,7 +251,7 @@ def _draw_bivariate(design: JointData, prior: BivariatePrior, rng: np.random.Gen
     Gamma_u, Gamma_e = (
         np.outer(sd, sd) * np.array([[1, rho.item()], [rho.item(), 1]]) for sd, rho in ((sd_u, rho_u), (sd_e, rho_e))
     )
-    n = len(design.s)
+    n = len(data.s)
     g, e = (rng.standard_normal((n, 2)) @ np.linalg.cholesky(Gamma).T for Gamma in (Gamma_u, Gamma_e))
     fixed = np.column_stack([Q @ effects for (Q, _), effects in zip(bases, b, strict=True)])
     truth = {
@@ -255,13 +264,15 @@ def _draw_bivariate(design: JointData, prior: BivariatePrior, rng: np.random.Gen
     }
     truth["rho_p"] = np.asarray(quantities.correlation(Gamma_u + Gamma_e))[0, 1]
     truth["beta"] = np.concatenate([np.linalg.solve(R, effects) for (_, R), effects in zip(bases, b, strict=True)])
-    return truth, design._replace(Y=fixed + np.sqrt(design.s)[:, None] * g + e)
+    return truth, data._replace(Y=fixed + np.sqrt(data.s)[:, None] * g + e)
 
 
-def _draws(rng: np.random.Generator, *of: tuple[dist.Distribution, int]) -> list[Float64[ndarray, " _"]]:
-    """Draw from each prior as often as it says."""
-    keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), len(of))
-    return [np.asarray(prior.sample(key, (size,)), dtype=float) for key, (prior, size) in zip(keys, of, strict=True)]
+def _draws(rng: np.random.Generator, *priors: tuple[dist.Distribution, int]) -> list[Float64[ndarray, " _"]]:
+    """Draw from each prior as many values as are asked for."""
+    keys = jax.random.split(jax.random.key(int(rng.integers(2**31))), len(priors))
+    return [
+        np.asarray(prior.sample(key, (size,)), dtype=float) for key, (prior, size) in zip(keys, priors, strict=True)
+    ]
 
 
 @jax.jit
@@ -280,15 +291,15 @@ def _bivariate_logliks(data: JointData, at: Any) -> jax.Array:
     return jnp.asarray(several_traits.multivariate(data.s, mean, at["Gamma_u"], at["Gamma_e"]).log_prob(data.Y))
 
 
-_UNIVARIATE = _Study(
-    program=_WithUnit1(univariate.DIMS, univariate.model, univariate.start, _univariate_with_unit_1),
+UNIVARIATE = Study(
+    program=_UnitVariance(univariate.DIMS, univariate.model, univariate.start, _prepare_univariate),
     quantities=("h2", "sigma2_p", "sigma2_u", "sigma2_e", "beta"),
     draw=_draw_univariate,
     logliks=_univariate_logliks,
     given=("beta", "sigma2_u", "sigma2_e"),
 )
-_BIVARIATE = _Study(
-    program=_WithUnit1(bivariate.DIMS, bivariate.model, bivariate.start, _bivariate_with_unit_1),
+BIVARIATE = Study(
+    program=_UnitVariance(bivariate.DIMS, bivariate.model, bivariate.start, _prepare_bivariate),
     quantities=("h2", "sigma2_p", "rho_u", "rho_e", "rho_p", "beta"),
     draw=_draw_bivariate,
     logliks=_bivariate_logliks,

@@ -1,6 +1,6 @@
 """Traits with known truth: in the eigenbasis of a kinship matrix, or from genotypes, which are streamed.
 
-Random numbers come from the generator that is given, and depend on nothing else: not on the size of blocks.
+Random numbers depend only on the generator that is given, not on the size of blocks.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def rotated_trait(
         s: eigenvalues of K, shape (n,).
         h2: heritability, from 0 to 1.
         sigma2_p: sigma2_u + sigma2_e.
-        rng: of the trait, then of the intercept.
+        rng: for the trait, then for the intercept.
         X: rotated covariates, shape (n, c); by default an intercept, U'1 of a U without preferred directions.
 
     Raises:
@@ -60,11 +60,11 @@ def rotated_traits(
         s: eigenvalues of K, shape (n,).
         Gamma_u: genetic covariance, positive semi-definite, shape (t, t).
         Gamma_e: residual covariance, the same.
-        rng: of the genetic values, then of the residuals, then of the intercept.
+        rng: for the genetic values, then the residuals, then the intercept.
         X: rotated covariates of each trait, shape (n, c); by default an intercept, as in `rotated_trait`.
 
     Raises:
-        InputError: if a matrix is no covariance matrix.
+        InputError: if a matrix is not a covariance matrix.
     """
     n, t = len(s), len(Gamma_u)
     g, e = (normal(Gamma, n, name=name, rng=rng) for name, Gamma in (("Gamma_u", Gamma_u), ("Gamma_e", Gamma_e)))
@@ -91,7 +91,7 @@ class MarkerEffects(NamedTuple):
 def genetic_values(
     markers: MarkerBlocks, Gamma_u: Float[ndarray, "t t"], *, causal: int | None = None, rng: np.random.Generator
 ) -> tuple[Float64[ndarray, "n t"], MarkerEffects]:
-    r"""Return genetic values of everybody, and the effects of markers that they are the sum of.
+    r"""Return genetic values of all individuals, and the effects of markers that they are the sum of.
 
     Polygenic: all markers used have effects, :math:`g = W u / \sqrt{w}`, rows of u :math:`N(0, \Gamma_u)`, w the
     `weight` of the pass. Given the genotypes, the columns of g stacked are :math:`N(0, \Gamma_u \otimes K)` exactly,
@@ -108,10 +108,10 @@ def genetic_values(
         markers: which genotypes are used, and how they are standardised.
         Gamma_u: genetic covariance of the traits, positive semi-definite, shape (t, t).
         causal: m, how many markers have effects; all by default.
-        rng: of the effects, then of the choice of markers.
+        rng: for the effects, then for the choice of markers.
 
     Raises:
-        InputError: if Gamma_u is no covariance matrix, causal is not between 1 and p, or no marker is left.
+        InputError: if Gamma_u is not a covariance matrix, causal is not between 1 and p, or no marker is left.
     """
     total = markers.genotypes.n_markers
     u = normal(Gamma_u, total, name="Gamma_u", rng=rng)
@@ -119,7 +119,7 @@ def genetic_values(
     if causal is not None:
         used = np.concatenate([block.lines for block in markers.tracked("markers used")])
         if not 1 <= causal <= len(used):
-            raise InputError(f"from 1 to {len(used)} of the markers used can be causal, but {causal} were asked for")
+            raise InputError(f"from 1 to {len(used)} of the markers used can be causal, but {causal} were requested")
         chosen[:] = False
         chosen[rng.choice(used, causal, replace=False)] = True
         u[~chosen] = 0.0
@@ -150,10 +150,10 @@ def phenotypes(
         mean: genetic values and fixed effects, such as G + X beta, shape (n, t).
         Gamma_e: residual covariance, positive semi-definite, shape (t, t).
         missing: the probability that a value is missing, of all traits or of each.
-        rng: of the residuals, then of what is missing.
+        rng: for the residuals, then for what is missing.
 
     Raises:
-        InputError: if Gamma_e is no covariance matrix, or as `missing_rates`.
+        InputError: if Gamma_e is not a covariance matrix, or as `missing_rates`.
     """
     n, t = mean.shape
     rates = missing_rates(missing, t)

@@ -10,6 +10,8 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.kinship.kinship import centre
 from conftest import MOUSE
 
+pytestmark = pytest.mark.slow
+
 FEW = {"draws": 250, "warmup": 250, "chains": 2}
 
 
@@ -35,7 +37,7 @@ def real(mice):
     return bl.compare(data, cohort, trait="CD8", seed=1, markers=markers, **FEW)
 
 
-def test_every_method_stands_in_the_table(real):
+def test_every_method_is_in_the_table(real):
     table = real.table
     assert list(table.columns) == COLUMNS
     assert table["method"].tolist() == [
@@ -50,7 +52,7 @@ def test_differences_are_in_posterior_standard_deviations(real):
     row = real.table.set_index("method").loc["ml"]
     reml, ml = real.result.fits["reml"], real.result.fits["ml"]
     assert_allclose(row["difference"], (ml.h2 - reml.h2) / real.result.exact.h2.sd, rtol=1e-9)
-    # The Newton step foretells where ML is: the allowance is half more than the difference, and 0.02 sd.
+    # The Newton step predicts where ML is: the allowance is half more than the difference, and 0.02 sd.
     assert_allclose(row["allowed"], 1.5 * abs(row["difference"]) + 0.02, rtol=0.01)
 
 
@@ -89,7 +91,7 @@ def test_at_the_boundary(mice):
     assert "not converged" in table.loc["em", "why"]
     assert "EM needs more than" in table.loc["pxem", "why"]
     assert table.drop(index=["em", "exact", "nuts"])["agrees"].eq("yes").all()
-    # So few draws may fail their checks: then nothing is said of them.
+    # So few draws may fail their checks: then they are not judged.
     assert table.loc["nuts", "agrees"] == ("-" if found.result.diagnostics.failures else "yes")
     assert found.not_converged[:1] == ["em"]
     row = found.boundary.iloc[0]
@@ -101,7 +103,7 @@ def test_at_the_boundary(mice):
     assert found.conventions["se"].isna().all()
 
 
-def test_a_model_that_is_wrong_is_told(mice):
+def test_a_wrong_model_is_a_disagreement(mice):
     """A trait that differs along the first principal component only: moments see it all, REML hardly."""
     _, spectrum = mice
     y = np.random.default_rng(6).standard_normal(1410) + 0.7 * np.sqrt(1410) * spectrum.U[:, -1]
@@ -113,13 +115,13 @@ def test_a_model_that_is_wrong_is_told(mice):
 
 def small(K, X, y, **options):
     names = tuple(f"c{j}" for j in range(X.shape[1]))
-    cohort = Cohort(tuple(f"p{i}" for i in range(len(y))), ("y",), names, K, y[:, None], X)
+    cohort = Cohort(tuple(f"p{i}" for i in range(len(y))), ("y",), (names,), K, y[:, None], (X,))
     data = bl.decompose(K).rotate(cohort.Y, X)
     return bl.compare(data, cohort, trait="y", seed=1, **FEW, **options).table.set_index("method")
 
 
-def test_a_likelihood_without_a_maximum_is_not_held_against_anyone():
-    """K centred, an intercept and h2 near 1: ML runs away, EM stays at a local maximum, and both are told."""
+def test_a_likelihood_without_a_maximum_is_not_judged():
+    """K centred, an intercept and h2 near 1: ML runs away, EM stays at a local maximum, and both are said so."""
     rng = np.random.default_rng(9)
     W = rng.standard_normal((60, 200))
     K = centre(W @ W.T / 200)
@@ -153,5 +155,5 @@ def test_balanced_families_make_moments_and_reml_one(rng):
 def test_the_cohort_must_be_that_of_the_data(mice):
     cohort, spectrum = mice
     data = spectrum.rotate(cohort.Y, cohort.X)
-    with pytest.raises(InputError, match="the data must be those of the cohort: CD9 of 1410 people was given"):
+    with pytest.raises(InputError, match="the data must be those of the cohort: CD9 of 1410 individuals was given"):
         bl.compare(data, cohort, trait="CD9", seed=1)

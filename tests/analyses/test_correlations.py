@@ -1,22 +1,22 @@
-import sys
 from dataclasses import replace
 
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
-import xarray as xr
 from numpy.testing import assert_allclose
 from scipy.stats import truncnorm
 
 import bayeslmm as bl
-from bayeslmm.analyses import joint_rows
+from bayeslmm.analyses import method as method_module
+from bayeslmm.analyses import pairs
+from bayeslmm.analyses.joint_methods import reml
+from bayeslmm.analyses.table import select
 from bayeslmm.estimators.joint_reml import SearchError
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.report.plots.rg import plot_correlations
 from bayeslmm.report.rg import correlation_lines
 
-correlations = sys.modules["bayeslmm.correlations"]  # the function has the name of its module
 FAST = {"chains": 2, "draws": 300, "warmup": 300}
 OF_TRAIT, OF_PAIR = ["sigma2_u", "sigma2_e", "h2"], ["rho_u", "rho_e", "rho_p", "cov_u", "cov_e"]
 
@@ -31,6 +31,7 @@ def gryphon(gryphon_correlations):
     return gryphon_correlations
 
 
+@pytest.mark.slow
 def test_rows_of_every_method(gryphon):
     assert gryphon.estimates["method"].unique().tolist() == ["mom", "reml", "nuts"]
     for method in ("mom", "reml", "nuts"):
@@ -47,13 +48,15 @@ def test_rows_of_every_method(gryphon):
     assert set(values(gryphon, "nuts", "BWT:TARSUS", "interval").values()) == {"eti95"}
 
 
+@pytest.mark.slow
 def test_phenotypic_correlation_is_that_of_the_sum(gryphon):
     Gamma = gryphon.reml.Gamma_u + gryphon.reml.Gamma_e
     rho_p = values(gryphon, "reml", "BWT:TARSUS")["rho_p"]
     assert_allclose(rho_p, Gamma[0, 1] / np.sqrt(Gamma[0, 0] * Gamma[1, 1]))
 
 
-def test_pairs_say_what_is_known_of_rho_u(gryphon):
+@pytest.mark.slow
+def test_pairs_hold_tests_and_evidence(gryphon):
     (row,) = gryphon.pairs.to_dict("records")
     assert (row["pair"], row["both"]) == ("BWT:TARSUS", 683)
     assert 0.97 < row["probability_positive"] < 1
@@ -67,6 +70,7 @@ def test_pairs_say_what_is_known_of_rho_u(gryphon):
     assert "WEAKLY IDENTIFIED" not in lines
 
 
+@pytest.mark.slow
 def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tmp_path):
     Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
     data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
@@ -74,7 +78,7 @@ def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tm
     assert result.diagnostics.failures == ()
     assert not result.pairs["identified"].any()
     lines = correlation_lines(result)
-    assert "WEAKLY IDENTIFIED by these data" in lines
+    assert "rho_u is WEAKLY IDENTIFIED, the prior strongly influences this estimate" in lines
     assert result.reml.boundary
     assert values(result, "reml", "A:B", "interval")["rho_u"] == "profile95"
     assert values(result, "reml", "A:B", "lower")["rho_u"] == pytest.approx(-1, abs=0.01)
@@ -100,30 +104,31 @@ def test_moments_outside_are_named(mouse_pair):
     assert_allclose(values(result, "mom", "CD8")["h2"], 1.277, atol=0.01)
 
 
-def test_nobody_with_both_leaves_rho_e_open(rng, tmp_path):
-    n = 160
+@pytest.mark.slow
+def test_nobody_with_both_leaves_rho_e_unidentified(rng, tmp_path):
+    n = 60
     W = rng.standard_normal((n, 100)) * np.geomspace(3, 0.1, 100)
     K = W @ W.T / np.trace(W @ W.T) * n
     Y = np.linalg.cholesky(K + 1e-9 * np.eye(n)) @ rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], n)
     Y += 0.7 * rng.standard_normal((n, 2))
-    Y[:80, 0] = np.nan
-    Y[80:, 1] = np.nan
+    Y[:30, 0] = np.nan
+    Y[30:, 1] = np.nan
     data = bl.decompose(K).rotate_jointly(Y, [np.ones((n, 1))] * 2)
     result = bl.correlations(data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, **FAST)
     for method in ("mom", "reml", "nuts"):
         assert "not identified: nobody has both traits" in values(result, method, "A:B", "note")["rho_e"]
         assert np.isfinite(values(result, method, "A:B")["cov_u"])
     assert np.isnan(values(result, "reml", "A:B")["rho_e"])
-    of_nuts = result.estimates[result.estimates["method"] == "nuts"]
-    alone = replace(result, estimates=of_nuts, fits={"nuts": result.fits["nuts"]})
+    alone = replace(result, rows=tuple(select(result.rows, method="nuts")), fits={"nuts": result.fits["nuts"]})
     assert "NUTS (rho_e of A:B, rho_p of A:B, cov_e of A:B): not identified: nobody has both" in correlation_lines(
         alone
     )
     plot_correlations(result, tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_three_traits_have_three_pairs_and_a_picture(rng, tmp_path):
-    s = np.sort(rng.gamma(0.5, 2.0, 300))
+    s = np.sort(rng.gamma(0.5, 2.0, 120))
     data = bl.simulate.rotated_traits(s, 0.5 * np.eye(3) + 0.1, 0.5 * np.eye(3), rng=rng)
     prior = MultivariatePrior(eta_u=2.0)
     result = bl.correlations(data, traits="ABC", covariates=[["one"]] * 3, seed=1, prior=prior, **FAST)
@@ -159,10 +164,12 @@ def test_moments_alone_do_without_reml(gryphon_pair):
     assert "genetic correlation of A and B: 0.319" in correlation_lines(result)
 
 
-def test_a_prior_of_rho_u_is_used_and_kept(gryphon_pair):
+@pytest.mark.slow
+def test_a_prior_of_rho_u_is_used_and_kept(rng):
+    data = bl.simulate.rotated_traits(np.sort(rng.gamma(0.5, 2.0, 80)), np.eye(2), np.eye(2), rng=rng)
     prior = BivariatePrior(rho_u=dist.Uniform(0.0, 1.0))
     result = bl.correlations(
-        gryphon_pair, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, prior=prior, methods=["nuts"], **FAST
+        data, traits=["A", "B"], covariates=[["one"]] * 2, seed=1, prior=prior, methods=["nuts"], **FAST
     )
     assert float(result.posterior["posterior"]["rho_u"].min()) > 0
     assert "Uniform(low=0, high=1)" in result.posterior.attrs["prior"]
@@ -199,9 +206,10 @@ def boundary_triple(rng):
     return bl.simulate.rotated_traits(s, np.outer([0.7, 0.6, 0.5], [0.7, 0.6, 0.5]), 0.5 * np.eye(3), rng=rng)
 
 
+@pytest.mark.slow
 def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch):
     """Three traits on the boundary: the searches of one pair fail, and its rows say so."""
-    interval, tests = joint_rows.likelihood_interval, correlations.correlation_tests
+    interval, tests = reml.likelihood_interval, pairs.correlation_tests
 
     def failing_interval(fit, data, parameter, at):
         if (parameter, at) == ("rho_e", (0, 2)):
@@ -213,8 +221,8 @@ def test_one_failing_interval_or_test_does_not_take_the_others(rng, monkeypatch)
             raise SearchError("lost again")
         return tests(fit, data, pair)
 
-    monkeypatch.setattr(joint_rows, "likelihood_interval", failing_interval)
-    monkeypatch.setattr(correlations, "correlation_tests", failing_tests)
+    monkeypatch.setattr(reml, "likelihood_interval", failing_interval)
+    monkeypatch.setattr(pairs, "correlation_tests", failing_tests)
     result = bl.correlations(boundary_triple(rng), traits="ABC", covariates=[["one"]] * 3, seed=1, methods=["reml"])
     assert result.reml.boundary
     for pair in ("A:B", "A:C", "B:C"):
@@ -230,7 +238,7 @@ def test_moments_are_kept_where_reml_fails(gryphon_pair, monkeypatch, tmp_path):
     def lost(data):
         raise SearchError("lost")
 
-    monkeypatch.setattr(correlations, "joint_reml", lost)
+    monkeypatch.setattr(method_module, "joint_reml", lost)
     common = {"traits": "AB", "covariates": [["one"]] * 2, "seed": 1}
     result = bl.correlations(gryphon_pair, methods=["mom", "reml", "nuts"], **common)
     assert result.failed == {"reml": "lost", "nuts": "it starts from REML, and lost"}
@@ -255,23 +263,21 @@ def test_traits_that_are_the_same_are_refused_by_name(gryphon_pair):
     [
         (0.6, 0.15, dist.Uniform(-1.0, 1.0), ""),
         (0.55, 0.19, dist.Uniform(-1.0, 1.0), ": its sign is clear, its size is weakly identified"),
-        (0.3, 0.3, dist.Uniform(-1.0, 1.0), ": rho_u is weakly identified by these data"),
-        (0.0, 2.0, dist.Uniform(-1.0, 1.0), ": rho_u is WEAKLY IDENTIFIED by these data"),
-        (0.5, 1.0, dist.Uniform(0.0, 1.0), ": rho_u is WEAKLY IDENTIFIED by these data"),
+        (0.3, 0.3, dist.Uniform(-1.0, 1.0), ": rho_u is weakly identified, the prior influences"),
+        (0.0, 2.0, dist.Uniform(-1.0, 1.0), ": rho_u is WEAKLY IDENTIFIED, the prior strongly"),
+        (0.5, 1.0, dist.Uniform(0.0, 1.0), ": rho_u is WEAKLY IDENTIFIED, the prior strongly"),
     ],
 )
 def test_words_on_what_is_identified_are_graded(mean, sd, prior, words):
     """Normal posteriors cut at the ends of the prior: loud where it is mostly the prior, quiet where a sign is sure."""
     low, high = float(prior.low), float(prior.high)
     rho = truncnorm((low - mean) / sd, (high - mean) / sd, mean, sd).ppf((np.arange(4000) + 0.5) / 4000)
-    Gamma_u = np.ones((1, 4000, 2, 2))
-    Gamma_u[..., 0, 1] = Gamma_u[..., 1, 0] = rho
-    draws = xr.Dataset({name: (("chain", "draw", "trait", "trait_bis"), Gamma_u) for name in ("Gamma_u", "Gamma_e")})
-    about = correlations._data_about(xr.DataTree.from_dict({"posterior": draws}), (0, 1), prior)
-    told = correlations._told(about)
-    assert words in told
-    assert ("identified" in told.lower()) == (words != "")
-    assert ("WEAKLY" in told) == ("WEAKLY" in words)
+    evidence = pairs.evidence_of(rho, prior)
+    assert [note.kind for note in evidence.notes] == ["info", "prior"]
+    note = evidence.notes[1].text
+    assert words in note
+    assert ("identified" in note.lower()) == (words != "") == (not evidence.identified)
+    assert ("WEAKLY" in note) == ("WEAKLY" in words)
 
 
 def test_a_prior_that_the_program_does_not_take_is_refused(gryphon_pair):

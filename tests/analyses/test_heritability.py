@@ -11,6 +11,8 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.models import univariate
 from conftest import two_modes
 
+pytestmark = pytest.mark.slow
+
 OF = {"trait": "y", "covariates": ["intercept", "a", "b"], "seed": 1}
 STRONG = univariate.Prior(h2=dist.Beta(3000.0, 7000.0))
 
@@ -39,6 +41,13 @@ def test_a_copy_of_the_program_gets_the_prior(small_data):
     result = bl.heritability(small_data, **OF, **short, program=copy, prior=STRONG)
     assert_allclose(result.posterior["posterior"]["h2"].mean(), 0.3, atol=0.002)
     assert "Beta(concentration1=3000, concentration0=7000)" in result.posterior.attrs["prior"]
+
+
+def test_unknown_settings_are_refused(small_data, gryphon_pair):
+    with pytest.raises(TypeError, match="'chain' is no setting: those are se_kind, "):
+        bl.heritability(small_data, **OF, methods=["reml"], chain=3)
+    with pytest.raises(TypeError, match="'moments_se' is no setting"):
+        bl.correlations(gryphon_pair, traits="AB", covariates=[["one"]] * 2, seed=1, moments_se="jackknife")
 
 
 def test_a_prior_that_no_method_takes_is_refused(small_data):

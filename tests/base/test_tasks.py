@@ -46,6 +46,7 @@ def runs(folder: Path) -> list[int]:
     return sorted(int(path.name.split("-")[1]) for path in folder.glob("ran-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_worker_changes_no_result_and_costs_no_finished_task(tmp_path, workers):
     function = killing(tmp_path, always=False)
@@ -57,6 +58,7 @@ def test_a_killed_worker_changes_no_result_and_costs_no_finished_task(tmp_path, 
     assert len(again) <= len(TASKS) + 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_with_the_tasks_that_are_left(tmp_path):
     work = tmp_path / "work"
     first = run_tasks(noting(tmp_path), TASKS[:4], 2, checkpoints=work, label="squares", workers=1)

@@ -138,6 +138,7 @@ def test_values_that_no_command_can_use_are_one_line(capsys, options, message):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_all_chains(small_data, monkeypatch):
     """The first look at the clock in the main thread is interrupted: no chain goes on to its end."""
     advanced = []

@@ -10,6 +10,19 @@ from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.cohort.measurements import trait_words
 from bayeslmm.kinship.kinship import Kinship
 
+RECORDS = """IID A B age group
+p0 1 2 30 x
+p1 2 NA 31 y
+p2 NA 4 32 x
+p3 4.5 1 NA y
+p4 5 6 34 x
+p5 NA NA 35 y
+p6 2 3 36 y
+p7 1 5 30 x
+p8 3 3 41 y
+p9 0 1 29 x
+"""
+
 
 @pytest.fixture
 def kinship(rng):
@@ -31,7 +44,7 @@ def test_rows_are_matched_by_id(write, kinship):
     rows = [0, 1, 2, 3, 5, 7]
     K = kinship.K[np.ix_(rows, rows)]
     assert_allclose(cohort.K, K / np.diag(K).mean())
-    assert_array_equal(cohort.X, np.ones((6, 1)))
+    assert_array_equal(cohort.X[0], np.ones((6, 1)))
 
 
 def test_every_drop_is_counted_with_examples(write, kinship):
@@ -61,18 +74,26 @@ def test_traits_on_the_same_people_share_a_cohort(write, kinship):
     cohorts = list(bl.align(kinship, bl.measure(table(write, "p.txt", text), ["x", "z", "y"]), normalised=True))
     assert [cohort.traits for cohort in cohorts] == [("x", "y"), ("z",)]
     assert [len(cohort.ids) for cohort in cohorts] == [6, 4]
+    both = cohorts[0].with_covariates(["PC1"], np.arange(6.0)[:, None] ** 2)
+    assert cohorts[0].X[0] is cohorts[0].X[1]
+    assert both.X[0] is both.X[1]
+    assert both.uniform
+    assert both.covariates == (("intercept", "PC1"),) * 2
+    assert both.coords["covariate"] == ["intercept", "PC1"]
+    spectrum = bl.decompose(both.K)
+    assert_allclose(spectrum.U @ spectrum.rotate(both.Y, both.X).X, both.X[0], atol=1e-12)
 
 
 def test_text_covariates_are_categories_and_codes_on_request(write, kinship):
     text = "IID x sex farm\na 1 1 n\nb 2 2 s\nc 5 1 s\nd 1 2 w\ne 2 1 n\nf 3 2 w\ng 4 1 n\nh 2 2 NA\n"
     pheno = table(write, "p.txt", text)
     (cohort,) = bl.align(kinship, bl.measure(pheno, ["x"], covariates=["sex", "farm"]), normalised=True)
-    assert cohort.covariates == ("intercept", "sex", "farm[s]", "farm[w]")
-    assert_array_equal(cohort.X[:, 1], [1, 2, 1, 2, 1, 2, 1])
-    assert_array_equal(cohort.X[:, 2], [0, 1, 1, 0, 0, 0, 0])
+    assert cohort.covariates == (("intercept", "sex", "farm[s]", "farm[w]"),)
+    assert_array_equal(cohort.X[0][:, 1], [1, 2, 1, 2, 1, 2, 1])
+    assert_array_equal(cohort.X[0][:, 2], [0, 1, 1, 0, 0, 0, 0])
     coded = bl.measure(pheno, ["x"], covariates=["sex"], categorical=["sex"], intercept=False)
     (cohort,) = bl.align(kinship, coded, normalised=True)
-    assert cohort.covariates == ("sex[2]",)
+    assert cohort.covariates == (("sex[2]",),)
 
 
 def test_centring_comes_before_normalising(write, kinship):
@@ -84,7 +105,7 @@ def test_centring_comes_before_normalising(write, kinship):
 def test_a_kinship_off_scale_is_warned_about(write, kinship):
     people = bl.measure(table(write, "p.txt", PHENO), ["x"])
     scaled = Kinship(kinship.ids, kinship.K * 0.36, "K")
-    with pytest.warns(InputWarning, match=r"the mean diagonal of K is 0\.\d+, not near 1, .* or use --normalise"):
+    with pytest.warns(InputWarning, match=r"the mean diagonal of K is 0\.\d+, not near 1, .* or divide K by its mean"):
         list(bl.align(scaled, people))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -110,7 +131,7 @@ def test_ids_that_never_match_are_told_with_examples(write, kinship):
 
 def test_a_trait_without_variation_is_refused(write, kinship):
     text = "IID x\n" + "".join(f"{i} 7\n" for i in "abcdef")
-    assert "trait 'x' is 7 for all 6 people: it has no variation" in refused(
+    assert "trait 'x' is 7 for all 6 individuals: it has no variation" in refused(
         kinship, bl.measure(table(write, "p.txt", text), ["x"])
     )
 
@@ -124,7 +145,7 @@ def test_a_trait_made_of_covariates_is_refused(write, kinship):
 def test_too_few_people_are_refused(write, kinship):
     people = bl.measure(table(write, "p.txt", "IID x v\na 1 2\nb 3 1\nc 2 2\n"), ["x"], covariates=["v"])
     message = refused(kinship, people)
-    assert "3 people are left for 2 covariates (intercept, v), but at least 4 are needed" in message
+    assert "3 individuals are left for 2 covariates (intercept, v), but at least 4 are needed" in message
 
 
 def test_nobody_left_is_told_with_the_drops(write, kinship):
@@ -153,7 +174,7 @@ def test_columns_are_checked_before_any_kinship(write):
         bl.measure(pheno, ["x", "x"])
     with pytest.raises(InputError, match="x cannot be a trait and a covariate at once"):
         bl.measure(pheno, ["x"], covariates=["x"])
-    with pytest.raises(InputError, match="--categorical names farm"):
+    with pytest.raises(InputError, match="categorical names farm"):
         bl.measure(pheno, ["x"], covariates=["y"], categorical=["farm"])
 
 
@@ -201,7 +222,7 @@ def test_ids_that_nearly_match_get_a_word(write, kinship):
     people = bl.measure(table(write, "p.txt", PHENO.replace("b 2", "B 2").replace("a 1", "a.0 1")), ["x"])
     with pytest.warns(InputWarning, match=r"1 ids of .* are in K but for another case, zeros or .0 \(B for b\)"):
         list(bl.align(kinship, people, normalised=True))
-    with pytest.raises(InputError, match=r"people are matched by IID, .*; 2 ids of .* \(A for a, B for b\)"):
+    with pytest.raises(InputError, match=r"individuals are matched by IID, .*; 2 ids of .* \(A for a, B for b\)"):
         list(bl.align(kinship, bl.measure(table(write, "p.txt", "IID x\nA 1\nB 2\nzz 4\n"), ["x"])))
 
 
@@ -246,3 +267,125 @@ def test_traits_and_covariates_of_any_unit_are_aligned(write, kinship, unit):
 def test_numbers_whose_sum_may_be_none_are_refused(write):
     with pytest.raises(InputError, match=r"line 3 \(id b\): column 'x' must be a number or NA, but '1e308'"):
         bl.measure(table(write, "p.txt", "IID x\na 1\nb 1e308\n"), ["x"])
+
+
+@pytest.fixture
+def of_ten(rng):
+    n = 10
+    W = rng.standard_normal((n, 30))
+    K = W @ W.T
+    return Kinship(tuple(f"p{i}" for i in reversed(range(n))), K / np.trace(K) * n, "K")
+
+
+@pytest.fixture
+def measured(write):
+    def measure(**options):
+        return bl.measure(bl.read_table(write("pheno.txt", RECORDS)), ["A", "B"], **options)
+
+    return measure
+
+
+def test_everybody_with_a_trait_is_kept_in_the_order_of_k(of_ten, measured):
+    cohort = bl.align_jointly(of_ten, measured())
+    assert cohort.ids == ("p9", "p8", "p7", "p6", "p4", "p3", "p2", "p1", "p0")
+    assert cohort.missing.sum(axis=0).tolist() == [1, 1]
+    assert cohort.missing[6].tolist() == [True, False]
+    assert [(drop.reason, drop.count) for drop in cohort.dropped] == [("without a value of any of A, B", 1)]
+    rows = [list(of_ten.ids).index(name) for name in cohort.ids]
+    assert_allclose(cohort.K, of_ten.K[np.ix_(rows, rows)])
+    assert_allclose(cohort.X[0][:, 0], [1, 1, 1, 1, 1, 1, 0, 1, 1])
+    assert cohort.coords["coefficient"] == ["A:intercept", "B:intercept"]
+    assert cohort.coords["missing_value"] == ["A:p2", "B:p1"]
+
+
+def test_complete_only_drops_and_says_so(of_ten, measured):
+    cohort = bl.align_jointly(of_ten, measured(), complete_only=True)
+    assert len(cohort.ids) == 7
+    assert not cohort.missing.any()
+    assert ("without all of A, B", 2) in [(drop.reason, drop.count) for drop in cohort.dropped]
+
+
+def test_each_trait_has_its_own_covariates(of_ten, measured):
+    """A value whose covariate is missing is not used, and counted; the other trait of that person is."""
+    measurements = measured(covariates=["age", "group"])
+    cohort = bl.align_jointly(of_ten, measurements, covariates_of={"A": ["age"], "B": ["group"]})
+    assert cohort.covariates == (("intercept", "age"), ("intercept", "group[y]"))
+    p3 = cohort.ids.index("p3")
+    assert cohort.missing[p3].tolist() == [True, False]
+    assert cohort.X[0][p3].tolist() == [0, 0]
+    assert cohort.X[1][p3].tolist() == [1, 1]
+    reasons = {drop.reason: drop.examples for drop in cohort.dropped}
+    assert reasons["values of A without a value of the covariate age"] == ("p3",)
+
+
+def test_a_trait_without_covariates_keeps_people_who_have_none(of_ten, write):
+    table = write("covar.txt", "IID age\n" + "".join(f"p{i} {20 + i * i}\n" for i in range(10) if i != 3))
+    measurements = bl.measure(
+        bl.read_table(write("pheno.txt", RECORDS)), ["A", "B"], covariate_table=bl.read_table(table)
+    )
+    cohort = bl.align_jointly(of_ten, measurements, covariates_of={"B": []})
+    p3 = cohort.ids.index("p3")
+    assert cohort.missing[p3].tolist() == [True, False]
+    reasons = {drop.reason: drop.examples for drop in cohort.dropped}
+    assert reasons["values of A without a row in the covariate file"] == ("p3",)
+
+
+def test_a_trait_that_nobody_has_is_named(of_ten, write):
+    table = RECORDS.replace("age", "age2")
+    lines = [line.split() for line in table.splitlines()]
+    text = "\n".join(" ".join([*line, "Z" if i == 0 else "NA"]) for i, line in enumerate(lines)) + "\n"
+    measurements = bl.measure(bl.read_table(write("pheno.txt", text)), ["A", "Z"])
+    with pytest.raises(bl.InputError, match="nobody is left with a value of Z"):
+        bl.align_jointly(of_ten, measurements)
+
+
+def test_components_are_added_where_the_trait_is(of_ten, measured):
+    cohort = bl.align_jointly(of_ten, measured())
+    wider = cohort.with_covariates(["PC1"], np.arange(1.0, 10)[:, None])
+    assert wider.covariates == (("intercept", "PC1"), ("intercept", "PC1"))
+    assert wider.X[0][6].tolist() == [0, 0]
+    assert wider.X[1][6].tolist() == [1, 7]
+
+
+def test_rotated_missing_values_have_a_column_each(of_ten, measured):
+    cohort = bl.align_jointly(of_ten, measured())
+    spectrum = bl.decompose(cohort.K)
+    data = spectrum.rotate_jointly(cohort.Y, cohort.X)
+    assert_allclose((spectrum.U @ data.E[0])[:, 0], np.arange(9) == 6, atol=1e-12)
+    assert_allclose(spectrum.U @ data.Y, np.nan_to_num(cohort.Y), atol=1e-12)
+    for X, E in zip(data.X, data.E, strict=True):
+        assert_allclose(E.T @ X, 0, atol=1e-12)
+    swapped = data.take([1, 0])
+    assert_allclose(swapped.Y, data.Y[:, ::-1])
+    assert swapped.E[0] is data.E[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"covariates_of": {"C": []}}, "covariates are given for C, which is not among the traits A, B"),
+        ({"covariates_of": {"A": ["sex"]}}, "covariate sex of A is not among those measured"),
+    ],
+)
+def test_what_does_not_fit_is_refused(of_ten, measured, options, message):
+    with pytest.raises(bl.InputError, match=message):
+        bl.align_jointly(of_ten, measured(), **options)
+
+
+def test_one_trait_is_refused(of_ten, write):
+    measurements = bl.measure(bl.read_table(write("pheno.txt", RECORDS)), ["A"])
+    with pytest.raises(bl.InputError, match="two or more traits are needed for a correlation, but A was given alone"):
+        bl.align_jointly(of_ten, measurements)
+
+
+def test_rotation_refuses_what_cannot_be(of_ten, measured):
+    cohort = bl.align_jointly(of_ten, measured())
+    spectrum = bl.decompose(cohort.K)
+    with pytest.raises(bl.InputError, match="row 3 of Y lacks all traits"):
+        spectrum.rotate_jointly(np.where(np.arange(9)[:, None] == 2, np.nan, cohort.Y), cohort.X)
+    with pytest.raises(bl.InputError, match="each of the 2 traits needs its covariates, but 1 matrices were given"):
+        spectrum.rotate_jointly(cohort.Y, cohort.X[:1])
+    with pytest.raises(bl.InputError, match="the traits have different covariates: rotate them jointly"):
+        spectrum.rotate(np.nan_to_num(cohort.Y), cohort.X)
+    with pytest.raises(bl.InputError, match="X must hold finite numbers only"):
+        spectrum.rotate_jointly(cohort.Y, [np.full((9, 1), np.nan), cohort.X[1]])

@@ -57,7 +57,7 @@ def test_minus_nine_apart_from_the_rest_is_suspected(write, values, suspected):
         ("IID x\n", "has a header but no data"),
         ("FID x\n1 2\n", "line 1: the header must name one column IID"),
         ("a 1.0 2.0\nb 2.0 3.0\n", "line 1: the header must name one column IID"),
-        ("IID x x\na 1 2\n", "line 1: each column needs its own name, but 'x' stands twice"),
+        ("IID x x\na 1 2\n", "line 1: column names must be unique, but 'x' occurs more than once"),
         ("IID x y\na 1 2\nb 1\n", "line 3: 3 columns were expected .* but 2 were found"),
         ("IID\tx\na\t1\n\t2\n", "line 3: the IID is empty"),
         ("IID x\na 1\nb 2\na 3\n", r"ids must be unique, but 1 occur more than once \(a\)"),

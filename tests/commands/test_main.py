@@ -46,6 +46,7 @@ def mouse_run(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_h2_writes_its_table(mouse_run):
     estimates = table(mouse_run)
     assert list(estimates.columns) == COLUMNS
@@ -68,6 +69,7 @@ def test_h2_writes_its_table(mouse_run):
     assert np.isnan(row(estimates, "CD8", "reml", "loglik")["se"])
 
 
+@pytest.mark.slow
 def test_h2_writes_draws_picture_and_record(mouse_run):
     assert sorted(path.name for path in mouse_run.iterdir()) == [
         "CD8.hsq", "CD8.png", "CD8.posterior.nc", "estimates.tsv", "report.html", "run.json",
@@ -84,6 +86,7 @@ def test_h2_writes_draws_picture_and_record(mouse_run):
     assert (mouse_run / "CD8.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_h2_takes_every_method(tmp_path):
     out = tmp_path / "results"
     arguments = ["h2", "--bfile", str(MOUSE / "mouse_hs1940"), "--pheno", str(MOUSE / "pheno.tsv"), "--trait", "CD8"]
@@ -118,6 +121,7 @@ def test_what_a_method_has_to_say_is_printed(toy, capsys):
         assert f"  {method}: {note}" in printed
 
 
+@pytest.mark.slow
 def test_compare_writes_tables_and_a_picture(toy, capsys):
     base, folder = toy
     fast = ["--chains", "2", "--draws", "400", "--warmup", "300"]
@@ -142,6 +146,7 @@ def test_compare_writes_tables_and_a_picture(toy, capsys):
     assert f'<p class="answer">{answer}</p>' in (folder / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_hsq_is_gctas(mouse_run):
     lines = [line.split("\t") for line in (mouse_run / "CD8.hsq").read_text().splitlines()]
     names = ["Source", "V(G)", "V(e)", "Vp", "V(G)/Vp", "logL", "logL0", "LRT", "df", "Pval", "n"]
@@ -152,6 +157,7 @@ def test_hsq_is_gctas(mouse_run):
     assert_allclose(float(reml["LRT"][0]), 2 * (float(reml["logL"][0]) - float(reml["logL0"][0])), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_hsq_log_likelihood_is_gctas_without_constants(tmp_path):
     """On the gryphons ASReml, with the same convention, prints -1247.183."""
     folder = GRYPHON
@@ -248,6 +254,7 @@ def test_a_trait_that_fails_is_marked_and_costs_the_others_nothing(toy, failing,
     assert "heritability of y: " in page
 
 
+@pytest.mark.slow
 def test_compare_marks_a_trait_that_fails_in_every_table(toy, failing):
     base, folder = toy
     failing("x", AnalysisError("no luck"))
@@ -359,6 +366,7 @@ def test_boundary_has_an_interval_and_no_standard_error(toy, rng):
     assert "V(G)\t0.000000\tNA" in (folder / "out" / "y.hsq").read_text()
 
 
+@pytest.mark.slow
 def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
     base, folder = toy
     short = ["--methods", "nuts", "--chains", "2", "--draws", "30", "--warmup", "20", "--out", str(folder / "out")]
@@ -370,6 +378,7 @@ def test_failed_diagnostics_are_loud_and_exit_with_3(toy, capsys):
     assert "of the checks failed" in page
 
 
+@pytest.mark.slow
 def test_the_prior_reaches_oracle_and_draws(toy):
     base, folder = toy
     options = ["--trait", "x", "--prior-h2", "3000", "7000", "--methods", "exact", "nuts", "--normalise"]

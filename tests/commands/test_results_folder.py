@@ -89,9 +89,7 @@ def test_a_run_that_fails_before_its_first_file_leaves_no_folder(tmp_path):
 
 def test_what_a_killed_run_left_is_told_and_resumed_only_by_its_command(tmp_path):
     run(tmp_path, finish=False)
-    with pytest.raises(
-        InputError, match=r"holds the results of an unfinished run .*: a.tsv: choose another --out"
-    ):
+    with pytest.raises(InputError, match=r"holds the results of an unfinished run .*: a.tsv: choose another --out"):
         run(tmp_path)
     run(tmp_path, resume=True, write=("b.tsv",))
     assert names(tmp_path) == ["a.tsv", "b.tsv", "run.json"]

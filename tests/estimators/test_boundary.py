@@ -83,7 +83,7 @@ def mice(mouse_data):
     """A fifth of the eigenvalues of the mice, their contrasts and the distribution of REML."""
     data = mouse_data("CD8")
     data = RotatedData(data.s[::5], data.Y[::5], data.X[::5], data.k_scale)
-    return data, boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=1)
+    return data, boundary.reml_distribution(boundary.contrast_eigenvalues(data), seed=1, draws=10_000)
 
 
 def fits(data, h2, count, seed):
@@ -93,6 +93,7 @@ def fits(data, h2, count, seed):
     return [bl.reml(data._replace(Y=3 * data.X + one[:, None])) for one in noise]
 
 
+@pytest.mark.slow
 def test_p_values_of_true_nulls_are_uniform_above_the_atom(mice):
     """400 traits without heritability through `reml`; validation/boundary.py does 10,000 at full size."""
     data, draws = mice
@@ -104,6 +105,7 @@ def test_p_values_of_true_nulls_are_uniform_above_the_atom(mice):
     assert p.max() < 1 - atom + 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h2", [0.0, 0.5, 0.97])
 def test_intervals_cover(mice, h2):
     """200 traits each: coverage 0.95 to 3 binomial standard errors; at 0.97 estimates of 1 are not rare."""

@@ -4,8 +4,10 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 import bayeslmm as bl
-from bayeslmm.analyses.rows import rows_of
+from bayeslmm.analyses.methods.em import em_rows
+from bayeslmm.analyses.table import select
 from bayeslmm.base.checks import InputError
+from conftest import request_of
 
 METHODS = [bl.em, bl.px_em]
 
@@ -76,6 +78,7 @@ def test_kinship_space_is_marker_space_with_as_many_markers_as_the_rank(rng, met
     assert_allclose([fit.estimate.sigma2_u, fit.estimate.sigma2_e], [dense.sigma2_u, dense.sigma2_e], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 @pytest.mark.parametrize("m", [None, 10783])
 def test_mice_end_at_maximum_likelihood_with_6_digits(mouse_data, trait, m):
@@ -106,6 +109,7 @@ def test_each_iteration_climbs(mouse_data, method, h2):
     assert fit.loglik[-1] > fit.loglik[0] + 0.1
 
 
+@pytest.mark.slow
 def test_an_end_that_was_not_reached_is_told(mouse_data):
     """At h2 = 0 EM creeps and PX-EM walks; a small step alone would have called it the end."""
     data = bl.simulate.rotated_trait(mouse_data("CD8").s, h2=0.0, rng=np.random.default_rng(4))
@@ -128,18 +132,20 @@ def test_no_standard_error_where_em_nears_1(method, rng):
     fit = method(data)
     assert fit.estimate.h2 > 0.999
     assert fit.estimate.boundary == "h2 = 1"
-    rows = rows_of(fit, data, trait="x", covariates=["intercept"], se_kind="average")
-    assert not any("se" in row or "lower" in row for row in rows)
-    (h2,) = (row for row in rows if row["parameter"] == "h2")
-    assert "boundary: h2 = 1" in h2["note"]
+    rows = em_rows(fit, request_of(data, ["intercept"]))
+    assert np.isnan([(row.se, row.lower) for row in rows]).all()
+    (h2,) = select(rows, parameter="h2")
+    assert h2.on_boundary
+    assert "boundary: h2 = 1" in h2.note
 
 
 def test_no_interval_is_given_away_from_the_maximum(mouse_data):
     fit = bl.em(mouse_data("CD8"), m=10783, limit=20)
     assert not fit.converged
-    for row in rows_of(fit, mouse_data("CD8"), trait="x", covariates=["intercept"], se_kind="average"):
-        assert not {"se", "lower", "upper"} & set(row)
-        assert "NOT the maximum: stopped with a score of" in row["note"]
+    for row in em_rows(fit, request_of(mouse_data("CD8"), ["intercept"])):
+        assert np.isnan([row.se, row.lower, row.upper]).all()
+        assert row.notes[0].kind == "not_converged"
+        assert "NOT the maximum: stopped with a score of" in row.note
 
 
 def test_fewer_effects_than_the_rank_are_refused(small_data):

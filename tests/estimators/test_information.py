@@ -97,6 +97,7 @@ def gryphon():
     return data
 
 
+@pytest.mark.slow
 def test_gryphon_equals_asreml(gryphon, gryphon_reference):
     published = gryphon_reference["published"][0]
     data = gryphon("BWT")
@@ -109,6 +110,7 @@ def test_gryphon_equals_asreml(gryphon, gryphon_reference):
     assert_allclose(estimate.loglik, -2027.662, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "trait", "covariates"),
     [("bwt~1", "BWT", ()), ("bwt~1+sex", "BWT", ("sex",)), ("tarsus~1", "TARSUS", ())],
@@ -220,6 +222,7 @@ def test_an_end_at_the_bound_is_the_bound():
     assert information.profile_interval(estimate, data, "sigma2_e")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit_y", "unit_k"), [(1e-65, 1e-150), (1e-9, 1e-3), (1e65, 1e100), (1e65, 1.0)])
 def test_intervals_and_standard_errors_have_the_units_of_the_trait_and_of_k(small_data, unit_y, unit_k):
     one, other = small_data, small_data._replace(Y=small_data.Y * unit_y, s=small_data.s * unit_k)

@@ -75,6 +75,7 @@ def test_estimates_outside_the_space_are_reported_and_named(mouse_pair):
     assert fit.outside == ("Gamma_e",)
 
 
+@pytest.mark.slow
 def test_unbiased_with_the_spread_that_it_says(rng, mouse_pair):
     """300 simulated pairs: means within 4 standard errors, spread within 20% of the formula at the truth."""
     s = np.sort(rng.gamma(1.0, 1.0, 300))

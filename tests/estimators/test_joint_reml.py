@@ -43,6 +43,7 @@ def wheat(shared):
     return names, bl.decompose(cohort.K).rotate_jointly(cohort.Y, cohort.X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)])
 def test_equals_gemma_on_wheat(wheat, shared, pair):
     """Genetic correlations from -0.52 to 0.98, near the bound."""
@@ -54,6 +55,7 @@ def test_equals_gemma_on_wheat(wheat, shared, pair):
     assert_allclose(fit.loglik, gemma["loglik_reml"], atol=0.01)
 
 
+@pytest.mark.slow
 def test_four_traits_at_once_gain_over_two_pairs(wheat):
     """Two pairs apart are four traits with covariances at 0."""
     _, data = wheat
@@ -64,6 +66,7 @@ def test_four_traits_at_once_gain_over_two_pairs(wheat):
         assert_allclose(fit.rho_u[pair], of_pair.rho_u[0, 1], atol=0.1)
 
 
+@pytest.mark.slow
 def test_equals_the_dense_reference_of_all_records(mouse_pair, mouse_reference):
     """1,410 and 1,580 mice, 1,197 with both traits: a dense program on the covariance of all 2,990 records."""
     fit = bl.joint_reml(mouse_pair(complete_only=False))
@@ -95,6 +98,7 @@ def test_one_trait_is_reml(small_data):
     assert_allclose(joint.se_beta[0], one.se_beta, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_point_of_a_dense_search_is_higher(dense_traits):
     """Three traits with missing values: a dense restricted likelihood, searched from the estimate by Nelder-Mead."""
     dense = dense_traits(3, n=40)
@@ -117,6 +121,7 @@ def test_no_point_of_a_dense_search_is_higher(dense_traits):
     assert -found.fun < fit.loglik + 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_does_not_depend_on_units(gryphon_pair, scale):
     """Traits and K in other units: the same correlations, and a log-likelihood that moves by its Jacobian."""
@@ -128,6 +133,7 @@ def test_does_not_depend_on_units(gryphon_pair, scale):
     assert_allclose(other.loglik, fit.loglik - 682 * np.log(scale), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_correlation_of_one_is_on_the_boundary(mouse_pair):
     Gamma_u, Gamma_e = np.full((2, 2), 0.5), np.array([[0.5, -0.1], [-0.1, 0.5]])
     data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(0))
@@ -170,6 +176,7 @@ def test_no_overlap_leaves_the_residual_covariance_at_zero(rng):
     assert abs(fit.Gamma_e[0, 1]) < 1e-12
 
 
+@pytest.mark.slow
 def test_one_pair_of_three_without_overlap(rng):
     """A and B have nobody in common, C overlaps both: the rest is REML still, and no boundary is made up."""
     n = 240
@@ -204,6 +211,7 @@ def test_a_trait_that_is_its_covariate_is_refused(dense_traits):
         bl.joint_reml(bl.decompose(dense.K).rotate_jointly(dense.Y, X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinship", "trait"),
     [(1e-100, 1e-150), (1e-100, 1e100), (1.0, 1e-100), (1.0, 1e100), (1.0, 1e149), (1e100, 1e-100), (1e100, 1e149)],
@@ -251,6 +259,7 @@ def test_a_trait_again_or_a_combination_is_refused_by_name(dense_traits):
     bl.joint_reml(data.take([0, 2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smallest", [0.0, 1e-15])
 @pytest.mark.parametrize("centred", [False, True])
 def test_no_heritability_on_a_singular_kinship(smallest, centred):
@@ -293,6 +302,7 @@ def two_modes():
     return bl.JointData(s / s.mean(), np.column_stack([trait(), trait()]), (X, X), (np.zeros((len(s), 0)),) * 2)
 
 
+@pytest.mark.slow
 def test_the_highest_of_several_modes_is_found_and_the_others_are_told():
     """From 25 pairs of h2 a likelihood of rows is searched by Nelder-Mead: never higher than the estimate."""
     data = two_modes()

@@ -33,6 +33,7 @@ def test_estimate_maximises_the_dense_likelihood(dense, small_data, method):
 GEMMA = {"GEMMA standardised (-gk 2)": "sample", "GEMMA centred (-gk 1)": "vanraden"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 @pytest.mark.parametrize("kinship", GEMMA)
 def test_reml_equals_gemma_on_the_mice(mouse_data, mouse_reference, trait, kinship):
@@ -57,6 +58,7 @@ def gemma_vg_on_unit_scale(gemma):
     return gemma["ve"] * gemma["pve"] / (1 - gemma["pve"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 def test_ml_and_fixed_effects_equal_gemma_on_centred_kinship(mouse_data, mouse_reference, trait):
     reference = mouse_reference["independent_numpy"][f"mouse_{trait}"]

@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
 from bayeslmm.commands.main import main
+from bayeslmm.genotypes.chromosomes import chromosomes, used_chromosomes
+from bayeslmm.genotypes.plink import read_bim
 
 
 @pytest.fixture
@@ -36,6 +38,7 @@ def test_the_kinship_is_that_of_the_autosomes_and_says_so(cohort, capsys):
     assert "markers: 240 of 240 used" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_h2_and_simulate_use_the_same_markers(cohort, capsys):
     simulate = ["simulate", "--bfile", str(cohort / "all"), "--h2", "0.5", "--out", str(cohort / "s")]
     assert main(simulate) == 0
@@ -85,5 +88,52 @@ def test_a_kinship_that_is_not_one_is_bent_if_asked_for(cohort, capsys, rng):
 
 
 def test_chromosomes_that_are_simulated_have_no_number_of_a_sex_chromosome(tmp_path, rng):
-    with pytest.raises(bl.InputError, match="of 24 chromosomes, 23, 24 would carry the numbers of human sex"):
+    with pytest.raises(bl.InputError, match="of 24 chromosomes, 23, 24 would have the numbers of human sex"):
         bl.write_coalescent(tmp_path / "x", people=10, markers=60, chromosomes=24, rng=rng)
+
+
+def test_markers_of_a_chromosome_are_consecutive(write):
+    lines = ["1 a 0 1 A G", "1 b 0 2 A G", "2 c 0 1 A G"]
+    bim = read_bim(write("x.bim", "\n".join(lines) + "\n"))
+    assert chromosomes(bim, where="x.bim") == {"1": range(2), "2": range(2, 3)}
+    scattered = read_bim(write("y.bim", "\n".join([*lines, "1 d 0 3 A G"]) + "\n"))
+    with pytest.raises(bl.InputError, match="markers of chromosome 1 must be consecutive"):
+        chromosomes(scattered, where="y.bim")
+
+
+@pytest.mark.parametrize(
+    ("names", "left_out"),
+    [
+        (["0", "1", "22", "23", "24", "25", "26"], ["0 (unplaced)", "23 (X)", "24 (Y)", "25 (XY)", "26 (MT)"]),
+        (["1", "26", "27", "38", "39", "X"], ["X"]),  # a dog has 38 autosomes
+        (
+            ["chr1", "chrX", "chrY", "chrM", "chrUn_7", "chrX_random"],
+            ["chrX", "chrY", "chrM", "chrUn_7 (unplaced)", "chrX_random"],
+        ),
+        (["1A", "2B", "MT", "par1", "Par2", "W", "z"], ["MT", "par1", "Par2", "W", "z"]),
+        (["1", "19"], []),
+        (["0"], []),  # nothing is placed
+        (["scaffold_1", "scaffold_2"], []),
+    ],
+)
+def test_names_of_chromosomes_decide_and_numbers_of_humans(names, left_out):
+    used, others = used_chromosomes(np.array(names, dtype=object), where="x.bim")
+    assert list(others) == left_out
+    assert used.sum() == len(names) - len(left_out)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kept"),
+    [
+        (["X"], ["chrX"]),
+        (["1-3"], ["chr1", "chr2", "chr03"]),
+        (["2,x"], ["chr2", "chrX"]),
+        (["CHR3", "1"], ["chr1", "chr03"]),
+    ],
+)
+def test_chromosomes_are_chosen_by_name_and_range(chosen, kept):
+    names = np.array(["chr1", "chr2", "chr03", "chrX"], dtype=object)
+    used, _ = used_chromosomes(names, chosen, where="x.bim")
+    assert names[used].tolist() == kept
+    with pytest.raises(bl.InputError, match=r"x.bim has no chromosome '4'; it has chr1, chr2, chr03, chrX"):
+        used_chromosomes(names, ["4"], where="x.bim")

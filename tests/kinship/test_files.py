@@ -61,9 +61,9 @@ def test_gemma_matrices_take_their_ids_from_a_fam(kinship, write):
     again = bl.read_kinship(matrix, fam=fam)
     assert again.ids == kinship.ids
     assert_allclose(again.K, kinship.K, atol=1e-9)
-    with pytest.raises(InputError, match="has no line of ids: add one, or give the ids with --fam"):
+    with pytest.raises(InputError, match="has no line of ids: add one, or give the ids beside it"):
         bl.read_kinship(matrix)
-    with pytest.raises(InputError, match=r"is 5 x 5, but .*y\.fam has 1 people"):
+    with pytest.raises(InputError, match=r"is 5 x 5, but .*y\.fam has 1 individuals"):
         bl.read_kinship(matrix, fam=write("y.fam", "1 1\n"))
 
 
@@ -117,7 +117,7 @@ def test_ids_may_stand_before_the_rows_alone(kinship, write, names, first):
     ("text", "message"),
     [
         ("1\n0.1 1\n0.2 0.1 1\n", "holds a triangle of a matrix"),
-        ("a a 1\nb a 0\nb b 1\nc a 0\nc b 0\nc c 1\n", "has 5 rows of 3 columns, as a list of pairs"),
+        ("a a 1\nb a 0\nb b 1\nc a 0\nc b 0\nc c 1\n", "has 5 rows of 3 columns, like a list of pairs"),
         ('"";"a";"b"\n"a";1,1;0,2\n"b";0,2;1,0\n', "separated by semicolons"),
         ("a b\nTrue False\nFalse True\n", "row 1 column 1 of the matrix must be a number, but 'True'"),
         ("a b\n1\n0 1\n", "must be|cannot be read"),

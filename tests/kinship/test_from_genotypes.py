@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from bed_reader import to_bed
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.base.checks import InputError
+from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.kinship.kinship import Kinship, centre
 
 
@@ -23,6 +25,7 @@ def test_kinship_is_the_dense_product(plink, scale):
     assert list(kinship.ids) == ids
 
 
+@pytest.mark.slow
 def test_kinship_equals_gemma(mouse_kinship, mouse_reference):
     for scale, name in (("sample", "sXX"), ("vanraden", "cXX")):
         K, reference = mouse_kinship(scale).K, mouse_reference["kinship"][name]
@@ -51,6 +54,20 @@ def test_centre_is_jkj(rng):
     assert_allclose(centre(K), J @ K @ J, atol=1e-12)
 
 
+def test_a_kinship_is_a_covariance(rng):
+    """Its products, parts and diagonal are those of K."""
+    W, V = rng.standard_normal((6, 9)), rng.standard_normal((6, 2))
+    kinship = Kinship(tuple("abcdef"), W @ W.T / 9, "k", {"scale": "hwe"})
+    covariance: Covariance = kinship
+    assert_allclose(covariance @ V, kinship.K @ V)
+    assert_allclose(covariance.diagonal(), np.einsum("ij,ij->i", W, W) / 9)
+    part = covariance.take([4, 0])
+    assert (part.ids, part.source, part.details) == (("e", "a"), "k", {"scale": "hwe"})
+    assert_allclose(part.dense(), (W @ W.T / 9)[[4, 0]][:, [4, 0]])
+    assert_allclose(kinship.normalised().diagonal().mean(), 1)
+    assert_allclose(kinship.centred() @ np.ones((6, 1)), 0, atol=1e-12)
+
+
 def test_asymmetric_kinship_is_refused():
     K = np.eye(3)
     K[0, 2] = 0.5
@@ -77,3 +94,17 @@ def test_shape_and_ids_must_fit():
 def test_relationships_whose_squares_are_no_numbers_are_refused():
     with pytest.raises(InputError, match=r"relationships of about 1, but the largest is 1e\+150: rescale it"):
         Kinship(("a", "b"), np.eye(2) * 1e150, "K.txt")
+
+
+def test_a_fileset_of_sex_chromosomes_opens_but_makes_no_kinship(tmp_path, rng):
+    to_bed(tmp_path / "x.bed", rng.binomial(2, 0.4, (20, 3)).astype(float), properties={"chromosome": ["23"] * 3})
+    genotypes = bl.open_genotypes(tmp_path / "x")
+    with pytest.raises(InputError, match=r"all markers are on chromosomes of which no kinship is made .*23 \(X\)"):
+        bl.genomic_kinship(genotypes)
+    assert bl.genomic_kinship(bl.open_genotypes(tmp_path / "x", chromosomes=["23"])).details["markers"]["kept"] == 3
+
+
+def test_memory_is_asked_for_before_a_kinship(plink, monkeypatch):
+    monkeypatch.setattr("bayeslmm.base.memory.available", lambda: 10_000.0)
+    with pytest.raises(InputError, match=r"the kinship of 30 individuals needs 1.08e-05 GB of memory"):
+        bl.genomic_kinship(plink[0])

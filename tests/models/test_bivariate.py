@@ -15,7 +15,6 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_reml import joint_whitened
 from bayeslmm.likelihood.several_traits import joint_log_reml
 from bayeslmm.models import bivariate, multivariate
-from bayeslmm.posterior.diagnostics import MOST_OVERLAP, prior_overlap
 
 
 @in_float64
@@ -95,15 +94,23 @@ def assert_agree(posterior, oracle):
         )
 
 
-def test_complete_mice_agree_with_importance_sampling(mouse_pair):
+@pytest.fixture(scope="module")
+def mice(mouse_pair):
+    """Complete pairs of the mice and their draws."""
     data = mouse_pair(complete_only=True)
-    posterior = bl.sample(bivariate, data, seed=1)
+    return data, bl.sample(bivariate, data, seed=1)
+
+
+@pytest.mark.slow
+def test_complete_mice_agree_with_importance_sampling(mice):
+    data, posterior = mice
     assert_agree(posterior, by_importance(data))
     checks = bl.diagnose(posterior)
     assert checks.failures == ()
     assert arviz_stats.ess(posterior["posterior"]["rho_u"].to_numpy(), method="bulk") > 2000
 
 
+@pytest.mark.slow
 def test_missing_values_agree_with_importance_sampling_and_the_reference(gryphon_pair, gryphon_correlations):
     """854 and 683 records: values sampled beside the parameters against the closed form, and rho_u 0.374 (sd 0.131)."""
     posterior = gryphon_correlations.posterior
@@ -120,29 +127,13 @@ def test_missing_values_agree_with_importance_sampling_and_the_reference(gryphon
     assert_allclose(rho_u.std(), 0.131, rtol=0.06)
 
 
-def test_a_trait_without_heritability_is_sampled_cleanly(mouse_pair):
-    """The genetic correlation then has a posterior near its prior, and NUTS no divergence."""
-    Gamma_u, Gamma_e = np.diag([0.5, 0.0]), np.array([[0.5, 0.1], [0.1, 1.0]])
-    data = bl.simulate.rotated_traits(mouse_pair(complete_only=True).s, Gamma_u, Gamma_e, rng=np.random.default_rng(3))
-    posterior = bl.sample(bivariate, data, seed=1)
-    checks = bl.diagnose(posterior)
-    assert checks.failures == ()
-    draws = posterior["posterior"]["rho_u"].to_numpy()
-    overlap = prior_overlap(draws, dist.Uniform(-1.0, 1.0), -1.0, 1.0)
-    assert overlap > MOST_OVERLAP
-
-
-def test_result_is_named_and_float64(gryphon_pair):
-    coords = {
-        "trait": ["BWT", "TARSUS"],
-        "trait_bis": ["BWT", "TARSUS"],
-        "coefficient": ["BWT:intercept", "TARSUS:intercept"],
-    }
-    tree = bl.sample(bivariate, gryphon_pair, seed=2, chains=2, draws=50, warmup=50, coords=coords)
+@pytest.mark.slow
+def test_result_is_named_and_float64(gryphon_correlations):
+    tree = gryphon_correlations.posterior
     draws = tree["posterior"]
     assert draws["rho_u"].dims == ("chain", "draw")
     assert draws["Gamma_u"].dims == ("chain", "draw", "trait", "trait_bis")
-    assert draws["beta"].sel(coefficient="TARSUS:intercept").shape == (2, 50)
+    assert draws["beta"].sel(coefficient="TARSUS:intercept").shape == (4, 1000)
     assert {values.dtype for values in draws.data_vars.values()} == {np.dtype("float64")}
     assert not [name for name in draws.data_vars if str(name).startswith("_")]
     covariance = draws["Gamma_u"].sel(trait="BWT", trait_bis="TARSUS")
@@ -225,6 +216,7 @@ def test_density_integrated_over_missing_values_is_that_of_the_records(dense_tra
     assert_allclose(found[1] - found[0], expected[1] - expected[0], rtol=1e-10)
 
 
+@pytest.mark.slow
 @in_float64
 def test_prior_predictive_follows_the_prior(gryphon_pair):
     prior = bivariate.Prior(h2=dist.Beta(2.0, 6.0), rho_u=dist.Uniform(0.0, 1.0), beta=dist.Normal(0.0, 1.0))
@@ -249,10 +241,10 @@ def test_start_is_reml_drawn_inside_its_bounds(gryphon_pair):
 
 
 @pytest.mark.slow
-def test_two_traits_by_both_programs_agree(mouse_pair):
+def test_two_traits_by_both_programs_agree(mice):
     """LKJ(1) of two traits is uniform: the same posterior from another parametrisation."""
-    data = mouse_pair(complete_only=True)
-    one, other = bl.sample(bivariate, data, seed=1), bl.sample(multivariate, data, seed=2)
+    data, one = mice
+    other = bl.sample(multivariate, data, seed=2)
     x, y = one["posterior"]["rho_u"].to_numpy(), other["posterior"]["rho_u"].to_numpy()[..., 0, 1]
     error = np.hypot(arviz_stats.mcse(x, method="mean"), arviz_stats.mcse(y, method="mean"))
     assert abs(x.mean() - y.mean()) < 4 * error

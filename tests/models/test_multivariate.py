@@ -28,6 +28,7 @@ def fitted(mouse_kinship):
     return data, bl.sample(multivariate, data, seed=1, coords=coords)
 
 
+@pytest.mark.slow
 def test_sampling_is_clean_and_named(fitted):
     _, posterior = fitted
     assert bl.diagnose(posterior).failures == ()
@@ -39,6 +40,7 @@ def test_sampling_is_clean_and_named(fitted):
     assert np.linalg.eigvalsh(draws["rho_u"].to_numpy()).min() > 0
 
 
+@pytest.mark.slow
 def test_posterior_agrees_with_reml_where_data_are_many(fitted):
     """Posterior means within one posterior sd of REML, sds within 25% of its standard errors; truth inside 4 sd."""
     data, posterior = fitted
@@ -62,6 +64,7 @@ def test_correlation_prior_is_the_marginal_of_lkj(t, eta):
         assert kstest(rho, lambda x: np.asarray(correlation_prior(eta, t).cdf(x))).pvalue > 0.001
 
 
+@pytest.mark.slow
 @in_float64
 def test_prior_predictive_follows_lkj(fitted):
     data, _ = fitted
@@ -71,6 +74,7 @@ def test_prior_predictive_follows_lkj(fitted):
     assert kstest(rho, lambda x: np.asarray(correlation_prior(5.0, 3).cdf(x))).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_near_singular_wheat_is_sampled_without_divergence(shared):
     """Four traits of 599 lines: a genetic correlation of 0.98 beside negative ones, and a nearly singular K."""
     names = ["GY_env1", "GY_env2", "GY_env4", "GY_env5"]
@@ -87,6 +91,7 @@ def test_near_singular_wheat_is_sampled_without_divergence(shared):
     assert float(rho_u.sel(trait="GY_env1", trait_bis="GY_env5").quantile(0.975)) < 0
 
 
+@pytest.mark.slow
 def test_missing_values_and_different_covariates_agree_with_reml(rng):
     """Three traits, two of which a part of the people lacks, each with covariates of its own: means near REML."""
     n = 240

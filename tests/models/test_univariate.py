@@ -10,9 +10,9 @@ from numpyro.infer.util import log_density
 
 import bayeslmm as bl
 from bayeslmm.base.float64 import in_float64
-from bayeslmm.likelihood.priors import residual_variance
 from bayeslmm.models import univariate
 from bayeslmm.posterior import exact
+from conftest import residual_variance
 
 DATASETS = ["CD8", "MCH", "h2 near 0", "h2 near 1"]
 
@@ -31,6 +31,7 @@ def fitted(request, mouse_data):
     return data, posterior, exact.posterior(data)
 
 
+@pytest.mark.slow
 def test_draws_agree_with_the_oracle(fitted):
     """Means and sds within 4 Monte Carlo standard errors, quantiles within 4 of theirs."""
     _, posterior, oracle = fitted
@@ -47,6 +48,7 @@ def test_draws_agree_with_the_oracle(fitted):
     assert abs(beta.std() - oracle.se_beta[0]) < 4 * arviz_stats.mcse(beta, method="sd")
 
 
+@pytest.mark.slow
 def test_sampling_is_clean(fitted):
     _, posterior, _ = fitted
     diagnostics = bl.diagnose(posterior)
@@ -56,6 +58,7 @@ def test_sampling_is_clean(fitted):
     assert diagnostics.ess_bulk > 1000
 
 
+@pytest.mark.slow
 def test_result_is_named_and_float64(fitted):
     data, posterior, _ = fitted
     draws = posterior["posterior"]
@@ -108,7 +111,7 @@ def test_prior_predictive_follows_the_prior(small_data):
 def test_start_is_the_reml_estimate(mouse_data):
     data = mouse_data("CD8")
     estimate, start = bl.reml(data), univariate.start(data)
-    k, v = data.s.mean(), residual_variance(data.Y, data.X)
+    k, v = data.s.mean(), residual_variance(data)
     assert_allclose(start["_share"], k * estimate.sigma2_u / (k * estimate.sigma2_u + estimate.sigma2_e))
     assert_allclose(start["_total"] * v, k * estimate.sigma2_u + estimate.sigma2_e)
 

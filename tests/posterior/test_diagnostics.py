@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 import bayeslmm as bl
 from bayeslmm.posterior import exact
-from bayeslmm.posterior.diagnostics import disagreements, prior_overlap
+from bayeslmm.posterior.diagnostics import check_values, disagreements, prior_overlap
 from conftest import two_modes
 
 
@@ -46,6 +46,26 @@ def test_a_single_chain_fails(rng):
 def test_draws_too_few_for_a_number_fail(rng):
     failures = bl.diagnose(tree(rng.standard_normal((2, 3)))).failures
     assert [failure.split(" is ")[0] for failure in failures] == ["R-hat", "bulk ESS", "tail ESS"]
+
+
+def test_checks_that_pass_by_less_than_twice_ask_for_a_look():
+    def states(*values, chains=4):
+        return [check.state for check in check_values(*values, chains=chains)]
+
+    assert states(1.004, 900.0, 801.0, 0, np.nan) == ["fine"] * 4
+    assert states(1.006, 799.0, 500.0, 0, 0.9) == ["look"] * 3 + ["fine"] * 2
+    assert states(1.02, 90.0, 80.0, 3, 0.2) == ["failed"] * 5
+    assert states(np.nan, 900.0, 900.0, 0, np.nan, chains=1) == ["failed"] + ["fine"] * 3
+
+
+def test_all_that_is_checked_is_listed_and_recorded(rng):
+    diagnostics = bl.diagnose(tree(rng.standard_normal((4, 1000)), diverging=3))
+    names = ["finite draws", "moving chains", "R-hat", "bulk ESS", "tail ESS", "divergences"]
+    assert [check.name for check in diagnostics.checks] == names
+    assert [check.value for check in diagnostics.checks if check.state == "failed"] == [3]
+    keys = ["r_hat", "ess_bulk", "ess_tail", "divergences", "e_bfmi", "drawn_again", "failures"]
+    assert list(diagnostics.record()) == keys
+    assert diagnostics.record()["failures"] == diagnostics.failures
 
 
 def test_prior_overlap_is_the_shared_area(rng):
@@ -114,7 +134,7 @@ def test_draws_of_one_mode_disagree_with_the_quadrature_of_two(rng):
     right, _ = oracle.draws(4000, rng)
     assert disagreements("h2", right.reshape(4, 1000), oracle.h2) == []
     low = rng.choice(right[right < 0.5], (4, 1000))  # 99% of all, whose mean is off by a quarter
-    assert any("mean of h2 is" in words for words in disagreements("h2", low, oracle.h2))
+    assert any("mean of h2 is" in check.advice for check in disagreements("h2", low, oracle.h2))
 
 
 def test_a_tail_that_is_missing_disagrees_where_the_mean_does_not(small_data, rng):
@@ -122,7 +142,8 @@ def test_a_tail_that_is_missing_disagrees_where_the_mean_does_not(small_data, rn
     oracle = exact.posterior(small_data).h2
     draws = np.array([oracle.quantile(p) for p in (rng.permutation(2000) + 0.5) / 2000]).reshape(4, 500)
     assert disagreements("h2", draws, oracle) == []
-    (words,) = disagreements("h2", np.maximum(draws, oracle.quantile(0.04)), oracle)
-    assert words.startswith(
+    (check,) = disagreements("h2", np.maximum(draws, oracle.quantile(0.04)), oracle)
+    assert check.value > 5
+    assert check.advice.startswith(
         f"probability below {oracle.quantile(0.025):.4g} of h2 is 0 by NUTS and 0.025 by quadrature"
     )

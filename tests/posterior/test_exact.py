@@ -15,9 +15,10 @@ import bayeslmm as bl
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.one_trait import log_reml
-from bayeslmm.likelihood.priors import VariancePrior, residual_variance
+from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.models import univariate
 from bayeslmm.posterior import exact
+from conftest import residual_variance
 
 
 class Panels:
@@ -28,7 +29,7 @@ class Panels:
 
     def __init__(self, data, a=1.0, b=1.0, sigma=2.0, cut=0.5):
         X, y = data.X[:, 0], data.Y[:, 0]
-        k, v = len(y) - 1, float(residual_variance(data.Y, data.X)[0])
+        k, v = len(y) - 1, float(residual_variance(data)[0])
         low = np.concatenate([[0], np.geomspace(1e-13, 0.1, 40), np.linspace(0.1, 0.5, 21)[1:]])
         h2, weight = panels(np.sort([*low, cut] if cut < 0.5 else low))
         e2, weight_e = panels(np.sort([*low, 1 - cut] if cut > 0.5 else low))
@@ -133,9 +134,10 @@ def test_densities_integrate_to_one_and_curves_agree(problem):
     assert_allclose(np.trapezoid(density, value), 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_evidence_is_the_integral_of_likelihood_times_prior(small_data):
     """By brute force over a grid, with the density of error contrasts (log_reml is tested against it)."""
-    v = float(residual_variance(small_data.Y, small_data.X)[0])
+    v = float(residual_variance(small_data)[0])
     w, step = np.linspace(-3, 5, 161, retstep=True)
     nodes, weights = np.polynomial.legendre.leggauss(60)
     h2, weights = (nodes + 1) / 2, weights / 2
@@ -161,6 +163,7 @@ def test_the_bayes_factor_is_the_density_ratio_at_zero(problem):
     assert_allclose(narrow.log_bayes_factor - posterior.log_bayes_factor, shift, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 def test_mice_equal_the_reference_quadrature(mouse_data, mouse_reference, trait):
     """h2 on the scale of K with mean diagonal 1, Jeffreys prior of the scale: the limit of wide log-normals.
@@ -189,6 +192,7 @@ def test_a_singular_kinship_with_covariates_in_its_range(rng):
     assert_allclose(singular.log_evidence, regular.log_evidence, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 4000])
 def test_small_and_large_samples(n):
     rng = np.random.default_rng(3)
@@ -207,10 +211,10 @@ def test_one_trait_at_a_time(small_data):
         exact.posterior(small_data._replace(Y=np.column_stack([small_data.Y, small_data.Y])))
 
 
-def brute_force(data, h2_prior, sigma2_p_prior, *, cells=2000):
+def brute_force(data, h2_prior, sigma2_p_prior, *, cells=1000):
     """Means of h2 and sigma2_p on a fine grid of both over the supports of their priors, from the formulas."""
     X, y = data.X[:, 0], data.Y[:, 0]
-    k, v = len(y) - 1, float(residual_variance(data.Y, data.X)[0])
+    k, v = len(y) - 1, float(residual_variance(data)[0])
     low, high = h2_prior.support.lower_bound, h2_prior.support.upper_bound
     z = np.linspace(-45, 36, cells)
     h2, e2 = low + (high - low) * expit(z), 1 - high + (high - low) * expit(-z)
@@ -249,6 +253,7 @@ def outside():
     return bl.simulate.rotated_trait(s / s.mean(), h2=0.8, rng=rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_priors_end_where_their_supports_do(outside, name):
     h2, sigma2_p = PRIORS[name]
@@ -261,6 +266,7 @@ def test_priors_end_where_their_supports_do(outside, name):
     assert low < posterior.h2.quantile(0.001) < posterior.h2.quantile(0.999) < high
 
 
+@pytest.mark.slow
 def test_draws_have_the_support_of_the_prior(outside):
     """Where REML lies outside it: NUTS and the quadrature agree within 4 Monte Carlo errors."""
     prior = VariancePrior(h2=dist.Uniform(0.2, 0.5), sigma2_p=dist.Uniform(0.3, 0.9))
@@ -290,6 +296,7 @@ def test_a_u_shaped_prior_keeps_its_mass_at_both_ends():
         assert_allclose([h2.mean, h2.sd], [0.5, np.sqrt(1 / (4 * (2 * a + 1)))], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [50, 500, 10_000])
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 100.0])
 def test_variances_add_up_where_k_says_little(n, unit):
@@ -333,7 +340,7 @@ def test_draws_have_the_joint_posterior(small_data, rng):
     """Means of both and of their products, which depend on how they go together: 4 errors of independent draws."""
     posterior = exact.posterior(small_data)
     h2, total = posterior.draws(40_000, rng)
-    sigma2_p = total * residual_variance(small_data.Y, small_data.X)  # K has a mean diagonal of 1
+    sigma2_p = total * residual_variance(small_data)  # K has a mean diagonal of 1
     found = {"h2": h2, "sigma2_p": sigma2_p, "sigma2_u": h2 * sigma2_p, "sigma2_e": (1 - h2) * sigma2_p}
     for name, draws in found.items():
         known = getattr(posterior, name)

@@ -23,6 +23,8 @@ from bayeslmm.models import bivariate, multivariate, univariate
 from bayeslmm.posterior.nuts import _sampler
 from conftest import two_modes
 
+pytestmark = pytest.mark.slow
+
 SHORT = {"chains": 2, "draws": 50, "warmup": 50}
 
 

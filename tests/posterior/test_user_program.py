@@ -14,8 +14,8 @@ from matplotlib.image import imread
 from numpy.testing import assert_allclose
 
 from bayeslmm.analyses.heritability import heritability
+from bayeslmm.analyses.method import Drawn
 from bayeslmm.analyses.site_rows import large_site_lines, site_rows
-from bayeslmm.analyses.table import to_table
 from bayeslmm.commands.main import main
 from bayeslmm.posterior.diagnostics import diagnose
 from bayeslmm.posterior.user_program import load_program, try_program
@@ -56,6 +56,7 @@ def toy(plink, tmp_path, rng):
     return ["--bfile", str(prefix), "--pheno", str(tmp_path / "pheno.txt"), "--out", str(tmp_path / "out")], tmp_path
 
 
+@pytest.mark.slow
 def test_the_program_of_the_docs_equals_the_reference_quadrature(gryphon_reference, write, tmp_path, capsys):
     """MCMCglmm's priors V = 1, nu = 0.002."""
     (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "terms.md").read_text(), flags=re.DOTALL)
@@ -92,6 +93,7 @@ def run(*command, cwd=ROOT):
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, check=False)
 
 
+@pytest.mark.slow
 def test_our_program_and_a_copy_of_it_draw_the_same(toy, capsys):
     base, folder = toy
     arguments = [*base, "--trait", "x", *SHORT]
@@ -119,16 +121,16 @@ def test_any_sites_become_rows_and_a_sentence(small_data, rng):
     draws = arviz_base.from_dict(
         {"posterior": values, "sample_stats": calm}, dims={"v": ["covariate"]}, coords={"covariate": ["sex", "age/10"]}
     )
-    rows = {row["parameter"]: row for row in site_rows(draws, "x")}
+    rows = {row.parameter: row for row in site_rows(draws, "x")}
     assert list(rows) == ["a", "v[sex]", "v[age/10]", "lost", "still"]
-    assert_allclose(rows["v[age/10]"]["estimate"], values["v"][..., 1].mean())
-    assert rows["lost"]["note"] == "some draws are not finite"
-    assert rows["still"] == {"trait": "x", "method": "nuts", "parameter": "still", "estimate": 1.0, "note": "constant"}
+    assert_allclose(rows["v[age/10]"].estimate, values["v"][..., 1].mean())
+    assert rows["lost"].note == "some draws are not finite"
+    assert (rows["still"].estimate, rows["still"].note) == (1.0, "constant")
     assert large_site_lines(draws) == ["the site many, of shape (101,), is kept with the draws alone"]
     assert "draws of lost are not all finite" in diagnose(draws).failures
     found = heritability(small_data, trait="x", covariates=["b", "c", "d"], seed=1, methods=["reml"])
-    table = pd.concat([found.estimates, to_table(rows.values())])
-    lines = result_lines(replace(found, estimates=table, fits={**found.fits, "nuts": draws}))
+    fits = {**found.fits, "nuts": Drawn(draws, diagnose(draws))}
+    lines = result_lines(replace(found, rows=(*found.rows, *rows.values()), fits=fits))
     assert 'the program has no site called "h2"; add one to report a heritability of x' in lines
     assert "v[age/10]" in lines
 
@@ -150,13 +152,15 @@ def two(data):
 """
 
 
+@pytest.mark.slow
 def test_two_traits_take_a_program(toy, write, capsys):
     base, folder = toy
     own = ["--model", f"{write('own.py', TWO)}:two"]
     both = ["rg", *base, "--traits", "x", "y", *own, *SHORT, "--methods", "nuts"]
     assert main(both) == 2
     assert (
-        "takes the 1 missing values for 0, since it does not look at data.E: use --complete" in capsys.readouterr().err
+        "takes the 1 missing values as 0, because it does not use data.E: analyse complete records"
+        in capsys.readouterr().err
     )
     assert main([*both, "--complete-only"]) in (0, 3)
     assert "genetic correlation of x and y: " in capsys.readouterr().out
@@ -166,6 +170,7 @@ def test_two_traits_take_a_program(toy, write, capsys):
     assert imread(folder / "out" / "correlations.png").shape == (1660, 1500, 4)
 
 
+@pytest.mark.slow
 def test_a_copy_that_looks_at_missing_values_is_taken(dense_traits, tmp_path):
     shutil.copy(ROOT / "models" / "bivariate.py", tmp_path / "alike.py")
     own = load_program(f"{tmp_path / 'alike.py'}:model")
@@ -174,8 +179,8 @@ def test_a_copy_that_looks_at_missing_values_is_taken(dense_traits, tmp_path):
 
 WRONG = {
     "nothing.py:own": (None, "nothing.py does not exist: check the name and the folder"),
-    "own.py": ("", "--model must be FILE.py:FUNCTION, such as own.py:model, but"),
-    "own.txt:own": (HEAD + REST, "own.txt is no Python file: its name must end in .py"),
+    "own.py": ("", "a program must be FILE.py:FUNCTION, such as mine.py:model, but"),
+    "own.txt:own": (HEAD + REST, "own.txt is not a Python file: its name must end in .py"),
     "own.py:other": (HEAD + REST, "own.py has no function 'other'; it has own"),
     "syntax.py:own": ("def own(data:\n", "syntax.py line 1: SyntaxError: "),
     "raises.py:own": ("import numpyro\n\n1 / 0\n", "raises.py line 3: ZeroDivisionError: division by zero"),
@@ -204,7 +209,7 @@ WRONG = {
     ),
     "slash.py:own": (
         HEAD + REST + '    numpyro.deterministic("a/b", mean)\n',
-        "the site 'a/b' has a / in its name, which ArviZ has another use for",
+        "the name of the site 'a/b' contains a /, which ArviZ reserves for groups",
     ),
     "nowhere.py:own": (
         HEAD + REST + '    numpyro.factor("wall", -jnp.inf)\n',
@@ -275,6 +280,7 @@ def test_options_that_nobody_would_look_at_are_refused(toy, write, capsys, optio
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_copy_of_our_program_gets_the_prior_of_the_options(toy, capsys):
     """Beta(3000, 7000) has a mean of 0.3 and an sd of 0.005, and leaves the data nothing to say."""
     base, folder = toy

@@ -1,19 +1,27 @@
 """The page of a run: one file, whatever things are called, that says what the terminal says."""
 
+import ast
 import base64
 import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from bayeslmm.analyses.compare import SOURCES
+from bayeslmm.analyses.correlations import JOINT_METHODS
+from bayeslmm.analyses.heritability import METHODS
+from bayeslmm.analyses.source import Source
+from bayeslmm.analyses.table import Note, Row
 from bayeslmm.commands.main import main
-from bayeslmm.posterior.diagnostics import Diagnostics
-from bayeslmm.report.citations import _OF_METHOD, Source, sources
-from bayeslmm.report.lights import light_of_inflation, light_of_scale, lights_of_draws, lights_of_estimates
-from bayeslmm.report.page import MOST_PICTURES, Part, Report, Shown, write_report
+from bayeslmm.posterior.diagnostics import Diagnostics, check_values
+from bayeslmm.report import scan
+from bayeslmm.report.checks import check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.citations import sources
+from bayeslmm.report.page import MOST_PICTURES, Part, Picture, Report, Shown, write_report
 from conftest import ROOT
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -102,50 +110,41 @@ def test_the_page_says_what_the_terminal_says(run):
     assert markers.removeprefix("markers: ") in run.page.text
 
 
-def test_draws_have_lights():
-    def colours(*values, failures=()):
-        return [light.colour for light in lights_of_draws(Diagnostics(*values, failures), chains=4)]
-
-    assert colours(1.004, 900.0, 801.0, 0) == ["green"] * 4
-    assert colours(1.006, 799.0, 500.0, 0) == ["amber"] * 3 + ["green"]
-    failures = ("R-hat is 1.02", "bulk ESS is 90", "tail ESS is 80", "3 divergent transitions")
-    assert colours(1.02, 90.0, 80.0, 3, failures=failures) == ["red"] * 4
-    assert colours(float("nan"), 900.0, 900.0, 0, failures=("one chain only: R-hat cannot",)) == ["red"] + ["green"] * 3
-    assert colours(1.0, 900.0, 900.0, 0, failures=("draws of z are not all finite",)) == ["green"] * 4 + ["red"]
-    assert lights_of_draws(None, chains=4) == []
+def diagnostics(*values):
+    return Diagnostics(*values, check_values(*values, chains=4))
 
 
-def test_estimates_that_warn_of_themselves_are_amber():
+def test_draws_have_checks():
+    checks = checks_of_draws(diagnostics(1.006, 900.0, 80.0, 0, 0.9))
+    assert [check.state for check in checks] == ["look", "fine", "failed", "fine", "fine"]
+    assert checks[2].text == "tail ESS 80"
+    again = checks_of_draws(replace(diagnostics(1.0, 900.0, 900.0, 0, 0.9), drawn_again="why"))[-1]
+    assert (again.state, again.meaning, again.advice) == ("fine", "why", "")
+    assert checks_of_draws(None) == []
+
+
+def test_estimates_that_warn_of_themselves_are_worth_a_look():
     rows = [
-        ("reml", "h2", 0.0, "profile95", "boundary: h2 = 0, no standard error exists"),
-        ("mom", "h2", 1.2, "wald95", "outside the parameter space: sigma2_e is negative"),
-        (
-            "em",
-            "h2",
-            0.1,
-            "wald95",
-            "100 iterations with 30 random effects, NOT the maximum: stopped with a score of 2",
-        ),
-        ("rhe", "h2", 0.5, "wald95", "Monte Carlo error 0.01"),
-        ("mom", "sigma2_u", 1.2, "wald95", "the Wald interval leaves the parameter space: prefer the posterior"),
+        Row("y", "reml", "h2", 0.0, interval="profile95", notes=(Note("boundary", "boundary: h2 = 0"),)),
+        Row("y", "mom", "h2", 1.2, notes=(Note("outside", "sigma2_e is negative"),)),
+        Row("y", "em", "h2", 0.1, notes=(Note("info", "30 random effects"), Note("not_converged", "NOT the maximum"))),
+        Row("y", "rhe", "h2", 0.5, notes=(Note("monte_carlo", "Monte Carlo error 0.01", 0.01),)),
+        Row("y", "mom", "sigma2_u", 1.2, notes=(Note("wald_outside", "the Wald interval leaves the space"),)),
     ]
-    table = pd.DataFrame(rows, columns=["method", "parameter", "estimate", "interval", "note"]).assign(trait="y")
-    lights = lights_of_estimates(table)
-    assert [light.found for light in lights] == [
-        "h2 of y by reml is 0",
-        "h2 of y by mom is 1.2",
-        "h2 of y by em is 0.1",
-    ]
-    assert {light.colour for light in lights} == {"amber"}
-    assert "prefer the posterior" in lights[0].advice
+    checks = checks_of_estimates(rows)
+    assert [check.text for check in checks] == ["h2 of y by reml is 0", "h2 of y by mom is 1.2", "h2 of y by em is 0.1"]
+    assert {check.state for check in checks} == {"look"}
+    assert "prefer the posterior" in checks[0].advice
+    assert checks[2].advice == "30 random effects; NOT the maximum"
 
 
-def test_scale_and_inflation_have_lights():
-    assert [light_of_scale(value).colour for value in (0.89, 1.0, 1.11)] == ["amber", "green", "amber"]
-    assert "read pve" in light_of_scale(0.36).advice
-    assert [light_of_inflation(value, 100_000).colour for value in (0.9, 1.0, 1.06)] == ["amber", "green", "amber"]
-    assert light_of_inflation(1.06, 10_000).colour == "green"  # three standard errors are 7% there
-    assert "--loco" in light_of_inflation(0.9, 100_000).advice
+def test_scale_and_inflation_have_checks():
+    assert [check_of_scale(value).state for value in (0.89, 1.0, 1.11)] == ["look", "fine", "look"]
+    assert "read pve" in check_of_scale(0.36).advice
+    states = [scan.check_of_inflation(value, 100_000).state for value in (0.9, 1.0, 1.06)]
+    assert states == ["look", "fine", "look"]
+    assert scan.check_of_inflation(1.06, 10_000).state == "fine"  # three standard errors are 7% there
+    assert "the kinship of all others" in scan.check_of_inflation(0.9, 100_000).advice
 
 
 RECORD = {
@@ -162,19 +161,21 @@ RECORD = {
 }
 
 
-def part(name, *, picture, lights=(), table=None):
+def part(name, *, pictures=(), checks=()):
     table = pd.DataFrame({"h2": [0.123456], "n": [12345], "big": [54321.4], "none": [float("nan")]}, index=["x"])
-    return Part(name, "people", ["a", "  b"], picture, "caption", [Shown("t", table)], [], lights, ["reml"])
+    return Part(name, "individuals", ["a", "  b"], pictures, [Shown("t", table)], checks=checks)
 
 
 def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
-    parts = [part(f"t{i}", picture=tmp_path / "a.png") for i in range(MOST_PICTURES + 5)]
+    picture = Picture(tmp_path / "a.png", "caption")
+    parts = [part(f"t{i}", pictures=[picture]) for i in range(MOST_PICTURES + 3)]
+    parts.append(part("t", pictures=[picture] * 2))
     write_report(Report("t", "q", parts, ["r"]), RECORD, tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text())
     assert len(page.loaded) == MOST_PICTURES
-    assert "The pictures of 5 more traits" in page.text
-    assert page.text.count("people") == 1  # once for all traits
+    assert "5 more pictures are beside this page" in page.text
+    assert page.text.count("individuals") == 2  # once for all traits, and of the kinship
     assert "12,345 individuals" in page.text
     assert "0.1235 12,345 54,321" in page.text
     assert "bayeslmm h2 --pheno 'my file.tsv'" in page.text
@@ -182,21 +183,31 @@ def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
     assert "Henderson (1976)" in page.text
 
 
-def test_red_is_said_beside_the_answer(tmp_path):
-    failed = lights_of_draws(Diagnostics(1.2, 900.0, 900.0, 0, ("R-hat is 1.200, above 1.01",)), chains=4)
-    write_report(Report("t", "q", [part("a", picture=None, lights=failed)], []), RECORD, tmp_path / "r.html")
+def test_failures_are_said_beside_the_answer(tmp_path):
+    failed = checks_of_draws(diagnostics(1.2, 900.0, 900.0, 0, 0.9))
+    write_report(Report("t", "q", [part("a", checks=failed)], []), RECORD, tmp_path / "r.html")
     text = Page((tmp_path / "r.html").read_text()).text
     assert "failed 1 of the checks failed: do not use these numbers" in text
-    assert "R-hat is 1.200, above 1.01." in text
+    assert "R-hat is 1.200, and must be at most 1.01: " in text
+
+
+def docstrings():
+    """All docstrings of the package as one text."""
+    files = [*(ROOT / "bayeslmm").rglob("*.py"), *(ROOT / "models").glob("*.py")]
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    return " ".join(ast.get_docstring(node) or "" for node in nodes)
 
 
 def test_sources_are_those_of_the_docstrings():
-    code = [*(ROOT / "bayeslmm").rglob("*.py"), *(ROOT / "models").glob("*.py")]
-    written = " ".join(path.read_text() for path in code if path.name != "citations.py")
+    written = docstrings()
     everything = {"kinship": {"scale": "hwe"}, "options": {"pedigree": "p", "se": "average", "loco": True}}
-    found = sources(_OF_METHOD, everything) + sources([], {"kinship": {"scale": "vanraden"}, "options": {}})
-    assert len(set(found)) > 30
-    for source in found:
+    records = [*METHODS.values(), *JOINT_METHODS.values()]
+    of_methods = [source for method in records for source in method.sources]
+    cited = sources([*of_methods, *SOURCES, *scan.SOURCES.values(), *scan.ALL_SOURCES], everything)
+    cited += sources([], {"kinship": {"scale": "vanraden"}, "options": {}})
+    assert len(set(cited)) > 30
+    for source in cited:
         assert source.where in written, source
         assert source.who.split(" et al")[0].split(",")[0].split(" and ")[0].split(" (")[0] in written, source
     assert Source("a", "arXiv:1", "").url == "https://arxiv.org/abs/1"

@@ -1,4 +1,4 @@
-"""What is said: which numbers are printed, with which digits, beside which words."""
+"""Which numbers are printed, with which digits, beside which words."""
 
 import re
 from dataclasses import replace
@@ -12,16 +12,17 @@ from numpy.testing import assert_allclose
 from scipy.integrate import quad
 
 import bayeslmm as bl
-from bayeslmm.analyses.heritability import Heritability, heritability
+from bayeslmm.analyses.heritability import METHODS, Heritability, heritability
 from bayeslmm.analyses.hsq import write_hsq
-from bayeslmm.analyses.rows import rows_of
-from bayeslmm.analyses.table import to_table
+from bayeslmm.analyses.method import Drawn
+from bayeslmm.analyses.table import Row
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.information import profile_interval
-from bayeslmm.posterior.diagnostics import Diagnostics
-from bayeslmm.report.compare import verdicts
+from bayeslmm.posterior.diagnostics import Diagnostics, check_values
+from bayeslmm.report.checks import checks_of_estimates
+from bayeslmm.report.compare import Verdict, checks_of_agreement, verdicts
 from bayeslmm.report.h2 import heritability_answers, heritability_table, result_lines
-from bayeslmm.report.lights import lights_of_agreement, lights_of_estimates
+from conftest import request_of
 
 NAMES = ["intercept", "a", "b"]
 
@@ -37,10 +38,10 @@ def with_draws(result: Heritability, rng, *, own: bool) -> Heritability:
         dims={"h2": ["trait"]},
         coords={"trait": ["y"]},
     )
-    row = {"trait": "y", "method": "nuts", "parameter": "h2", "note": "", "interval": "eti95"}
-    row |= {"estimate": 0.2, "se": 0.04, "lower": 0.12, "upper": 0.28}
-    table = to_table([*result.estimates.to_dict("records"), row])
-    return replace(result, estimates=table, fits={**result.fits, "nuts": draws}, own=own)
+    row = Row("y", "nuts", "h2", 0.2, 0.04, "sd", 0.12, 0.28, "eti95")
+    values = (1.0, 900.0, 900.0, 0, 0.9)
+    drawn = Drawn(draws, Diagnostics(*values, check_values(*values, chains=4)))
+    return replace(result, rows=(*result.rows, row), fits={**result.fits, "nuts": drawn}, own=own)
 
 
 def on_boundary(data, *, at: str):
@@ -56,7 +57,7 @@ def on_boundary(data, *, at: str):
 @pytest.mark.parametrize(
     ("at", "there"), [("h2 = 0", {"h2", "pve", "sigma2_u"}), ("h2 = 1", {"h2", "pve", "sigma2_e"})]
 )
-def test_boundary_stands_beside_the_parameters_on_it_and_intervals_beside_all(small_data, at, there):
+def test_parameters_on_the_boundary_say_so_and_all_have_intervals(small_data, at, there):
     data = on_boundary(small_data, at=at)
     result = fitted(data, "reml", "exact")
     cells = heritability_table(result)["REML (se)"]
@@ -145,50 +146,52 @@ def test_overlap_with_the_prior_is_graded():
     assert "posterior and prior" not in said[2][1]
 
 
-def test_a_second_maximum_of_the_likelihood_is_told(small_data):
+def test_a_second_maximum_of_the_likelihood_is_noted(small_data):
     reml = bl.reml(small_data)
     two = replace(reml, other_modes=((0.97, reml.loglik - 0.4), (0.0, reml.loglik - 3.0)))
-    rows = rows_of(two, small_data, trait="y", covariates=NAMES, se_kind="average")
-    (note,) = [row["note"] for row in rows if row["parameter"] == "h2"]
+    rows = METHODS["reml"].rows(two, request_of(small_data, NAMES))
+    (note,) = [row.note for row in rows if row.parameter == "h2"]
     assert (
         "the likelihood has more than one maximum: another at h2 = 0.97, 0.4 lower in log-likelihood and at h2 = 0, 3 l"
         in note
     )
-    (light,) = lights_of_estimates(to_table(rows))
-    assert light.colour == "amber"
-    assert "more than one maximum" in light.advice
+    (check,) = checks_of_estimates(rows)
+    assert check.state == "look"
+    assert "more than one maximum" in check.advice
 
 
 @pytest.fixture
 def compared(dense):
     """Make a comparison with a table of given verdicts."""
     K, X, y, spectrum = dense
-    cohort = Cohort(tuple(map(str, range(40))), ("y",), tuple(NAMES), K, y[:, None], X)
+    cohort = Cohort(tuple(map(str, range(40))), ("y",), (tuple(NAMES),), K, y[:, None], (X,))
     real = bl.compare(spectrum.rotate(cohort.Y, cohort.X), cohort, trait="y", seed=1, chains=2, draws=100, warmup=100)
 
-    def comparison(agrees, *, failures=()):
+    def comparison(agrees, *, r_hat=1.0):
         against = {"reml": "exact", "ml": "reml", "em": "ml", "nuts": "exact"}
         table = pd.DataFrame({"method": against.keys(), "against": against.values(), "agrees": agrees, "why": "why"})
-        result = replace(real.result, diagnostics=Diagnostics(1.0, 900.0, 900.0, 0, tuple(failures)))
+        values = (r_hat, 900.0, 900.0, 0, 0.9)
+        result = replace(real.result, diagnostics=Diagnostics(*values, check_values(*values, chains=4)))
         return replace(real, table=table, result=result)
 
     return comparison
 
 
 def test_verdicts_count_what_could_be_judged(compared):
-    good, more = verdicts(compared(["yes", "yes", "-", "yes"]))
-    assert good == (
-        True,
-        "3 of 4 comparisons could be judged: all of them agree as far as theory says that they should",
-    )
-    assert more == (True, "not judged: em and ml: why")
-    (_, counted), *bad = verdicts(compared(["yes", "no", "-", "yes"]))
-    assert counted == "3 of 4 comparisons could be judged: 2 agree as far as theory says that they should"
-    assert (False, "DISAGREES: ml and reml: why") in bad
+    text = "3 of 4 comparisons could be judged: all of them agree as far as theory says that they should"
+    good, other = verdicts(compared(["yes", "yes", "-", "yes"]))
+    assert good == Verdict("counts", text, good=True)
+    assert other == Verdict("not judged", "em and ml: why", good=True)
+    counted, *others = verdicts(compared(["yes", "no", "-", "yes"]))
+    assert counted.text == "3 of 4 comparisons could be judged: 2 agree as far as theory says that they should"
+    assert Verdict("disagrees", "ml and reml: why", good=False) in others
+    assert others[0].sentence == "DISAGREES: ml and reml: why"
 
 
 def test_methods_that_did_not_converge_are_no_agreement(compared):
-    found = verdicts(compared(["yes", "yes", "yes", "-"], failures=["R-hat is 1.2"]))
-    assert not found[0][0]
-    assert (False, "NOT CONVERGED, so that nothing is said of it: nuts and exact: why") in found
-    assert {light.colour for light in lights_of_agreement(found)} == {"amber"}
+    found = verdicts(compared(["yes", "yes", "yes", "-"], r_hat=1.2))
+    assert not found[0].good
+    assert Verdict("not converged", "nuts and exact: why", good=False) in found
+    checks = checks_of_agreement(found)
+    assert {check.state for check in checks} == {"look"}
+    assert (checks[1].text, checks[1].advice) == ("Not converged", "nuts and exact: why")

@@ -7,9 +7,9 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
-from bayeslmm.genotypes.bim import read_bim
 from bayeslmm.genotypes.blocks import dosages
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.genotypes.genotypes import open_genotypes
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.scan.tests import added, exact_scan, fixed_scan, null_scan
 from conftest import MOUSE, REFERENCES
 
@@ -126,6 +126,7 @@ def test_traits_share_a_scan(dense, small_data, markers, rng):
                 assert_allclose(values, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_sets_of_markers_equal_one_model_at_a_time(small_data, markers, rng):
     Z = [markers[1], rng.permuted(markers[1], axis=1), markers[1] ** 2]
     (tests,) = exact_scan(small_data).test(Z)
@@ -229,6 +230,7 @@ def test_too_few_people_for_a_set_are_told(scan, rng):
         scan(data).test([Z, Z])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trait", ["CD8", "MCH"])
 def test_mice_equal_gemma(mouse_kinship, trait):
     """GEMMA 0.98.5 -lmm 4, whose K is in float64 where ours is in float32: 5e-7 apart."""
@@ -248,7 +250,7 @@ def test_mice_equal_gemma(mouse_kinship, trait):
     assert_allclose(tests.se[:, 0], se, rtol=1e-5)
     # Four digits, or a hundred-thousandth of the standard error where the effect is next to none.
     assert (np.abs(tests.beta[:, 0] - gemma["beta"]) < 1e-4 * gemma["beta"].abs() + 1e-5 * se).all()
-    n, c = cohort.X.shape
+    n, c = cohort.X[0].shape
     found = {name: np.ravel(getattr(tests, name)) for name in ("p_wald", "p_lrt", "p_score")}
     # GEMMA's score test has n where ours has n - c.
     t_of = scipy.stats.t(n - c - 1)
@@ -259,6 +261,7 @@ def test_mice_equal_gemma(mouse_kinship, trait):
         assert gemma[name][off >= 1e-3].min() > 0.97  # the rest: p so near 1 that its logarithm has few digits
 
 
+@pytest.mark.slow
 def test_null_scan_equals_glimix_core(mouse_reference, mouse_kinship):
     reference = mouse_reference["other_tools"]["glimix_core_3_1_14"]["scan_ml"]
     people = bl.measure(bl.read_table(MOUSE / "pheno.tsv"), ["CD8"])
@@ -274,6 +277,7 @@ def test_null_scan_equals_glimix_core(mouse_reference, mouse_kinship):
         assert tests.p_lrt[j] == pytest.approx(snp["p_lrt"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_count_the_degrees_of_freedom_of_covariates(rng):
     """40 individuals and 13 covariates: size 0.09 at 0.05 if n stands where n - c is due; conservative with n - c."""
     n, c = 40, 13

@@ -6,7 +6,7 @@ from bed_reader import open_bed
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.genotypes.bim import read_bim
+from bayeslmm.genotypes.plink import read_bim
 from bayeslmm.studies import coalescent
 
 
@@ -94,7 +94,7 @@ def test_where_common_sites_are_too_few_chromosomes_become_longer(tmp_path, monk
     [{"people": 1}, {"markers": 3}, {"siblings": 0}, {"chromosomes": 0}],
 )
 def test_too_small_numbers_are_refused(tmp_path, numbers):
-    with pytest.raises(bl.InputError, match="coalescent genotypes are of at least 2 people, families of at least 1"):
+    with pytest.raises(bl.InputError, match="coalescent genotypes need at least 2 people, families of at least 1"):
         bl.write_coalescent(
             tmp_path / "x", **({"people": 10, "markers": 20, "chromosomes": 4} | numbers), rng=np.random.default_rng(1)
         )

@@ -10,7 +10,7 @@ from bayeslmm.studies.coverage import (
     OVER_PRIOR,
     coverage_table,
     coverage_tasks,
-    design,
+    individuals_of,
     shortest,
     simulated_intervals,
 )
@@ -20,15 +20,16 @@ S = np.linspace(0.2, 3, 40)
 
 
 @pytest.fixture
-def people(rng):
-    return design(rotated_trait(S, h2=0.5, rng=rng))
+def individuals(rng):
+    return individuals_of(rotated_trait(S, h2=0.5, rng=rng))
 
 
-def test_intervals_are_those_of_the_methods_by_themselves(people):
+@pytest.mark.slow
+def test_intervals_are_those_of_the_methods_by_themselves(individuals):
     task = {"h2": 0.5, "prior_h2": [2.0, 3.0], "seed": 4, "first": 1, "count": 1}
-    (found,) = simulated_intervals(task, people)
+    (found,) = simulated_intervals(task, individuals)
     rng = np.random.default_rng(np.random.SeedSequence(4, spawn_key=(1,)))
-    data = people.data._replace(Y=(np.sqrt(0.5 * S + 0.5) * rng.standard_normal(40))[:, None])
+    data = individuals.data._replace(Y=(np.sqrt(0.5 * S + 0.5) * rng.standard_normal(40))[:, None])
     fit = bl.reml(data)
     prior = bl.VariancePrior(h2=beta_prior(2.0, 3.0))
     assert found["h2"] == 0.5
@@ -50,9 +51,10 @@ def test_the_shortest_interval_is_the_best_of_a_search_over_its_lower_tail(small
     assert upper - lower < np.subtract(*h2.interval()[::-1])
 
 
-def test_where_h2_is_0_the_shortest_interval_can_hold_it_and_equal_tails_cannot(people):
+@pytest.mark.slow
+def test_where_h2_is_0_the_shortest_interval_can_hold_it_and_equal_tails_cannot(individuals):
     tasks = coverage_tasks([0.0], 10, seed=1)
-    table = coverage_table(tasks, [simulated_intervals(task, people) for task in tasks]).set_index("method")
+    table = coverage_table(tasks, [simulated_intervals(task, individuals) for task in tasks]).set_index("method")
     assert table.loc["posterior", "coverage"] == 0
     assert table.loc["posterior", "too_high"] == 1
     # 10 data sets: 4 binomial standard errors from 0.95.
@@ -69,8 +71,9 @@ def test_the_table_counts_hits_sides_and_intervals_that_are_not_there():
     assert row["se"] == pytest.approx(np.sqrt(3 / 8 * 5 / 8 / 8))
 
 
-def test_over_the_prior_each_data_set_has_a_truth_of_its_own(people):
+@pytest.mark.slow
+def test_over_the_prior_each_data_set_has_a_truth_of_its_own(individuals):
     task = {"h2": OVER_PRIOR, "prior_h2": [1.0, 1.0], "seed": 1, "first": 0, "count": 4}
-    found = simulated_intervals(task, people)
+    found = simulated_intervals(task, individuals)
     assert len({one["h2"] for one in found}) == 4
-    assert found[2:] == simulated_intervals({**task, "first": 2, "count": 2}, people)
+    assert found[2:] == simulated_intervals({**task, "first": 2, "count": 2}, individuals)

@@ -7,8 +7,15 @@ from scipy.stats import binom, multivariate_normal
 
 from bayeslmm.likelihood.priors import BivariatePrior, VariancePrior
 from bayeslmm.likelihood.rotation import JointData, RotatedData
-from bayeslmm.studies import ranks as study
-from bayeslmm.studies.ranks import calibration_table, calibration_tasks, rank_ecdf, univariate_ranks
+from bayeslmm.studies.ranks import (
+    BIVARIATE,
+    UNIVARIATE,
+    rank_ecdf,
+    rank_table,
+    rank_tasks,
+    simulated_ranks,
+    univariate_ranks,
+)
 from bayeslmm.studies.simulate import rotated_trait
 
 N = 40
@@ -19,6 +26,7 @@ def design(rng) -> RotatedData:
     return rotated_trait(np.linspace(0.2, 3, N), h2=0.5, rng=rng)
 
 
+@pytest.mark.slow
 def test_the_band_holds_99_in_100_uniform_samples(rng):
     """Within 4 Monte Carlo errors of 1,000 samples and of the 5,000 that the band is made of."""
     inside = np.mean([rank_ecdf(rng.uniform(size=100)).inside for _ in range(1000)])
@@ -42,7 +50,7 @@ def test_the_ecdf_is_the_share_of_ranks_and_its_band_pointwise_binomial(rng):
 
 def test_traits_are_drawn_from_the_model_of_one_trait(design, rng):
     """Whitened by their own true variances, they are standard normal; parameters follow the priors."""
-    draws = [study._draw_univariate(design, VariancePrior(), rng) for _ in range(100)]
+    draws = [UNIVARIATE.draw(design, VariancePrior(), rng) for _ in range(100)]
     z = np.array(
         [
             (data.Y[:, 0] - data.X @ truth["beta"][:, 0]) / np.sqrt(truth["sigma2_u"] * data.s + truth["sigma2_e"])
@@ -61,7 +69,7 @@ def test_traits_are_drawn_from_the_model_of_two_traits(design, rng):
     joint = JointData(design.s, np.zeros((N, 2)), (design.X, design.X), (np.zeros((N, 0)),) * 2)
     sums = np.zeros((2, 2))
     for _ in range(60):
-        truth, data = study._draw_bivariate(joint, BivariatePrior(), rng)
+        truth, data = BIVARIATE.draw(joint, BivariatePrior(), rng)
         V = data.s[:, None, None] * truth["Gamma_u"] + truth["Gamma_e"]
         fixed = np.column_stack([design.X @ truth["beta"][:1], design.X @ truth["beta"][1:]])
         z = np.linalg.solve(np.linalg.cholesky(V), (data.Y - fixed)[:, :, None])[:, :, 0]
@@ -69,11 +77,12 @@ def test_traits_are_drawn_from_the_model_of_two_traits(design, rng):
     assert_allclose(sums / (60 * N), np.eye(2), atol=4 * np.sqrt(2 / (60 * N)))
 
 
+@pytest.mark.slow
 def test_ranks_do_not_depend_on_how_data_sets_are_shared_among_tasks(design):
     whole = univariate_ranks({"prior_h2": [1.0, 1.0], "seed": 3, "first": 0, "count": 3}, design)
     (last,) = univariate_ranks({"prior_h2": [1.0, 1.0], "seed": 3, "first": 2, "count": 1}, design)
     assert whole[2] == last
-    table = calibration_table([whole[:1], whole[1:]])
+    table = rank_table([whole[:1], whole[1:]])
     assert list(table["quantity"]) == ["h2", "sigma2_p", "sigma2_u", "sigma2_e", "beta", "loglik"]
     assert (table["datasets"] == 3).all()
     assert table["ess"].min() > 200
@@ -83,17 +92,17 @@ def test_ranks_do_not_depend_on_how_data_sets_are_shared_among_tasks(design):
         assert all(one["holds"][name] for name, rank in one["rank"].items() if 0.1 < rank < 0.9)
 
 
-def test_draws_under_another_prior_than_the_truths_are_found_out(design):
-    """h2 from Beta(6, 1), its posterior under Beta(1, 1): 40 people do not overrule it, and 60 ranks leave the band."""
-    ours = study._UNIVARIATE
+@pytest.mark.slow
+def test_draws_under_another_prior_than_the_truths_are_detected(design):
+    """h2 from Beta(6, 1), its posterior under Beta(1, 1): 40 records do not overrule it; 60 ranks leave the band."""
 
     def draw(design, prior, rng):
-        return ours.draw(design, prior._replace(h2=dist.Beta(6.0, 1.0)), rng)
+        return UNIVARIATE.draw(design, prior._replace(h2=dist.Beta(6.0, 1.0)), rng)
 
     ranks = {}
-    for name, one in (("right", ours), ("wrong", ours._replace(draw=draw))):
-        found = [study._ranks(one, design, VariancePrior(), 4, number) for number in range(60)]
-        ranks[name] = rank_ecdf(np.array([of["rank"]["h2"] for of in found]))
+    for name, study in (("right", UNIVARIATE), ("wrong", UNIVARIATE._replace(draw=draw))):
+        records = [simulated_ranks(study, design, VariancePrior(), seed=4, number=number) for number in range(60)]
+        ranks[name] = rank_ecdf(np.array([record["rank"]["h2"] for record in records]))
     assert ranks["right"].inside
     assert not ranks["wrong"].inside
 
@@ -104,13 +113,13 @@ def test_log_likelihoods_of_two_traits_are_those_of_the_dense_normal(design, rng
     beta = np.array([0.3, -0.2])
     with jax.enable_x64(True):
         at = {"Gamma_u": Gamma_u[None], "Gamma_e": Gamma_e[None], "beta": beta[None]}
-        (found,) = np.asarray(study._bivariate_logliks(joint, at))
+        (found,) = np.asarray(BIVARIATE.logliks(joint, at))
     V = np.kron(Gamma_u, np.diag(design.s)) + np.kron(Gamma_e, np.eye(N))
     dense = multivariate_normal(np.concatenate([design.X[:, 0] * b for b in beta]), V).logpdf(joint.Y.T.ravel())
     assert_allclose(found, dense, rtol=1e-12)
 
 
 def test_tasks_cover_all_data_sets_once():
-    tasks = calibration_tasks(60, seed=1)
+    tasks = rank_tasks(60, seed=1)
     numbers = [number for task in tasks for number in range(task["first"], task["first"] + task["count"])]
     assert numbers == list(range(60))

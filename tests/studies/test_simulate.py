@@ -5,7 +5,7 @@ from scipy.stats import kstest
 
 import bayeslmm as bl
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.genotypes.plink import open_genotypes
+from bayeslmm.genotypes.genotypes import open_genotypes
 from bayeslmm.studies import simulate
 
 GAMMA_U = np.array([[0.6, -0.3], [-0.3, 0.4]])
@@ -63,6 +63,7 @@ def test_sparse_values_have_the_covariance_of_the_causal_markers(plink, rng):
     check_covariance(rows, np.kron(GAMMA_U, Wc @ Wc.T / 7))
 
 
+@pytest.mark.slow
 def test_the_mean_covariance_of_sparse_values_is_gamma_u_times_k(plink, rng):
     """VanRaden's weights differ by marker, and still."""
     markers = MarkerBlocks(open_genotypes(plink[0]), scale="vanraden", geno=1.0)
@@ -137,5 +138,5 @@ def test_what_is_no_model_is_refused(call, message, rng):
 
 
 def test_more_causal_markers_than_there_are_is_refused(plink, rng):
-    with pytest.raises(bl.InputError, match="from 1 to 50 of the markers used can be causal, but 51 were asked for"):
+    with pytest.raises(bl.InputError, match="from 1 to 50 of the markers used can be causal, but 51 were requested"):
         simulate.genetic_values(MarkerBlocks(open_genotypes(plink[0]), geno=1.0), GAMMA_U, causal=51, rng=rng)

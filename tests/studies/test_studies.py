@@ -22,6 +22,7 @@ def scheduler():
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coverage", "estimator_errors", "oracle_grid", "sbc"])
 def test_a_study_runs_at_smoke_size(name, tmp_path, monkeypatch, scheduler):
     folders = ["--out", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
@@ -47,6 +48,7 @@ def forty(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_calibrate_says_what_an_interval_is_worth(forty, scheduler, capsys):
     assert calibrate(forty, "--cluster", scheduler) == 0
     out = capsys.readouterr().out
@@ -58,6 +60,7 @@ def test_calibrate_says_what_an_interval_is_worth(forty, scheduler, capsys):
     assert json.loads((forty / "out" / "run.json").read_text())["traits"]["BWT"]["n"] == 40
 
 
+@pytest.mark.slow
 def test_calibrate_does_not_look_at_the_values_of_the_trait(forty, scheduler):
     """The same people with other values: the same results, all from the checkpoints."""
     calibrate(forty, "--cluster", scheduler)

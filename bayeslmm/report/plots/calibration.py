@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from bayeslmm.base.files import replacing
-from bayeslmm.report.plots.h2 import BLUE, GREEN, GREY, ORANGE
+from bayeslmm.report.plots.style import BLUE, GREEN, GREY, ORANGE, picture
 from bayeslmm.studies.coverage import LABELS, LEVEL, OVER_PRIOR
 from bayeslmm.studies.ranks import rank_ecdf
 
@@ -29,51 +26,42 @@ _LOWEST = 0.84
 
 def plot_ranks(results: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: str | Path) -> None:
     """Write the rank ECDFs of calibrations as PNG, a panel for each: title -> results of its tasks."""
-    figure = Figure(figsize=(6.5 * len(results), 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    for ax, (title, found) in zip(np.ravel(figure.subplots(1, len(results))), results.items(), strict=True):
-        draw_ranks(ax, found, title)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with picture(path, (6.5 * len(results), 4.8)) as figure:
+        panels = np.ravel(figure.subplots(1, len(results)))
+        for ax, (title, of_tasks) in zip(panels, results.items(), strict=True):
+            draw_ranks(ax, of_tasks, title)
 
 
 def plot_coverage(tables: Mapping[str, pd.DataFrame], path: str | Path) -> None:
     """Write coverage above width as PNG, a column for each table of `coverage_table` under its title."""
-    figure = Figure(figsize=(5.2 * len(tables), 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    columns = figure.subplots(2, len(tables), squeeze=False, sharey="row").T
-    for (above, below), (title, table) in zip(columns, tables.items(), strict=True):
-        draw_coverage(above, table, title)
-        draw_width(below, table)
-    handles, labels = columns[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(tables) + 1)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with picture(path, (5.2 * len(tables), 8)) as figure:
+        columns = figure.subplots(2, len(tables), squeeze=False, sharey="row").T
+        for (above, below), (title, table) in zip(columns, tables.items(), strict=True):
+            draw_coverage(above, table, title)
+            draw_width(below, table)
+        handles, labels = columns[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(tables) + 1)
 
 
 def plot_calibration(
     table: pd.DataFrame, ranks: Sequence[Sequence[Mapping[str, Any]]], title: str, path: str | Path
 ) -> None:
-    """Write what `bayeslmm calibrate` found as PNG: coverage, width and ranks side by side."""
-    figure = Figure(figsize=(17, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, middle, right = figure.subplots(1, 3)
-    draw_coverage(left, table, "How often 95% intervals hold the truth")
-    draw_width(middle, table)
-    middle.set_title("How wide they are")
-    draw_ranks(right, ranks, "NUTS: true values among posterior draws")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower left", ncols=4)
-    figure.suptitle(title, fontsize=14, parse_math=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    """Write the results of a calibration as PNG: coverage, width and ranks side by side."""
+    with picture(path, (17, 5.6), title) as figure:
+        left, middle, right = figure.subplots(1, 3)
+        draw_coverage(left, table, "How often 95% intervals hold the truth")
+        draw_width(middle, table)
+        middle.set_title("How wide they are")
+        draw_ranks(right, ranks, "NUTS: true values among posterior draws")
+        handles, labels = left.get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, loc="outside lower left", ncols=4)
 
 
 def draw_ranks(ax: Axes, results: Sequence[Sequence[Mapping[str, Any]]], title: str) -> None:
     """Draw the ECDF of the ranks of each quantity, less uniform, in the band that holds 99% of uniform ones."""
-    found = [one for result in results for one in result]
-    for number, name in enumerate(found[0]["rank"]):
-        ecdf = rank_ecdf(np.array([one["rank"][name] for one in found]))
+    draws = [dataset for result in results for dataset in result]
+    for number, name in enumerate(draws[0]["rank"]):
+        ecdf = rank_ecdf(np.array([dataset["rank"][name] for dataset in draws]))
         if number == 0:
             ax.fill_between(ecdf.points, ecdf.lower, ecdf.upper, color="0.88", label="99% band")
         style = "-" if ecdf.inside else "--"
@@ -113,7 +101,7 @@ def draw_width(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _places(table: pd.DataFrame) -> list[tuple[float, dict[Any, Any], str, str]]:
-    """Return where each row stands, and its colour and marker: methods side by side at each true h2."""
+    """Return the place of each row, its colour and marker: methods side by side at each true h2."""
     truths, methods = list(dict.fromkeys(table["h2"])), list(LABELS)
     return [
         (truths.index(row["h2"]) + 0.11 * (methods.index(row["method"]) - 3), row, *_STYLES[row["method"]])

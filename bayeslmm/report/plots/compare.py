@@ -4,53 +4,96 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.stats import chi2
 
 from bayeslmm.analyses.compare import Comparison
-from bayeslmm.base.files import replacing
-from bayeslmm.report.plots.h2 import BLUE, GREY, ORANGE
-from bayeslmm.report.plots.style import METHOD_LABELS, forest
+from bayeslmm.analyses.heritability import METHODS
+from bayeslmm.analyses.table import select
+from bayeslmm.report.plots.style import BLUE, GREY, ORANGE, picture, trait_title
+
+_COLOURS = {"yes": BLUE, "no": ORANGE, "-": GREY}
 
 
-def plot_comparison(found: Comparison, path: str | Path) -> None:
+def plot_comparison(comparison: Comparison, path: str | Path) -> None:
     """Write one picture of all methods on one trait as PNG.
 
     Panels: h2 by every method with its interval; how far EM and PX-EM are below the maximum of the likelihood, by
     iteration; the tail of the restricted likelihood ratio where h2 = 0, exact and by the 50:50 mixture.
     """
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1])
-    forest(figure.add_subplot(grid[:, 0]), found)
-    _climbs(figure.add_subplot(grid[0, 1]), found)
-    _null_tail(figure.add_subplot(grid[1, 1]), found)
-    n, c = found.result.reml.n, found.result.reml.c
-    figure.suptitle(f"{found.result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14, parse_math=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    reml = comparison.result.reml
+    with picture(path, (13, 7.5), trait_title(comparison.result.trait, reml.n, reml.c)) as figure:
+        grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1])
+        _forest(figure.add_subplot(grid[:, 0]), comparison)
+        _climbs(figure.add_subplot(grid[0, 1]), comparison)
+        _null_tail(figure.add_subplot(grid[1, 1]), comparison)
 
 
-def _climbs(ax: Axes, found: Comparison) -> None:
-    top = max(fit.estimate.loglik for fit in found.em.values())
-    top = max(top, *(float(fit.loglik.max()) for fit in found.em.values()))
-    for name, fit in found.em.items():
+def _label(method: str) -> str:
+    record = METHODS[method]
+    return f"posterior, {record.label}" if record.spread == "sd" else record.label
+
+
+def _forest(ax: Axes, comparison: Comparison) -> None:
+    """Draw the estimates of h2 by each method with their intervals."""
+    agrees = dict(zip(comparison.table["method"], comparison.table["agrees"], strict=True))
+    rows = [
+        (_label(row.method), row.estimate, row.lower, row.upper, _COLOURS[agrees[row.method]])
+        for row in select(comparison.result.rows, parameter="h2")
+    ]
+    (bounds,) = comparison.boundary.to_dict("records")
+    for key, label in (("profile", "REML, profile interval"), ("inversion", "REML, test inversion")):
+        rows.insert(1, (label, bounds["h2"], bounds[f"{key}_lower"], bounds[f"{key}_upper"], BLUE))
+    # Moments can be so wide that nothing else would be seen: the others set the scale.
+    wide = {method.label for method in METHODS.values() if method.wide}
+    ends = [end for label, *numbers, _ in rows if label not in wide for end in numbers if np.isfinite(end)]
+    pad = 0.15 * (max(ends) - min(ends))
+    left, right = min(ends) - pad, max(ends) + pad
+    for y, (_, h2, lower, upper, colour) in enumerate(rows):
+        if np.isfinite(lower):
+            ax.plot([max(lower, left), min(upper, right)], [y, y], color=colour)
+        if left <= h2 <= right:
+            ax.plot(h2, y, "o", color=colour)
+        else:
+            edge, sign, side = (right, ">", "right") if h2 > right else (left, "<", "left")
+            ax.plot(edge, y, sign, color=colour, clip_on=False)
+            ax.annotate(
+                f"{h2:.2f}", (edge, y), xytext=(0, 5), textcoords="offset points", ha=side, va="bottom", color=colour
+            )
+    ax.set_yticks(range(len(rows)), [label for label, *_ in rows])
+    ax.invert_yaxis()
+    ax.set_xlim(left, right)
+    for bound in (0, 1):
+        ax.axvline(bound, color=GREY, linewidth=0.8)
+    for verdict, meaning in (
+        ("yes", "agrees"),
+        ("no", "differs more than theory allows"),
+        ("-", "reference, or not judged"),
+    ):
+        ax.plot([], [], "o-", color=_COLOURS[verdict], label=meaning)
+    ax.set(xlabel="heritability h2", title="Every method, with its 95% interval")
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, fontsize="small")
+
+
+def _climbs(ax: Axes, comparison: Comparison) -> None:
+    top = max(fit.estimate.loglik for fit in comparison.em.values())
+    top = max(top, *(float(fit.loglik.max()) for fit in comparison.em.values()))
+    for name, fit in comparison.em.items():
         # As many points as can be seen on a logarithmic axis.
         shown = np.unique(np.geomspace(1, fit.iterations, 400).astype(int)) - 1
-        colour = ORANGE if name.startswith("em") else BLUE
-        label = f"{METHOD_LABELS[name]}: {fit.iterations:,} iterations{'' if fit.converged else ', not converged'}"
-        style = "-" if name.endswith("_markers") else "--"
+        method, in_markers = fit.estimate.method, name not in comparison.result.fits
+        space, end = ", marker space" * in_markers, "" if fit.converged else ", not converged"
+        label = f"{_label(method)}{space}: {fit.iterations:,} iterations{end}"
+        colour, style = ORANGE if method == "em" else BLUE, "-" if in_markers else "--"
         ax.loglog(shown + 1, np.maximum(top - fit.loglik[shown], 1e-9), style, color=colour, label=label)
     ax.set(xlabel="iteration", ylabel="log-likelihood below its maximum", title="The climb of EM and PX-EM")
     ax.legend(frameon=False, fontsize="small", loc="lower left")
 
 
-def _null_tail(ax: Axes, found: Comparison) -> None:
-    observed = float(found.boundary["rlrt"].iloc[0])
+def _null_tail(ax: Axes, comparison: Comparison) -> None:
+    observed = float(comparison.boundary["rlrt"].iloc[0])
     end = max(12.0, 1.2 * observed) if observed < 40 else 12.0
     grid = np.linspace(1e-3, end, 200)
-    ax.semilogy(grid, [found.reml_distribution.p_value(t) for t in grid], color=BLUE, label="exact, this K and X")
+    ax.semilogy(grid, [comparison.reml_distribution.p_value(t) for t in grid], color=BLUE, label="exact, this K and X")
     ax.semilogy(grid, chi2.sf(grid, 1) / 2, "--", color=GREY, label="50:50 mixture of 0 and chi2")
     if observed <= end:
         ax.axvline(observed, color=ORANGE, label=f"observed: {observed:.2f}")

@@ -3,26 +3,22 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import arviz_plots
 import numpy as np
-import xarray as xr
 from jaxtyping import Float64
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy import ndarray
 from scipy.stats import chi2
-from xarray import DataTree
 
 from bayeslmm.analyses.heritability import Heritability
-from bayeslmm.base.files import replacing
+from bayeslmm.analyses.table import select
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.priors import VariancePrior, density_of_h2
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.posterior.exact import ExactPosterior
+from bayeslmm.report.plots.draws import plot_draws
+from bayeslmm.report.plots.style import BLUE, GREEN, GREY, estimate_below, interval_label, picture, trait_title
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # told apart by colour-blind readers
 _BINS = 25
 
 
@@ -33,17 +29,12 @@ def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePr
     draws, if there are any; the variance of the rotated residuals against the eigenvalues of K with its expectation.
     """
     drawn = result.posterior is not None
-    figure = Figure(figsize=(12, 8) if drawn else (12, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2 if drawn else 1, 2, squeeze=False).ravel()
-    _posterior_of_h2(axes[0], result, prior, float(np.mean(data.s)))
-    _residual_variance(axes[1], result.reml, data)
-    if result.posterior is not None:
-        plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
-    n, c = data.X.shape
-    figure.suptitle(f"{result.trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}", fontsize=14, parse_math=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with picture(path, (12, 8) if drawn else (12, 4.2), trait_title(result.trait, *data.X.shape)) as figure:
+        axes = figure.subplots(2 if drawn else 1, 2, squeeze=False).ravel()
+        _posterior_of_h2(axes[0], result, prior, float(np.mean(data.s)))
+        _residual_variance(axes[1], result.reml, data)
+        if result.posterior is not None:
+            plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
 
 
 def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
@@ -58,20 +49,8 @@ def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior, mean_
     ax.plot(grid, density_of_h2(prior, mean_diagonal, grid), color=GREY, linestyle="--", label="prior")
     ax.set_xlim(low, high)
     ax.set_ylim(bottom=0)
-    row = result.estimates.query("method == 'reml' and parameter == 'h2'")
-    if len(row):
-        estimate, lower, upper, interval = row[["estimate", "lower", "upper", "interval"]].iloc[0]
-        kind = {"wald95": "95% Wald interval", "profile95": "95% profile interval, on the boundary"}[interval]
-        y = 0.06 * ax.get_ylim()[1]
-        ax.errorbar(
-            estimate,
-            y,
-            xerr=[[estimate - lower], [upper - estimate]],
-            fmt="o",
-            color=ORANGE,
-            capsize=4,
-            label=f"REML, {kind}",
-        )
+    for row in select(result.rows, method="reml", parameter="h2"):
+        estimate_below(ax, row, interval_label(row))
     ax.set(xlabel="heritability h2", ylabel="density", title="Heritability")
     ax.legend(frameon=False)
 
@@ -119,15 +98,15 @@ def residual_bins(fit: Estimate, data: RotatedData, *, most: int = _BINS) -> Res
     total = left.sum()
     bins = int(min(most, max(total // 10, 1)))
     which = np.minimum((left.cumsum() - left / 2) * bins / total, bins - 1).astype(int)
-    found: list[tuple[float, float, float]] = []
+    rows: list[tuple[float, float, float]] = []
     for k in range(bins):
-        own = which == k
-        expected = left[own].sum()
+        here = which == k
+        expected = left[here].sum()
         # The variance of the sum of squares is twice the sum of squares of the covariance.
-        spread = own.sum() - 2 * np.square(Q[own]).sum() + np.square(Q[own].T @ Q[own]).sum()
-        s = left[own] @ data.s[own] / expected
-        found.append((s, np.square(white[own]).sum() / expected, expected**2 / spread))
-    return ResidualBins(*np.array(found).T)
+        spread = here.sum() - 2 * np.square(Q[here]).sum() + np.square(Q[here].T @ Q[here]).sum()
+        s = left[here] @ data.s[here] / expected
+        rows.append((s, np.square(white[here]).sum() / expected, expected**2 / spread))
+    return ResidualBins(*np.array(rows).T)
 
 
 def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
@@ -152,24 +131,3 @@ def _linear_below(s: Float64[ndarray, " b"]) -> float:
     """Return where a logarithmic axis is to begin, so that bins of eigenvalues of 0 are seen too."""
     positive = s[s > 1e-6 * s.max()]
     return float(positive.min()) if positive.size else 1.0
-
-
-def plot_draws(trace: Axes, rank: Axes, posterior: DataTree, figure: Figure, name: str) -> None:
-    """Draw trace and rank plots of one number: a site with no dimension left but trait, of length 1."""
-    one = posterior["posterior"].dataset[[name]].squeeze(drop=True)
-    if one.sizes.get("chain", 1) == 1:
-        one = one.expand_dims("chain")
-    tree = DataTree.from_dict({"posterior": one, "sample_stats": posterior["sample_stats"].dataset})
-    panels = [(trace, arviz_plots.plot_trace), (rank, arviz_plots.plot_rank)]
-    if one.sizes["chain"] == 1:
-        panels.pop()
-        rank.text(0.5, 0.5, "one chain: nothing to compare", ha="center", va="center", transform=rank.transAxes)
-    for ax, plot in panels:
-        place = DataTree.from_dict(
-            {"plot": xr.Dataset({name: xr.DataArray(ax)}), "figure": xr.Dataset({"figure": xr.DataArray(figure)})}
-        )
-        by_chain = {"color": ["chain"], "overlay": ["chain"]}  # overlay is what ArviZ marks divergences by
-        collection = arviz_plots.PlotCollection(one, place, backend="matplotlib", aes=by_chain)
-        plot(tree, var_names=[name], plot_collection=collection, backend="matplotlib")
-    trace.set(title=f"Trace of {name}", xlabel="draw", ylabel=name)
-    rank.set(title=f"Ranks of {name} (lines stay near 0 when chains agree)", xlabel="fractional rank")

@@ -9,13 +9,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64, Int64
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy import ndarray
 from scipy.stats import beta, chi2
 
-from bayeslmm.base.files import replacing
-from bayeslmm.report.plots.h2 import BLUE, GREY, ORANGE
+from bayeslmm.report.plots.style import BLUE, GREY, ORANGE, picture
 
 LEVEL = 0.95
 _RANKS, _SAMPLES = 250, 2000
@@ -40,7 +37,7 @@ class PValues:
 
     @classmethod
     def of(cls, chrom: pd.Series, pos: pd.Series, p: pd.Series, *, order: Sequence[str]) -> "PValues":
-        """Take them from columns of a scan; chromosomes stand in this order."""
+        """Take them from columns of a scan; chromosomes in this order."""
         names = tuple(name for name in order if (chrom == name).any())
         which = pd.Categorical(chrom, categories=names).codes
         return cls(names, which.astype(np.int64), pos.to_numpy(np.int64), p.to_numpy(float))
@@ -58,8 +55,8 @@ class PValues:
 def qq_band(m: int) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
     """Return the lower and upper ends of a simultaneous 95% band of m sorted uniform p-values.
 
-    Each p-value has the same chance to leave it, and that chance is such that all stay inside in 95% of samples: found
-    by drawing samples, at ranks that are dense at both ends, where samples leave.
+    Each p-value has the same chance to leave it, such that all stay inside in 95% of samples. Samples give that chance,
+    at ranks that are dense at both ends, where samples leave.
 
     Source: Aldor-Noiman et al. (2013), doi:10.1080/00031305.2013.847865 (tail-sensitive bands).
     """
@@ -73,46 +70,42 @@ def qq_band(m: int) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
     return np.asarray(beta.ppf(local, rank, m - rank + 1)), np.asarray(beta.isf(local, rank, m - rank + 1))
 
 
-def plot_scan(found: PValues, *, trait: str, test: str, path: str | Path) -> None:
+def plot_scan(p_values: PValues, *, trait: str, test: str, path: str | Path) -> None:
     """Write a Manhattan and a QQ plot of one trait as one PNG."""
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    manhattan, qq = figure.subplots(1, 2, width_ratios=[3, 1])
-    _manhattan(manhattan, found)
-    _qq(qq, found)
-    figure.suptitle(f"{trait}: {found.p.size:,} markers, {test}", fontsize=14, parse_math=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with picture(path, (15, 4.6), f"{trait}: {p_values.p.size:,} markers, {test}") as figure:
+        manhattan, qq = figure.subplots(1, 2, width_ratios=[3, 1])
+        _manhattan(manhattan, p_values)
+        _qq(qq, p_values)
 
 
-def _manhattan(ax: Axes, found: PValues) -> None:
-    height, start = _log(found.p), 0.0
+def _manhattan(ax: Axes, p_values: PValues) -> None:
+    height, start = _log(p_values.p), 0.0
     middles = []
-    lengths = [float(np.ptp(found.pos[found.which == k])) for k in range(len(found.chrom))]
+    lengths = [float(np.ptp(p_values.pos[p_values.which == k])) for k in range(len(p_values.chrom))]
     gap = 0.005 * sum(lengths) + 1
     for k, length in enumerate(lengths):
-        own = found.which == k
-        x = start + found.pos[own] - found.pos[own].min()
-        ax.plot(x, height[own], ".", color=(BLUE, GREY)[k % 2], markersize=3, rasterized=True)
+        here = p_values.which == k
+        x = start + p_values.pos[here] - p_values.pos[here].min()
+        ax.plot(x, height[here], ".", color=(BLUE, GREY)[k % 2], markersize=3, rasterized=True)
         middles.append(start + length / 2)
         start += length + gap
-    threshold = -np.log10((1 - LEVEL) / found.p.size)
-    ax.axhline(threshold, color=ORANGE, linewidth=1, label=f"0.05 / {found.p.size:,} tests")
-    ax.set_xticks(middles, found.chrom, fontsize=8)
+    threshold = -np.log10((1 - LEVEL) / p_values.p.size)
+    ax.axhline(threshold, color=ORANGE, linewidth=1, label=f"0.05 / {p_values.p.size:,} tests")
+    ax.set_xticks(middles, p_values.chrom, fontsize=8)
     ax.set(
         xlabel="chromosome", ylabel="-log10 p (Wald)", xlim=(-gap, start), ylim=(0, 1.12 * max(height.max(), threshold))
     )
     ax.legend(loc="upper right", frameon=False)
 
 
-def _qq(ax: Axes, found: PValues) -> None:
-    p = np.sort(found.p)
+def _qq(ax: Axes, p_values: PValues) -> None:
+    p = np.sort(p_values.p)
     expected = -np.log10((np.arange(1, p.size + 1) - 0.5) / p.size)
     lower, upper = qq_band(p.size)
     ax.fill_between(expected, -np.log10(upper), -np.log10(lower), color=GREY, alpha=0.3, label="95% of all QQ plots")
     ax.plot(expected, expected, color=GREY, linewidth=1)
     ax.plot(expected, _log(p), ".", color=BLUE, markersize=3, rasterized=True)
-    ax.set(xlabel="expected -log10 p", ylabel="observed -log10 p", title=f"lambda_GC = {found.lambda_gc:.3f}")
+    ax.set(xlabel="expected -log10 p", ylabel="observed -log10 p", title=f"lambda_GC = {p_values.lambda_gc:.3f}")
     ax.legend(loc="upper left", frameon=False)
 
 

@@ -1,63 +1,52 @@
-"""What the pictures share: colours, names of methods, forests of intervals."""
+"""What the pictures share: colours, the file that a figure becomes, estimates with their intervals."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from bayeslmm.analyses.compare import Comparison
-from bayeslmm.report.plots.h2 import BLUE, GREY, ORANGE
+from bayeslmm.analyses.table import Row
+from bayeslmm.base.files import replacing
 
-COLOURS = {"yes": BLUE, "no": ORANGE, "-": GREY}
-METHOD_LABELS = {
-    "reml": "REML",
-    "ml": "ML",
-    "em": "EM",
-    "pxem": "PX-EM",
-    "em_markers": "EM, marker space",
-    "pxem_markers": "PX-EM, marker space",
-    "mom": "moments",
-    "rhe": "randomised moments",
-    "lasso": "scaled lasso",
-    "exact": "posterior, exact",
-    "nuts": "posterior, NUTS",
-}
-WIDE = ("moments", "randomised moments", "scaled lasso")
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # distinct to colour-blind readers
 
 
-def forest(ax: Axes, found: Comparison) -> None:
-    """Draw the estimates of h2 by each method with their intervals."""
-    rows = [
-        (METHOD_LABELS[row["method"]], row["h2"], row["lower"], row["upper"], COLOURS[row["agrees"]])
-        for row in found.table.to_dict("records")
-        if not row["method"].endswith("_markers")
-    ]
-    (bounds,) = found.boundary.to_dict("records")
-    for key, label in (("profile", "REML, profile interval"), ("inversion", "REML, test inversion")):
-        rows.insert(1, (label, bounds["h2"], bounds[f"{key}_lower"], bounds[f"{key}_upper"], BLUE))
-    # Moments can be so wide that nothing else would be seen: what the others say sets the scale.
-    ends = [end for label, *numbers, _ in rows if label not in WIDE for end in numbers]
-    pad = 0.15 * (max(ends) - min(ends))
-    left, right = min(ends) - pad, max(ends) + pad
-    for y, (_, h2, lower, upper, colour) in enumerate(rows):
-        if np.isfinite(lower):
-            ax.plot([max(lower, left), min(upper, right)], [y, y], color=colour)
-        if left <= h2 <= right:
-            ax.plot(h2, y, "o", color=colour)
-        else:
-            edge, sign, side = (right, ">", "right") if h2 > right else (left, "<", "left")
-            ax.plot(edge, y, sign, color=colour, clip_on=False)
-            ax.annotate(
-                f"{h2:.2f}", (edge, y), xytext=(0, 5), textcoords="offset points", ha=side, va="bottom", color=colour
-            )
-    ax.set_yticks(range(len(rows)), [label for label, *_ in rows])
-    ax.invert_yaxis()
-    ax.set_xlim(left, right)
-    for bound in (0, 1):
-        ax.axvline(bound, color=GREY, linewidth=0.8)
-    for agrees, meaning in (
-        ("yes", "agrees"),
-        ("no", "differs more than theory allows"),
-        ("-", "reference, or not judged"),
-    ):
-        ax.plot([], [], "o-", color=COLOURS[agrees], label=meaning)
-    ax.set(xlabel="heritability h2", title="Every method, with its 95% interval")
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, fontsize="small")
+@contextmanager
+def picture(
+    path: str | Path, size: tuple[float | int, float | int], title: str = "", *, dpi: int = 120
+) -> Iterator[Figure]:
+    """Open a figure of a size in inches; at the end it gets its title and is written as PNG."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    yield figure
+    if title:
+        figure.suptitle(title, fontsize=14, parse_math=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+
+
+def trait_title(trait: str, n: int, c: int) -> str:
+    """Return the title of a picture of one trait."""
+    return f"{trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}"
+
+
+def arms(row: Row) -> np.ndarray:
+    """Return how far an interval reaches to both sides, shape (2, 1); rounding must not make it negative."""
+    return np.maximum([[row.estimate - row.lower], [row.upper - row.estimate]], 0.0)
+
+
+def estimate_below(ax: Axes, row: Row, label: str, *, height: float = 0.06, **style: Any) -> None:
+    """Draw an estimate with its interval near the lower end of a density; nothing if it has no interval."""
+    if np.isfinite(row.lower):
+        style = {"fmt": "o", "color": ORANGE, "capsize": 4} | style
+        ax.errorbar(row.estimate, height * ax.get_ylim()[1], xerr=arms(row), label=label, **style)
+
+
+def interval_label(row: Row) -> str:
+    """Return the name of an interval of REML."""
+    return "REML, 95% Wald interval" if row.interval == "wald95" else "REML on the boundary, 95% profile interval"

@@ -8,9 +8,11 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.analyses.compare import compare
-from bayeslmm.analyses.heritability import Heritability, heritability
+from bayeslmm.analyses.heritability import heritability
+from bayeslmm.analyses.method import Drawn
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.priors import VariancePrior
+from bayeslmm.posterior.diagnostics import diagnose
 from bayeslmm.report.plots.compare import plot_comparison
 from bayeslmm.report.plots.h2 import plot_heritability, residual_bins
 
@@ -26,7 +28,7 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         dims={"h2": ["trait"]},
         coords={"trait": ["x"]},
     )
-    result = Heritability("x", found.estimates, found.reml, {**found.fits, "nuts": draws}, None)
+    result = replace(found, fits={**found.fits, "nuts": Drawn(draws, diagnose(draws))})
     plot_heritability(result, small_data, VariancePrior(), tmp_path / "x.png")
     picture = imread(tmp_path / "x.png")
     assert picture.shape == (960, 1440, 4)
@@ -40,11 +42,12 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         assert panel[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("h2", [0.0, 0.6])
 def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
     K, X, _, spectrum = dense
     y = np.linalg.cholesky(h2 * K + (1 - h2) * np.eye(40)) @ rng.standard_normal(40)
-    cohort = Cohort(tuple(f"p{i}" for i in range(40)), ("y",), ("intercept", "a", "b"), K, y[:, None], X)
+    cohort = Cohort(tuple(f"p{i}" for i in range(40)), ("y",), (("intercept", "a", "b"),), K, y[:, None], (X,))
     data = spectrum.rotate(cohort.Y, cohort.X)
     found = compare(data, cohort, trait="y", seed=1, chains=2, draws=200, warmup=200)
     plot_comparison(found, tmp_path / "y.png")
@@ -54,6 +57,7 @@ def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
         assert panel[..., :3].std() > 0.02
 
 
+@pytest.mark.slow
 def test_fit_in_the_eigenbasis_takes_out_what_covariates_span(rng):
     """With 10 principal components as covariates all bins have a ratio of 1, the last one too, over 300 traits."""
     W = rng.standard_normal((200, 400)) * np.geomspace(4, 0.2, 400)

@@ -1,0 +1,51 @@
+"""The posterior of several traits by NUTS: of our program, or of the user's."""
+
+from dataclasses import replace
+
+from bayeslmm.analyses.joint_rows import draws_of_traits, places
+from bayeslmm.analyses.method import Drawn, JointRequest, Method
+from bayeslmm.analyses.methods import nuts
+from bayeslmm.analyses.site_rows import site_rows
+from bayeslmm.analyses.source import Source
+from bayeslmm.analyses.table import Row, draws_row
+from bayeslmm.models import bivariate, multivariate
+
+
+def _fit(request: JointRequest) -> Drawn:
+    pairs = zip(request.traits, request.covariates, strict=True)
+    names = [f"{trait}:{name}" for trait, covariates in pairs for name in covariates]
+    coords = {"trait": request.traits, "trait_bis": request.traits, "coefficient": names} | dict(request.coords)
+    if request.own:
+        return request.draw(request.data, coords)
+    ours = bivariate if len(request.traits) == 2 else multivariate
+    return request.draw(request.data, coords, start=ours.start(request.data, request.reml))
+
+
+def _rows(fit: Drawn, request: JointRequest) -> list[Row]:
+    """Return means, standard deviations, equal-tailed intervals, bulk ESS and R-hat."""
+    if request.own:
+        return site_rows(fit.posterior, ":".join(request.traits))
+    values = draws_of_traits(fit.posterior)
+    rows = [
+        draws_row(place.trait, place.parameter, values[place.parameter][(..., *place.at)])
+        for place in places(request.traits)
+    ]
+    beta = fit.posterior["posterior"]["beta"]
+    return rows + [
+        draws_row(trait, f"beta[{name}]", beta.sel(coefficient=f"{trait}:{name}").to_numpy())
+        for trait, names in zip(request.traits, request.covariates, strict=True)
+        for name in names
+    ]
+
+
+METHOD: Method = replace(
+    nuts.METHOD,
+    fit=_fit,
+    rows=_rows,
+    needs="reml",
+    sources=(
+        Source("Lewandowski, Kurowicka and Joe (2009)", "10.1016/j.jmva.2009.04.008", "the prior of correlations"),
+        Source("Garrett and Zeger (2000)", "10.1111/j.0006-341X.2000.01055.x", "the overlap of prior and posterior"),
+        *nuts.METHOD.sources,
+    ),
+)

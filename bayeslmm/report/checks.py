@@ -1,0 +1,78 @@
+"""Whether a result can be trusted: each thing that was checked, with what it means and what to do."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bayeslmm.analyses.table import Row
+from bayeslmm.cohort.align import about_scale
+from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
+
+_ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so it has no curvature there"
+_WARNED = "the method warns about its estimate"
+
+
+def check(
+    name: str,
+    state: State,
+    text: str,
+    meaning: str,
+    advice: str = "",
+    *,
+    value: float = np.nan,
+    limit: float = np.nan,
+) -> Check:
+    """Return a check, which need not be about a number."""
+    return Check(name, text, value, limit, state, meaning, advice)
+
+
+def checks_of_draws(diagnostics: Diagnostics | None) -> list[Check]:
+    """Return the checks of draws; none if nothing was drawn."""
+    if diagnostics is None:
+        return []
+    again = diagnostics.drawn_again
+    return [*diagnostics.checks, *([check("drawn again", "fine", "drawn again", again)] if again else [])]
+
+
+def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
+    """Return a check for each h2 or rho_u of a classical method whose method warns about it."""
+    return [
+        _check_of_estimate(row)
+        for row in rows
+        if row.parameter in ("h2", "rho_u") and row.method != "nuts" and any(note.warns for note in row.notes)
+    ]
+
+
+def _check_of_estimate(row: Row) -> Check:
+    value = "has no estimate" if np.isnan(row.estimate) else f"is {row.estimate:.3g}"
+    meaning, advice = _WARNED, row.note
+    if row.interval == "profile95":
+        meaning, advice = _ON_BOUNDARY, f"{row.note}: its interval is one of likelihood; prefer the posterior"
+    text = f"{row.parameter} of {row.trait} by {row.method} {value}"
+    return check("estimate", "look", text, meaning, advice, value=row.estimate)
+
+
+def check_of_scale(mean_diagonal: float) -> Check:
+    """Return whether h2 is a share of variance on the scale of this K."""
+    advice = about_scale(mean_diagonal)
+    return check(
+        "scale",
+        "look" if advice else "fine",
+        f"mean diagonal of K {mean_diagonal:.3f}",
+        "on the scale where h2 is the share of variance that kinship explains, it is 1",
+        advice,
+        value=mean_diagonal,
+    )
+
+
+def check_of_prior(parameter: str, overlap: float, advice: str) -> Check:
+    """Return whether the data say something about a parameter that its prior does not; with advice unless they do."""
+    return check(
+        "prior",
+        "look" if advice else "fine",
+        f"{parameter} shares {overlap:.0%} with its prior",
+        f"the area that prior and posterior have in common, 100% if the data moved nothing; at most {MOST_OVERLAP:.0%}",
+        advice,
+        value=overlap,
+        limit=MOST_OVERLAP,
+    )
