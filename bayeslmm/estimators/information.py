@@ -19,6 +19,7 @@ from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.one_trait import LogLikelihood, UnitScale, at_unit_scale, gls, log_ml, log_reml, rescale
 from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.solver import TraitData
 from bayeslmm.likelihood.whitened import OneTrait, whitened
 
 Kind = Literal["expected", "average", "observed"]
@@ -26,32 +27,29 @@ Parameter = Literal["sigma2_u", "sigma2_e", "h2", "pve"]
 KINDS: tuple[Kind, ...] = ("expected", "average", "observed")
 
 
-def expected_ml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, "2 2"]:
+def expected_ml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, "2 2"]:
     r"""Expected information of (sigma2_u, sigma2_e): :math:`\frac12 tr(V^{-1} V_i V^{-1} V_j)`, V_1 = K, V_2 = I.
 
     Source: Searle, Casella and McCulloch (1992), Variance Components, section 6.3.
     """
-    s = jnp.asarray(data.s)
-    D = jnp.stack([s, jnp.ones_like(s)]) / (sigma2_u * s + sigma2_e)
-    return D @ D.T / 2
+    return jnp.asarray(data.solver(sigma2_u, sigma2_e).traces() / 2)
 
 
-def expected_reml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, "2 2"]:
+def expected_reml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, "2 2"]:
     r"""Expected information of the restricted likelihood: :math:`\frac12 tr(P V_i P V_j)`.
 
-    With :math:`P = V^{-1} - V^{-1} X C X' V^{-1}` and C the covariance of the fixed effects, the trace is
-    :math:`tr(V^{-1}V_iV^{-1}V_j) - 2 tr(C X'V^{-1}V_iV^{-1}V_jV^{-1}X) + tr(B_i B_j)`,
-    :math:`B_i = C X'V^{-1}V_iV^{-1}X`.
+    With :math:`P = V^{-1} - V^{-1} X C X' V^{-1}`, C the covariance of the fixed effects, and :math:`Q_i = V_i V^{-1}
+    X`, the trace is :math:`tr(V^{-1}V_iV^{-1}V_j) - 2 tr(C Q_i'V^{-1}Q_j) + tr(B_i B_j)`, :math:`B_i = C X'V^{-1}Q_i`.
 
     Source: Searle, Casella and McCulloch (1992), Variance Components, section 6.6.
     """
-    s, X = jnp.asarray(data.s), jnp.asarray(data.X)
-    d = sigma2_u * s + sigma2_e
-    D = jnp.stack([s, jnp.ones_like(s)]) / d
-    C = gls(data, sigma2_u, sigma2_e).cov
-    B = C @ jnp.einsum("ni,kn,nj->kij", X, D / d, X)
-    leverage = jnp.einsum("ni,ij,nj->n", X, C, X) / d
-    return ((D * (1 - 2 * leverage)) @ D.T + jnp.einsum("kij,lji->kl", B, B)) / 2
+    V, C, c = data.solver(sigma2_u, sigma2_e), gls(data, sigma2_u, sigma2_e).cov, data.X.shape[1]
+    WX = jnp.asarray(V.solve(data.X))
+    Q = jnp.stack([V.multiply(WX), WX], axis=1)
+    B = jnp.einsum("ab,nb,nkc->kac", C, WX, Q)
+    between = V.gram(Q.reshape(-1, 2 * c)).reshape(2, c, 2, c)
+    crossed = jnp.einsum("ab,ibja->ij", C, between)
+    return (V.traces() - 2 * crossed + jnp.einsum("kij,lji->kl", B, B)) / 2
 
 
 _FAMILY: dict[str, tuple[LogLikelihood, Callable[..., Array]]] = {

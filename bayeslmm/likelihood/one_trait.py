@@ -14,8 +14,9 @@ from jax import Array
 from jaxtyping import ArrayLike, Float, ScalarLike
 
 from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.solver import TraitData
 
-LogLikelihood = Callable[[RotatedData, ScalarLike, ScalarLike], Array]
+LogLikelihood = Callable[[TraitData, ScalarLike, ScalarLike], Array]
 
 
 def univariate(
@@ -44,17 +45,13 @@ class Gls(NamedTuple):
     quad: Float[Array, ""]
 
 
-def gls(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
+def gls(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
     """Fit the fixed effects of one trait by generalised least squares.
 
     Source: Harville (1977), doi:10.1080/01621459.1977.10480998.
     """
-    n, c = data.X.shape
-    Z = jnp.column_stack([data.X, data.Y])
-    # Products first: over a grid of variances they are common, and what is left is one matrix product.
-    products = (Z[:, :, None] * Z[:, None, :]).reshape(n, (c + 1) ** 2)
-    weights = 1 / (sigma2_u * jnp.asarray(data.s) + sigma2_e)
-    weighted = (weights @ products).reshape(c + 1, c + 1)
+    c = data.X.shape[1]
+    weighted = data.solver(sigma2_u, sigma2_e).gram(jnp.column_stack([data.X, data.Y]))
     L = jnp.linalg.cholesky(weighted[:c, :c])
     inverse = jax.scipy.linalg.solve_triangular(L, jnp.eye(c), lower=True)
     half = inverse @ weighted[:c, c]
@@ -67,7 +64,7 @@ def gls(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
     )
 
 
-def log_ml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
+def log_ml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
     r"""Log-likelihood of one trait at the best fixed effects.
 
     :math:`-\frac12 [ n \log 2\pi + \log|V| + (y - X\hat\beta)' V^{-1} (y - X\hat\beta) ]`.
@@ -77,7 +74,7 @@ def log_ml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Flo
     return _log_density(data, gls(data, sigma2_u, sigma2_e).beta, sigma2_u, sigma2_e)
 
 
-def log_reml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
+def log_reml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
     r"""Restricted log-likelihood of one trait, in the convention of GEMMA and FaST-LMM.
 
     `log_ml` :math:`- \frac12 \log|X'V^{-1}X| + \frac12 \log|X'X| + \frac{c}{2} \log 2\pi`, which does not depend
@@ -93,8 +90,12 @@ def log_reml(data: RotatedData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> F
     return _log_density(data, fit.beta, sigma2_u, sigma2_e) - fit.log_det / 2 + constant
 
 
-def _log_density(data: RotatedData, beta: Float[Array, " c"], sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Array:
-    return jnp.asarray(univariate(data.s, data.X @ beta, sigma2_u, sigma2_e).log_prob(data.Y[:, 0]))
+def _log_density(
+    data: TraitData, beta: Float[Array, " c"], sigma2_u: ScalarLike, sigma2_e: ScalarLike
+) -> Float[Array, ""]:
+    # Of the residual itself: the quadratic form of `Gls` is a difference.
+    residual = jnp.asarray(data.Y)[:, 0] - data.X @ beta
+    return jnp.asarray(data.solver(sigma2_u, sigma2_e).log_density(residual))
 
 
 class UnitScale(NamedTuple):

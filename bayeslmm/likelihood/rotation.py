@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, ScalarLike
 from numpy import ndarray
 
 from bayeslmm.base.array_checks import check_finite, check_square
 from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.base.memory import check_memory
+from bayeslmm.likelihood.solver import Spectral
 
 _FLOAT32_EPS = float(np.finfo(np.float32).eps)
 # What pairwise missing genotypes make: at a missing rate of 0.1, an eigenvalue of -0.1 and, with more individuals than
@@ -35,6 +36,10 @@ class RotatedData(NamedTuple):
     Y: Float[ndarray, "n t"]
     X: Float[ndarray, "n c"]
     k_scale: float = 1.0
+
+    def solver(self, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Spectral:
+        """Return V of one trait at given variances, for its likelihood."""
+        return Spectral(self.s, sigma2_u * self.s + sigma2_e)
 
 
 class JointData(NamedTuple):

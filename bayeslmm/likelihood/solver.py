@@ -1,0 +1,94 @@
+"""Ways to treat V = sigma2_u K + sigma2_e I, the covariance of one trait: all that likelihoods ask of K.
+
+Another way (a Cholesky factor, the mixed-model equations) is another class with the methods of `Solver`, and data whose
+method ``solver`` makes it. Arrays are NumPy's or JAX's, as they come.
+"""
+
+import math
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+_FEW = 32  # columns, whose products with each other fit in memory
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """V at given variances."""
+
+    def log_density(self, r: Any) -> Any:
+        """Return the log density of N(0, V) at r of shape (n,)."""
+        ...
+
+    def solve(self, B: Any) -> Any:
+        """Return V^-1 B of shape (n, k)."""
+        ...
+
+    def gram(self, B: Any) -> Any:
+        """Return B' V^-1 B of shape (k, k)."""
+        ...
+
+    def multiply(self, B: Any) -> Any:
+        """Return K B of shape (n, k)."""
+        ...
+
+    def traces(self) -> Any:
+        """Return tr(V^-1 V_i V^-1 V_j) with V_1 = K and V_2 = I, shape (2, 2)."""
+        ...
+
+
+@runtime_checkable
+class TraitData(Protocol):
+    """One trait and its covariates, with a way to treat V."""
+
+    @property
+    def Y(self) -> Any:
+        """The trait, shape (n, 1)."""
+        ...
+
+    @property
+    def X(self) -> Any:
+        """Covariates, shape (n, c)."""
+        ...
+
+    def solver(self, sigma2_u: Any, sigma2_e: Any) -> Solver:
+        """Return V at given variances."""
+        ...
+
+
+class Spectral(NamedTuple):
+    """V in the eigenbasis of K, where it is diagonal: O(n) a column.
+
+    Attributes:
+        s: eigenvalues of K, shape (n,).
+        d: sigma2_u s + sigma2_e, those of V.
+    """
+
+    s: Any
+    d: Any
+
+    def log_density(self, r: Any) -> Any:
+        """Return the log density of N(0, V) at r."""
+        xp = self.d.__array_namespace__()
+        sd = xp.sqrt(self.d)
+        return (-0.5 * (r / sd) ** 2 - xp.log(math.sqrt(2 * math.pi) * sd)).sum()
+
+    def solve(self, B: Any) -> Any:
+        """Return V^-1 B."""
+        return B / self.d[:, None]
+
+    def gram(self, B: Any) -> Any:
+        """Return B' V^-1 B."""
+        n, k = B.shape
+        if k > _FEW:
+            return B.T @ self.solve(B)
+        # Products first: over a grid of variances they are common, and what is left is one matrix product.
+        products = (B[:, :, None] * B[:, None, :]).reshape(n, k**2)
+        return ((1 / self.d) @ products).reshape(k, k)
+
+    def multiply(self, B: Any) -> Any:
+        """Return K B."""
+        return self.s[:, None] * B
+
+    def traces(self) -> Any:
+        """Return tr(V^-1 V_i V^-1 V_j)."""
+        D = self.d.__array_namespace__().stack([self.s / self.d, 1 / self.d])
+        return D @ D.T
