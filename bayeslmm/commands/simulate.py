@@ -55,9 +55,7 @@ class SimulateSettings:
         if self.causal is not None and not 1 <= self.causal <= most:
             raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {self.causal}")
         if len(self.h2) == 1 and (self.rg or self.re):
-            raise InputError(
-                "--rg and --re are correlations between traits: give two or more heritabilities (--h2 0.5 0.3)"
-            )
+            raise InputError("--rg and --re correlate traits: give two or more heritabilities (--h2 0.5 0.3)")
         if self.coalescent and self.markers.chr:
             raise InputError(f"--chr applies to {OPTIONS}: all chromosomes of --coalescent are used")
         if self.genotypes and (self.siblings, self.chromosomes) != (1, 22):

@@ -108,7 +108,7 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
     ("options", "message"),
     [
         (["--h2", "1.2"], "h2 must lie between 0 and 1, but 1.2"),
-        (["--h2", "0.5", "--rg", "0.3"], "--rg and --re are correlations between traits: give two or more"),
+        (["--h2", "0.5", "--rg", "0.3"], "--rg and --re correlate traits: give two or more"),
         (["--h2", "0.5", "0.5", "0.5", "--re", "-0.7"], "--re must lie between -0.5 and 1 for 3 traits, but -0.7"),
         (["--h2", "0.5", "--missing", "0.1", "0.1"], "one for each of 1 traits, but 2 are given"),
         (["--h2", "0.5", "--missing", "1"], "at least 0 and below 1"),
