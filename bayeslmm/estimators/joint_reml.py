@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Float, Float64
 from numpy import ndarray
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from bayeslmm.base.checks import AnalysisError
@@ -24,8 +25,7 @@ from bayeslmm.estimators.joint_moments import moment_solutions, overlaps
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.joint_whitened import SeveralTraits, check_distinct, joint_whitened
-from bayeslmm.likelihood.one_trait import UnitScale, at_unit_scale, log_reml, rescale
-from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.several_traits import joint_gls, joint_log_reml
 
 FLOOR = DELTA_MIN
@@ -270,27 +270,35 @@ def _mode_of(white: JointData, end: End) -> Mode:
 def _modes_apart(white: JointData) -> list[tuple[ndarray, ndarray]]:
     """Return diagonal matrices at the combinations of the modes of single traits, at most `_STARTS`, best first."""
     of_trait = [
-        _modes_of_one(RotatedData(white.s, y[:, None], np.column_stack([X, E])))
-        for y, X, E in zip(white.Y.T, white.X, white.E, strict=True)
+        _modes_of_one(white.s, y, np.column_stack([X, E])) for y, X, E in zip(white.Y.T, white.X, white.E, strict=True)
     ]
     combined = sorted(product(*of_trait), key=lambda modes: -sum(loglik for loglik, _, _ in modes))
     return [(np.diag([u for _, u, _ in one]), np.diag([e for _, _, e in one])) for one in combined[:_STARTS]]
 
 
-def _modes_of_one(data: RotatedData) -> list[tuple[float, float, float]]:
-    """Return the local maxima on a grid of the restricted likelihood of one trait, as (loglik, sigma2_u, sigma2_e)."""
-    h2, e2 = 1 / (1 + _RATIOS), _RATIOS / (1 + _RATIOS)
-    unit, k = UnitScale(*map(np.asarray, _along_ratios(data, h2, e2))), len(data.s) - data.X.shape[1]
-    sigma2_p = unit.quad / k
-    loglik = np.nan_to_num(rescale(unit, k, sigma2_p), nan=-np.inf)
-    height = np.array([-np.inf, *loglik, -np.inf])
-    peaks = (loglik > height[:-2]) & (loglik >= height[2:])
-    return list(zip(*(values[peaks].tolist() for values in (loglik, h2 * sigma2_p, e2 * sigma2_p)), strict=True))
+def _modes_of_one(s: ndarray, y: ndarray, Z: ndarray) -> list[tuple[float, float, float]]:
+    """Return the local maxima on a grid of the restricted likelihood of one trait, as (loglik, sigma2_u, sigma2_e).
 
-
-@jax.jit
-def _along_ratios(data: RotatedData, h2: Float[ArrayLike, " m"], e2: Float[ArrayLike, " m"]) -> UnitScale:
-    return jax.lax.map(lambda shares: at_unit_scale(log_reml, data, *shares), (h2, e2))
+    Source: `likelihood.rescale`, for the scale at each ratio of the variances.
+    """
+    found = []
+    for ratio in _RATIOS:
+        h2, e2 = 1 / (1 + ratio), ratio / (1 + ratio)
+        d = h2 * s + e2
+        weighted = Z / d[:, None]
+        try:
+            root = np.linalg.cholesky(Z.T @ weighted)
+        except np.linalg.LinAlgError:
+            found.append((-np.inf, h2, e2))
+            continue
+        half = solve_triangular(root, weighted.T @ y, lower=True)
+        k = len(s) - Z.shape[1]
+        sigma2_p = max(float(y @ (y / d) - half @ half), np.finfo(float).tiny) / k
+        loglik = -(np.log(d).sum() + 2 * np.log(np.diag(root)).sum() + k * np.log(sigma2_p)) / 2
+        found.append((float(loglik), h2 * sigma2_p, e2 * sigma2_p))
+    height = np.array([-np.inf, *(loglik for loglik, _, _ in found), -np.inf])
+    peaks = (height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:])
+    return [found[i] for i in np.flatnonzero(peaks)]
 
 
 def _settled(white: JointData, mode: Mode) -> tuple[ndarray, ndarray, ndarray, ndarray]:

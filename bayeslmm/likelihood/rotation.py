@@ -133,7 +133,7 @@ class Spectrum:
             X: for each trait its covariates, shape (n, c_j); rows of individuals who lack the trait are ignored.
 
         Raises:
-            InputError: if shapes do not match, a covariate is missing where its trait is not, or one has no trait.
+            InputError: if shapes do not match, a covariate is missing where its trait is not, or a row has no trait.
         """
         missing = np.isnan(Y)
         if missing.all(axis=1).any():
