@@ -1,6 +1,6 @@
 """Every method on one trait, side by side: do they agree, and if not, should they?
 
-Each method is held against the one it should be near (`Method.near`), and their difference in h2 against what theory
+Each method is compared with the one it should be near (`Method.near`), and their difference in h2 with what theory
 allows:
 
 - EM and PX-EM climb the likelihood of ML: 1e-4 posterior standard deviations if they converged, nothing is excused if

@@ -149,7 +149,7 @@ def _check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
 
 
 def _diagnostics(fits: Mapping[str, Any], request: TraitRequest) -> Diagnostics | None:
-    """Return the checks of the draws, held against the quadrature if both are of the same model."""
+    """Return the checks of the draws, which are compared with the quadrature if both are of the same model."""
     drawn: Drawn | None = fits.get("nuts")
     exact: ExactPosterior | None = fits.get("exact")
     if drawn is None or exact is None or request.own:

@@ -203,7 +203,7 @@ class Near(NamedTuple):
     """What h2 by a method should be near.
 
     Attributes:
-        method: the method it is held against; "" if none.
+        method: the method it is compared with; "" if none.
         h2: the value.
         allowed: the largest difference that theory allows, in units of h2; NaN if it is not judged.
     """

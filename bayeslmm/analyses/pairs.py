@@ -121,11 +121,8 @@ def _positive(prior: dist.Distribution) -> float:
 
 
 def with_evidence(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Row]:
-    """Return the rows, those of NUTS and rho_u with what the draws say as notes."""
-    notes = {pair.name: pair.evidence.notes for pair in pairs if pair.evidence}
+    """Return the rows, those of rho_u by NUTS with what the draws say as notes."""
+    notes = {("nuts", pair.name, "rho_u"): pair.evidence.notes for pair in pairs if pair.evidence}
     return [
-        replace(row, notes=(*notes[row.trait], *row.notes))
-        if (row.method, row.parameter) == ("nuts", "rho_u")
-        else row
-        for row in rows
+        replace(row, notes=(*notes.get((row.method, row.trait, row.parameter), ()), *row.notes)) for row in rows
     ]  # fmt: skip

@@ -56,13 +56,13 @@ def check_full_rank(X: Float[ndarray, "n c"], names: Sequence[str], *, where: st
         return
     kept, redundant = order[:rank], order[rank:]
     weights = solve_triangular(R[:rank, :rank], R[:rank, rank:])
-    told = [
+    words = [
         f"{examples([names[int(j)]])} is a combination of "
         + examples(sorted(str(names[int(kept[i])]) for i in np.flatnonzero(np.abs(w) > 1e-6)), most=6)
         for j, w in zip(redundant, weights.T, strict=True)
     ]
-    more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+    more = f"; and {len(words) - 3} more" if len(words) > 3 else ""
     raise InputError(
-        f"{where}: the covariates must be linearly independent among the {n} people analysed, but "
-        f"{'; '.join(told[:3])}{more}: leave one out"
+        f"{where}: the covariates must be linearly independent among the {n} individuals analysed, but "
+        f"{'; '.join(words[:3])}{more}: leave one out"
     )

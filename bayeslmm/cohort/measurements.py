@@ -153,12 +153,12 @@ def _warn_of_code(table: Table, name: str) -> None:
 
 
 def _warn_of_unseen_codes(columns: Sequence[tuple[Table, str]]) -> None:
-    """Say which codes of missing values stand nowhere: they may be written in another way."""
+    """Warn of codes of missing values that do not occur: they may be written in another way."""
     for code in dict.fromkeys(code for table, _ in columns for code in table.codes):
         if not any(is_code(table.text(name), [code]).any() for table, name in columns):
             files = " and ".join(dict.fromkeys(str(table.path) for table, _ in columns))
             warnings.warn(
-                f"the missing code {quoted(code)} stands nowhere in the columns used of {files}: is it written so?",
+                f"the missing code {quoted(code)} does not occur in the columns used of {files}: is it spelled so?",
                 InputWarning,
                 stacklevel=3,
             )

@@ -21,7 +21,7 @@ from bayeslmm.estimators.information import Kind
 from bayeslmm.likelihood.rotation import JointData, Spectrum
 from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.failed import failed_report
-from bayeslmm.report.people import cohort_lines
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.rg import PICTURES, correlation_lines, correlation_report
 
 _FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", *PICTURES, "report.html")

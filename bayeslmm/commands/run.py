@@ -20,8 +20,8 @@ from bayeslmm.commands.settings import AnalysisSettings
 from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.likelihood.spectrum_files import load_spectrum, save_spectra
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Report, write_report
-from bayeslmm.report.people import cohort_lines
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from bayeslmm.commands.settings import AnalysisSettings, EachTrait
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.priors import EffectPrior
 from bayeslmm.report.failed import failed_parts
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Report
-from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.scan import scan_lines, scan_part, scan_report
 from bayeslmm.scan.blocks import Markers, ScanSettings, special_words
 from bayeslmm.scan.checkpoints import Format, check_parts, open_parts

@@ -19,7 +19,7 @@ class Estimate:
     Attributes:
         method: "reml", or one of "ml", "em" and "pxem", which search the same likelihood.
         sigma2_u, sigma2_e: variance components, in squared units of the trait.
-        h2, pve: heritability, and variance explained among the people analysed.
+        h2, pve: heritability, and variance explained among the individuals analysed.
         loglik: the (restricted) log-likelihood at the estimate, in the convention of `likelihood`.
         loglik_null: the same at h2 = 0.
         beta: fixed effects by generalised least squares, shape (c,).

@@ -60,7 +60,7 @@ def joint_fisher(estimate: JointEstimate, data: SeveralTraits, *, kind: Kind = "
     Args:
         estimate: of `joint_reml`.
         data: the data of the estimate.
-        kind: see `information.fisher`. Rows and columns of an element that no person informs are 0.
+        kind: see `information.fisher`. Rows and columns of an element that no individual informs are 0.
 
     Raises:
         InputError: if the estimate is on the boundary, where no information exists, or the kind is unknown.
@@ -91,7 +91,7 @@ def _at(estimate: JointEstimate, data: SeveralTraits, kind: Kind) -> tuple[Joint
 
 
 def _informed(estimate: JointEstimate) -> Bool[ndarray, " k"]:
-    """Return which elements some person informs: all but residual covariances of traits that nobody has both of."""
+    """Return which elements some individual informs: all but residual covariances of traits that nobody has both of."""
     return elements(np.ones_like(estimate.Gamma_u), estimate.overlaps) > 0
 
 
@@ -224,7 +224,7 @@ def correlation_tests(estimate: JointEstimate, data: SeveralTraits, pair: tuple[
     Raises:
         InputError: if the genetic variance of one of them is estimated at 0: no correlation is then less likely than
             another, and none is tested.
-        SearchError: if a search with a given correlation does not arrive, or ends above the estimate.
+        SearchError: if a search with a given correlation does not converge, or ends above the estimate.
 
     Source: Self and Liang (1987), doi:10.1080/01621459.1987.10478472, for the bound.
     """
@@ -267,7 +267,7 @@ def profile_loglik(
         value: the parameter, within `bounds_of`.
 
     Raises:
-        SearchError: if no search arrives.
+        SearchError: if no search converges.
     """
     whitened = joint_whitened(data)
     starts = _starts(_in_units(estimate, whitened), parameter, at)
@@ -312,7 +312,7 @@ def _highest(white: JointData, starts: Sequence[tuple[ndarray, ndarray]], given:
     """Return the highest end of searches from several places.
 
     Raises:
-        SearchError: if none arrives.
+        SearchError: if none converges.
     """
     ends, failures = [], []
     for Gamma_u, Gamma_e in starts:
@@ -374,7 +374,7 @@ def _explicit(mode: Mode, parameter: Explicit, at: tuple[int, ...]) -> float:
         return float(np.clip(np.nan_to_num(quantities.correlation(Gamma)[at]), -1, 1))
 
 
-def _told(bound: float) -> float:
+def _rounded(bound: float) -> float:
     """Return a bound as it is written: the h2 of 1 / (1 + `FLOOR`) where searches end stands for 1."""
     return float(np.round(bound, 4))
 
@@ -399,7 +399,7 @@ def _outside(
         if failure is None or loglik < least:
             return value, loglik
         break
-    raise failure or SearchError(f"no search arrives between {inside.value:.3g} and {bound:.3g}")
+    raise failure or SearchError(f"no search converges between {inside.value:.3g} and {bound:.3g}")
 
 
 def _end(
@@ -423,10 +423,10 @@ def _end(
     parameter, at, _ = inside
     t = white.Y.shape[1]
     if abs(inside.value - bound) < 1e-9:
-        return _told(bound)
+        return _rounded(bound)
     outer, at_outer = _outside(white, starts, inside, bound, least)
     if at_outer >= least:
-        return _told(bound)
+        return _rounded(bound)
     found = {inside.value: _highest(white, starts, inside)}
 
     def beyond(value: float) -> float:

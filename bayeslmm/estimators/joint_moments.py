@@ -70,7 +70,7 @@ def elements(Gamma_u: ndarray, Gamma_e: ndarray) -> Float64[ndarray, " k"]:
 
 
 def overlaps(data: JointData) -> Float64[ndarray, "t t"]:
-    """Return how many people have both traits of each pair; where none has, cov_e is not identified."""
+    """Return how many individuals have both traits of each pair; where none has, cov_e is not identified."""
     n, m = len(data.s), [E.shape[1] for E in data.E]
     both_missing = [[float(np.square(a.T @ b).sum()) for b in data.E] for a in data.E]
     return np.round(n - np.add.outer(m, m) + np.array(both_missing))
@@ -102,8 +102,8 @@ def moment_solutions(data: JointData) -> Solutions:
         data: the traits in the eigenbasis.
 
     Raises:
-        InputError: if the people with a trait, or with both of two, are all equally related; or if two traits have no
-            person in common and no relatives among those who have one and those who have the other.
+        InputError: if the individuals with a trait, or with both of two, are all equally related; or if two traits have
+            no individual in common and no relatives among those who have one and those who have the other.
     """
     t, s = data.Y.shape[1], np.asarray(data.s)
     design, bases = _distinct_designs(data)
@@ -120,8 +120,8 @@ def moment_solutions(data: JointData) -> Solutions:
         informed = system[0, 0] > 1e-10 * np.sqrt(systems[j, j][0, 0] * systems[k, k][0, 0])
         if not informed or (not apart[j, k] and np.linalg.det(system) <= 1e-10 * system[0, 0] * system[1, 1]):
             raise InputError(
-                f"the people with trait {j + 1} and those with trait {k + 1} are not related, or all equally: nothing "
-                "tells how these traits are genetically related, analyse them apart"
+                f"the individuals with trait {j + 1} and those with trait {k + 1} are unrelated, or all equally "
+                "related, so the genetic covariance is not identified: analyse the traits separately"
             )
         inverse = np.diag([1 / system[0, 0], 0.0]) if apart[j, k] else np.linalg.inv(system)
         inverses.append(inverse)

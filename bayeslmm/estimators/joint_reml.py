@@ -136,12 +136,12 @@ class JointEstimate:
 
     def others_of(self, traits: Sequence[str]) -> str:
         """Say where the likelihood has other maxima, given the names of the traits; nothing if it has none."""
-        told = [
+        words = [
             f"{self.loglik - mode.loglik:.2g} lower at "
             + ", ".join(f"h2 = {h2:.3f} of {trait}" for h2, trait in zip(mode.h2, traits, strict=True))
             for mode in self.others
         ]
-        return f"the likelihood has another maximum, {' and one '.join(told)}" if told else ""
+        return f"the likelihood has another maximum, {' and one '.join(words)}" if words else ""
 
     def _known(self, Gamma: ndarray, unknown: ndarray) -> Float64[ndarray, "t t"]:
         with np.errstate(invalid="ignore"):
@@ -150,7 +150,7 @@ class JointEstimate:
 
 
 class SearchError(AnalysisError):
-    """A search that did not arrive at a maximum: no estimate is better than a wrong one."""
+    """A search that did not converge: no estimate is better than a wrong one."""
 
 
 class End(NamedTuple):
@@ -228,7 +228,7 @@ def _modes(white: JointData) -> list[Mode]:
     """Return the maxima that searches from several places end at, the highest first.
 
     Raises:
-        SearchError: if no search arrives.
+        SearchError: if no search converges.
     """
     moments = moment_solutions(white)
     starts = [factors(moments.Gamma_u, moments.Gamma_e)]
@@ -449,7 +449,7 @@ def maximise(
     score = float(np.abs(np.asarray(found.jac)).max())
     if not np.isfinite(found.fun) or score > _SCORE:
         raise SearchError(
-            f"REML of {t} traits did not arrive: its score is {score * n:.3g} after {found.nit} iterations: look for "
+            f"REML of {t} traits did not converge: its score is {score * n:.3g} after {found.nit} iterations: look for "
             "outliers and for traits that are nearly the same, or analyse fewer traits at once"
         )
     return End(-float(found.fun) * n, found.x, np.asarray(found.hess_inv, dtype=float))

@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-if TYPE_CHECKING:  # the command line shows its options without them
-    import numpy as np
+if TYPE_CHECKING:  # the command line shows its options without these
     import pandas as pd
+    from jaxtyping import Float
+    from numpy import ndarray
 
 
 @runtime_checkable
@@ -18,9 +19,9 @@ class Reader(Protocol):
     """Genotypes open for reading."""
 
     def read(
-        self, rows: "np.ndarray | None", lines: "Sequence[int] | np.ndarray", dtype: Literal["float32", "float64"]
-    ) -> "np.ndarray":
-        """Return dosages of a1, NaN where they are missing, column-major, shape (n, b).
+        self, rows: "ndarray | None", lines: "Sequence[int] | ndarray", dtype: Literal["float32", "float64"]
+    ) -> "Float[ndarray, 'n b']":
+        """Return dosages of a1, NaN where they are missing, column-major.
 
         Args:
             rows: which individuals; all where it is None.

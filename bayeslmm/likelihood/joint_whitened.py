@@ -135,12 +135,12 @@ def _check_rank(data: JointData, names: Sequence[str]) -> None:
         return
     weight = np.abs(vectors[:, 0])
     among = [name for name, share in zip(names, weight, strict=True) if share > 1e-2 * weight.max()]
-    told = (
+    which = (
         f"{among[1]} is {among[0]} again, or a multiple of it,"
         if len(among) == 2
         else f"{among[-1]} is a combination of {' and '.join(among[:-1])}"
     )
     raise InputError(
-        f"each trait must say something that the others do not, but {told} once covariates are fitted (all but "
+        f"each trait must say something that the others do not, but {which} once covariates are fitted (all but "
         f"{max(values[0], 0):.1g} of its variance): leave one of {', '.join(among)} out"
     )

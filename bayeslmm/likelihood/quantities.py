@@ -1,4 +1,4 @@
-"""The numbers people ask for, as functions of the variance components: Python's, NumPy's or JAX's, as they come."""
+"""The quantities of interest as functions of the variance components: Python's, NumPy's or JAX's, as they come."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def h2(sigma2_u: Any, sigma2_e: Any) -> Any:
 
 
 def pve(sigma2_u: Any, sigma2_e: Any, k_scale: Any) -> Any:
-    """Share of the variance among the people analysed that K explains: `h2` with sigma2_u on the scale of K.
+    """Share of the variance among the individuals analysed that K explains: `h2` with sigma2_u on the scale of K.
 
     Source: Zhou and Stephens (2012), doi:10.1038/ng.2310, supplementary note (PVE of GEMMA).
     """

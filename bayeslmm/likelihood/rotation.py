@@ -29,7 +29,7 @@ class RotatedData(NamedTuple):
         s: eigenvalues of K, ascending, shape (n,).
         Y: U'Y, shape (n, t).
         X: U'X, shape (n, c), of full column rank.
-        k_scale: mean diagonal of J K J, which turns sigma2_u into variance among these people (see `pve`).
+        k_scale: mean diagonal of J K J, which turns sigma2_u into variance among these individuals (see `pve`).
     """
 
     s: Float[ndarray, " n"]
@@ -45,7 +45,7 @@ class RotatedData(NamedTuple):
 class JointData(NamedTuple):
     """What inference of several traits at once takes: one cohort in the eigenbasis of its K.
 
-    Each trait has covariates of its own, and a person may lack some of the traits. A missing value is 0 in Y before
+    Each trait has its own covariates, and an individual may lack some of the traits. A missing value is 0 in Y before
     rotation, with a column of E that is 1 there: with the unknown value as the coefficient of that column, Y is
     complete, and the rotation applies. Methods then integrate over those coefficients, which is exact.
 
@@ -64,7 +64,7 @@ class JointData(NamedTuple):
     k_scale: float = 1.0
 
     def take(self, traits: Sequence[int]) -> "JointData":
-        """Return some of the traits, in the order given, on the same people."""
+        """Return some of the traits, in the order given, on the same individuals."""
         X, E = tuple(self.X[j] for j in traits), tuple(self.E[j] for j in traits)
         return self._replace(Y=self.Y[:, list(traits)], X=X, E=E)
 
@@ -88,7 +88,7 @@ class Spectrum:
 
     @property
     def k_scale(self) -> float:
-        """Mean diagonal of J K J: of K after centring on these people, whether or not K itself was centred."""
+        """Mean diagonal of J K J: of K after centring on these individuals, whether or not K itself was centred."""
         along_ones = self.U.sum(axis=0)
         n = len(self.s)
         return self.mean_diagonal - float(self.s @ along_ones**2) / n**2
@@ -126,14 +126,14 @@ class Spectrum:
         return RotatedData(self.s, self.U.T @ Y, self.U.T @ X, self.k_scale)
 
     def rotate_jointly(self, Y: Float[ndarray, "n t"], X: Sequence[Float[ndarray, "n _"]]) -> JointData:
-        """Rotate several traits, each with covariates of its own.
+        """Rotate several traits, each with its own covariates.
 
         Args:
-            Y: traits, NaN where a person lacks one, shape (n, t).
-            X: for each trait its covariates, shape (n, c_j); rows of people who lack the trait are not looked at.
+            Y: traits, NaN where an individual lacks one, shape (n, t).
+            X: for each trait its covariates, shape (n, c_j); rows of individuals who lack the trait are ignored.
 
         Raises:
-            InputError: if shapes do not match, a covariate is missing where its trait is not, or somebody lacks all.
+            InputError: if shapes do not match, a covariate is missing where its trait is not, or one has no trait.
         """
         missing = np.isnan(Y)
         if missing.all(axis=1).any():
@@ -157,7 +157,7 @@ class Spectrum:
             InputError: if k is not between 0 and n.
         """
         if not 0 <= k < len(self.s):
-            raise InputError(f"pcs must lie between 0 and {len(self.s) - 1} for {len(self.s)} people, but is {k}")
+            raise InputError(f"pcs must lie between 0 and {len(self.s) - 1} for {len(self.s)} individuals, but is {k}")
         return self.U[:, ::-1][:, :k]
 
 

@@ -37,11 +37,11 @@ def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]
             k = sets.index(list(ids)) if list(ids) in sets else None
             s, U = (None, None) if k is None else (archive[f"s{k}"], archive[f"U{k}"])
     except Exception as error:  # whatever NumPy, zipfile and zlib make of bytes that are none of ours
-        raise InputError(f"{path} is not a decomposition written by --eigen ({error}): name another file") from None
+        raise InputError(f"{path} is not a file of decompositions ({error}): name another file") from None
     if s is None or U is None:
-        others = "; ".join(f"{len(stored)} people, first {examples(stored)}" for stored in sets)
+        others = "; ".join(f"{len(stored)} individuals, first {examples(stored)}" for stored in sets)
         raise InputError(
-            f"{path} does not belong to these {len(ids)} people (first {examples(ids)}): it holds {others}: "
+            f"{path} does not belong to these {len(ids)} individuals (first {examples(ids)}): it holds {others}: "
             "name another file, or delete this one"
         )
     n = len(ids)
@@ -62,7 +62,7 @@ def load_spectrum(path: str | Path, ids: Sequence[str], K: Float[ndarray, "n n"]
     error = np.linalg.norm(apart) / np.linalg.norm(Kz)
     if error > 1e-5:
         raise InputError(
-            f"{path} belongs to these people but not to this kinship matrix (relative difference {error:.2g}): "
+            f"{path} belongs to these individuals but not to this kinship matrix (relative difference {error:.2g}): "
             "name another file, or delete this one"
         )
     return spectrum

@@ -41,6 +41,6 @@ def check_identified(t: Traces) -> None:
     """
     if t.t2 * t.t0 - t.t1**2 <= 1e-10 * t.t2 * t.t0:
         raise InputError(
-            "given the covariates, the people analysed are all equally related: sigma2_u and sigma2_e cannot be told "
-            "apart; a heritability needs some who are more related than others"
+            "given the covariates, the individuals analysed are all equally related, so sigma2_u and sigma2_e are not "
+            "identified: a heritability needs some who are more related than others"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from xarray import DataTree
 
+from bayeslmm.base.defaults import TARGET_ACCEPT, WARMUP
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.diagnostics import Diagnostics, diagnose
 from bayeslmm.posterior.sampling import Program, sample
@@ -18,8 +19,8 @@ def checked_draws(
     program: Program | Callable[..., None],
     data: RotatedData | JointData,
     *,
-    warmup: int = 1000,
-    target_accept: float = 0.9,
+    warmup: int = WARMUP,
+    target_accept: float = TARGET_ACCEPT,
     **settings: Any,
 ) -> tuple[DataTree, Diagnostics]:
     """Draw from a posterior as `sample` does, and again with shorter steps if transitions diverged.

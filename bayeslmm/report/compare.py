@@ -14,8 +14,8 @@ from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check
 from bayeslmm.report.h2 import heritability_answers, heritability_checks, heritability_notes
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.plots.compare import plot_comparison
 from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import range_cell, shown_effects

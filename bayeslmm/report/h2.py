@@ -14,8 +14,8 @@ from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.plots.h2 import plot_heritability
 from bayeslmm.report.plots.sites import plot_sites
 from bayeslmm.report.reading import H2, INTERVALS, WHOM

@@ -12,8 +12,8 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.people import cohort_lines
 from bayeslmm.report.plots.rg import plot_correlations
 from bayeslmm.report.plots.sites import plot_sites
 from bayeslmm.report.reading import H2, INTERVALS

@@ -214,7 +214,7 @@ def test_ordinary_traits_get_no_word(seed):
 
 def test_a_code_that_stands_nowhere_gets_a_word(write):
     table = bl.read_table(write("p.txt", "IID x v\na 1 -9.0\nb 2 3\nc 5 4\n"), missing=["-9", "-99"])
-    with pytest.warns(InputWarning, match=r"the missing code '-99' stands nowhere in the columns used of .*p.txt"):
+    with pytest.warns(InputWarning, match=r"the missing code '-99' does not occur in the columns used of .*p.txt"):
         bl.measure(table, ["x"], covariates=["v"])
 
 

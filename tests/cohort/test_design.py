@@ -20,7 +20,7 @@ def test_collinear_covariates_are_named_with_what_they_are_made_of(rng):
     with pytest.raises(InputError) as caught:
         check_full_rank(X, ["intercept", "a", "b", "twin", "tiny"], where="covar.txt")
     message = str(caught.value)
-    assert "linearly independent among the 20 people analysed" in message
+    assert "linearly independent among the 20 individuals analysed" in message
     assert ("tiny is a combination of b" in message) or ("b is a combination of tiny" in message)
     assert sum(name in message for name in ("twin", "intercept", "a")) == 3
 

@@ -345,9 +345,9 @@ def test_eigen_file_is_reused_and_refused(toy, capsys):
     assert (folder / "e.npz").stat().st_mtime_ns == written
     capsys.readouterr()
     assert main([*base, "--trait", "y", *FAST, *eigen, "--out", str(folder / "c")]) == 2
-    assert "e.npz does not belong to these 27 people" in capsys.readouterr().err
+    assert "e.npz does not belong to these 27 individuals" in capsys.readouterr().err
     assert main([*base, "--trait", "x", *FAST, *eigen, "--scale", "vanraden", "--out", str(folder / "d")]) == 2
-    assert "belongs to these people but not to this kinship matrix" in capsys.readouterr().err
+    assert "belongs to these individuals but not to this kinship matrix" in capsys.readouterr().err
 
 
 def test_boundary_has_an_interval_and_no_standard_error(toy, rng):

@@ -180,7 +180,7 @@ def test_epistasis_equals_models_with_the_product(cohort):
         ("sid1 sid2\nsid3\n", r"line 2: two different markers are needed, but 'sid3' was found"),
         ("sid1 sid1\n", r"line 1: two different markers are needed"),
         ("sid1 rs7\n", r"line 1: no marker is called 'rs7'"),
-        ("\n", r"holds no pair of markers"),
+        ("\n", r"has no pair of markers"),
     ],
 )
 def test_pairs_that_are_none_are_refused(cohort, capsys, text, message):

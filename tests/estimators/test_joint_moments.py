@@ -114,7 +114,7 @@ def test_traits_of_unrelated_people_are_refused(dense_traits):
     K[:20, 20:], K[20:, :20] = 0, 0
     Y[:20, 0] = np.nan
     Y[20:, 1] = np.nan
-    with pytest.raises(bl.InputError, match="are not related, or all equally: nothing tells how these traits"):
+    with pytest.raises(bl.InputError, match="are unrelated, or all equally related, so the genetic covariance"):
         bl.joint_moments(bl.decompose(K).rotate_jointly(Y, dense.X))
 
 

@@ -62,9 +62,9 @@ def test_equally_related_people_tell_nothing(K, rng):
     Y, X = rng.standard_normal((12, 1)), np.ones((12, 1))
     data = bl.decompose(K).rotate(Y, X)
     for estimate in (bl.moments, bl.reml, bl.ml, bl.em, bl.exact.posterior):
-        with pytest.raises(InputError, match="the people analysed are all equally related"):
+        with pytest.raises(InputError, match="the individuals analysed are all equally related"):
             estimate(data)
-    with pytest.raises(InputError, match="the people analysed are all equally related"):
+    with pytest.raises(InputError, match="the individuals analysed are all equally related"):
         bl.moments_jackknife(K, Y, X)
 
 

@@ -73,15 +73,15 @@ def test_a_cached_spectrum_is_used_only_where_it_belongs(dense, tmp_path, rng):
     assert_allclose(load_spectrum(tmp_path / "e.npz", ids, K).s, spectrum.s)
     assert_allclose(load_spectrum(tmp_path / "e.npz", ids[:12], K[:12, :12]).U, half.U)
     with pytest.raises(
-        InputError, match=r"does not belong to these 39 people .first p1, p2, p3 and 36 more.: it holds"
+        InputError, match=r"does not belong to these 39 individuals .first p1, p2, p3 and 36 more.: it holds"
     ):
         load_spectrum(tmp_path / "e.npz", ids[1:], K[1:, 1:])
-    with pytest.raises(InputError, match="does not belong to these 40 people"):
+    with pytest.raises(InputError, match="does not belong to these 40 individuals"):
         load_spectrum(tmp_path / "e.npz", ids[::-1], K[::-1, ::-1])
-    with pytest.raises(InputError, match="belongs to these people but not to this kinship matrix"):
+    with pytest.raises(InputError, match="belongs to these individuals but not to this kinship matrix"):
         load_spectrum(tmp_path / "e.npz", ids, K + 0.01 * np.eye(40))
     (tmp_path / "x.npz").write_text("nonsense")
-    with pytest.raises(InputError, match="is not a decomposition written by --eigen"):
+    with pytest.raises(InputError, match="is not a file of decompositions"):
         load_spectrum(tmp_path / "x.npz", ids, K)
 
 
@@ -176,7 +176,7 @@ def _orthogonal_but_to_one(U):
         (lambda s, U: {"s0": s - s[3]}, "its eigenvalues are not ascending from 0"),
         (lambda s, U: {"U0": _orthogonal_but_to_one(U)}, "its eigenvectors are not orthonormal"),
         (lambda s, U: {"U0": U * (1 + 1e-6)}, "its eigenvectors are not orthonormal"),
-        (lambda s, U: {"U0": np.roll(U, 1, axis=1)}, "belongs to these people but not to this kinship matrix"),
+        (lambda s, U: {"U0": np.roll(U, 1, axis=1)}, "belongs to these individuals but not to this kinship matrix"),
     ],
 )
 def test_a_decomposition_that_is_none_of_this_k_is_refused(stored, change, message):
@@ -200,5 +200,5 @@ def test_every_file_that_is_no_decomposition_is_told(stored):
                 continue
     with path.open("wb") as stream:
         np.save(stream, spectrum.U)
-    with pytest.raises(InputError, match="is not a decomposition written by --eigen"):
+    with pytest.raises(InputError, match="is not a file of decompositions"):
         load_spectrum(path, ids, K)

@@ -77,7 +77,7 @@ class ResidualBins(NamedTuple):
 
 
 def residual_bins(fit: Estimate, data: RotatedData, *, most: int = _BINS) -> ResidualBins:
-    r"""Return how residual variance goes with the eigenvalues of K, to be held against the fit.
+    r"""Return how residual variance depends on the eigenvalues of K, to be compared with the fit.
 
     Residuals :math:`r = y - X \hat\beta`, divided by the square root of :math:`d = \sigma_u^2 s + \sigma_e^2`, have the
     covariance :math:`I - QQ'`, Q an orthonormal basis of :math:`d^{-1/2} X`: rows that X spans, such as those of
