@@ -122,7 +122,7 @@ def test_names_that_no_file_can_have_are_refused_at_once(tmp_path, name):
 
 def test_one_run_at_a_time(tmp_path):
     """In another process, which is then killed: its lock ends with it."""
-    script = "import sys, time; from pathlib import Path; from bayeslmm.results_folder import open_results\n"
+    script = "import sys, time; from pathlib import Path; from bayeslmm.commands.results_folder import open_results\n"
     script += f"with open_results(Path({str(tmp_path)!r}), ['a.tsv'], command='h2', inputs=[]) as out:\n"
     script += "    print('there', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
