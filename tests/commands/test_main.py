@@ -110,6 +110,7 @@ def test_h2_takes_every_method(tmp_path):
     assert "selected of 10,783 markers" in row(estimates, "CD8", "lasso", "sigma2_e")["note"]
 
 
+@pytest.mark.slow
 def test_what_a_method_has_to_say_is_printed(toy, capsys):
     base, folder = toy
     (folder / "pheno.txt").write_text("IID y\n" + "".join(f"p{i} {i % 2}\n" for i in range(30)))
@@ -182,6 +183,7 @@ def toy(plink, tmp_path, rng):
     return base, tmp_path
 
 
+@pytest.mark.slow
 def test_each_set_of_people_has_its_decomposition(toy, capsys):
     base, folder = toy
     assert main([*base, "--trait", "x", "y", *FAST, "--out", str(folder / "out")]) == 0
@@ -221,6 +223,7 @@ def failing(monkeypatch):
     return fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code", "why"),
     [
@@ -336,6 +339,7 @@ def test_eigen_file_may_be_in_the_folder_of_the_results(toy):
     assert (out / "e.npz").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_eigen_file_is_reused_and_refused(toy, capsys):
     base, folder = toy
     eigen = ["--eigen", str(folder / "e.npz")]

@@ -72,6 +72,7 @@ def test_the_truth_adds_up_to_the_traits(cohort):
     assert_allclose(np.corrcoef(both.T)[0, 1], -0.2, atol=4 / np.sqrt(len(both)))
 
 
+@pytest.mark.slow
 def test_other_commands_read_it_and_cover_the_truth(cohort, tmp_path):
     arguments = ["--bfile", str(cohort / "cohort"), "--pheno", str(cohort / "pheno.tsv")]
     arguments += ["--covar", str(cohort / "covar.tsv")]

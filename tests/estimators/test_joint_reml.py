@@ -18,6 +18,7 @@ def gemmas(reference, *traits):
     return rows[0]["results"]
 
 
+@pytest.mark.slow
 def test_equals_gemmas_bivariate_reml(mouse_pair, mouse_reference):
     """GEMMA 0.98.5, -lmm 4 -n 1 6, on its centred K: every element and its standard error, 4 digits and more."""
     data = mouse_pair(complete_only=True)
@@ -160,6 +161,7 @@ def test_a_trait_without_heritability_is_on_the_boundary(rng):
     assert_allclose(alone.h2, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_overlap_leaves_the_residual_covariance_at_zero(rng):
     """The rest is estimated from all records; the likelihood does not depend on the residual covariance."""
     n = 120

@@ -179,6 +179,7 @@ def test_density_is_prior_times_dense_normal(dense_traits):
     assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @in_float64
 def test_density_integrated_over_missing_values_is_that_of_the_records(dense_traits):
     """Integrals over the missing values, at two sets of parameters, against dense normals of the records: their ratio.

@@ -56,6 +56,7 @@ def test_posterior_agrees_with_reml_where_data_are_many(fitted):
             assert abs(one.mean() - truth[pair]) < 4 * one.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("t", "eta"), [(2, 1.0), (3, 1.0), (4, 2.5)])
 def test_correlation_prior_is_the_marginal_of_lkj(t, eta):
     with jax.enable_x64(True):

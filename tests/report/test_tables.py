@@ -129,6 +129,7 @@ def test_overlap_with_the_prior_equals_its_integral(small_data, prior):
     assert_allclose(result.prior_overlap, shared, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_overlap_with_the_prior_is_graded():
     """The same trait on a kinship that says ever more: nearly unrelated individuals, relatives, many of them."""
     rng = np.random.default_rng(0)
@@ -177,6 +178,7 @@ def compared(dense):
     return comparison
 
 
+@pytest.mark.slow
 def test_verdicts_count_what_could_be_judged(compared):
     text = "3 of 4 comparisons could be judged: all of them agree as far as theory says that they should"
     good, other = verdicts(compared(["yes", "yes", "-", "yes"]))
