@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.analyses.conventions import conventions
-from bayeslmm.analyses.heritability import METHODS, Heritability, heritability
+from bayeslmm.analyses.heritability import METHODS, Heritability, check_cohort, heritability
 from bayeslmm.analyses.method import Drawn, Fitted, Method, Settings
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import select
@@ -108,7 +108,9 @@ def compare(
     Raises:
         InputError: as `heritability`.
     """
-    white, at = whitened(data), cohort.traits.index(trait)
+    white = whitened(data)
+    check_cohort(cohort, trait, len(white.data.s))
+    at = cohort.traits.index(trait)
     result = heritability(
         white,
         trait=trait,

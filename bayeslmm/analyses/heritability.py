@@ -109,7 +109,7 @@ def heritability(
     """
     check_methods(methods, METHODS)
     white = whitened(data)
-    _check_cohort(cohort, trait, len(white.given.s))
+    check_cohort(cohort, trait, len(white.given.s))
     request = TraitRequest(
         seed=seed,
         settings=settings,
@@ -140,7 +140,12 @@ def check_methods(methods: Sequence[str], known: Mapping[str, Any]) -> None:
         raise InputError(f"methods must be among {', '.join(known)}, but {unknown[0]!r} was given")
 
 
-def _check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
+def check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
+    """Refuse a cohort that is not that of the data.
+
+    Raises:
+        InputError: if it lacks the trait, or has another number of individuals.
+    """
     if cohort is not None and (trait not in cohort.traits or len(cohort.ids) != n):
         raise InputError(
             f"the data must be those of the cohort: {trait} of {n} individuals was given, with a cohort of "

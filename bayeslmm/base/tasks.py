@@ -191,8 +191,9 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
 def _code_of(function: Callable[..., Any]) -> list[str]:
     """Return versions, and a checksum of the code that a result depends on."""
     package, own = Path(__file__).parents[1], Path(function.__code__.co_filename)
-    files = [*sorted(package.glob("*.py")), *sorted(package.glob("*/*.py")), *([own] if own.is_file() else [])]
-    code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    # In a clone models/ is a symbolic link, which rglob does not follow.
+    files = {*package.rglob("*.py"), *package.glob("models/*.py"), *([own] if own.is_file() else [])}
+    code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
     return [code, *(version(name) for name in _COMPUTING)]
 
 

@@ -87,6 +87,7 @@ def test_other_shared_data_are_another_study(tmp_path):
 def test_changed_code_is_another_study(tmp_path, monkeypatch):
     """Of the function's own file, here: a checkpoint is of the code that made it."""
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # that of a file of the same size and second would serve
     results = []
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as cluster:
         for power in (2, 3):
