@@ -85,6 +85,7 @@ def check_unique(
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise InputError(
-            f"{where}: {what}s must be unique, but {len(repeated)} occur more than once ({examples(repeated)}): "
+            f"{where}: {what}s must be unique, but {len(repeated)} occur{'s' * (len(repeated) == 1)} more than once "
+            f"({examples(repeated)}): "
             f"{advice if what == 'id' else _RENAME}"
         )

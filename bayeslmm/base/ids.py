@@ -36,7 +36,7 @@ def _simplified(name: str) -> str:
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", re.sub(r"(?<=[0-9])\.0*$", "", name.casefold()))
 
 
-class People(NamedTuple):
+class Individuals(NamedTuple):
     """Individuals of a file without columns of data.
 
     Attributes:
@@ -48,7 +48,7 @@ class People(NamedTuple):
     ids: tuple[str, ...]
 
 
-def read_fam(path: str | Path) -> People:
+def read_fam(path: str | Path) -> Individuals:
     """Read a PLINK ``.fam``: six columns, or more where GEMMA's further phenotypes follow.
 
     Raises:
@@ -61,10 +61,10 @@ def read_fam(path: str | Path) -> People:
                 f"{path} line {number}: a .fam has six columns (FID IID father mother sex phenotype), but "
                 f"{len(fields)} were found: write it with plink"
             )
-    return _people(path, lines)
+    return _individuals(path, lines)
 
 
-def read_ids(path: str | Path) -> People:
+def read_ids(path: str | Path) -> Individuals:
     """Read the ids beside a kinship matrix: a ``.fam``, GCTA's ``.grm.id`` (FID IID), or IIDs alone.
 
     A first line ``#FID IID`` or ``#IID``, which plink2 writes, is a header.
@@ -72,7 +72,7 @@ def read_ids(path: str | Path) -> People:
     Raises:
         InputError: no individual, lines of different widths, or repeated IIDs.
     """
-    return _people(path, _fields(path))
+    return _individuals(path, _fields(path))
 
 
 def _fields(path: str | Path) -> list[tuple[int, list[str]]]:
@@ -92,7 +92,7 @@ def _fields(path: str | Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
-def _people(path: str | Path, lines: list[tuple[int, list[str]]]) -> People:
+def _individuals(path: str | Path, lines: list[tuple[int, list[str]]]) -> Individuals:
     ids = tuple(fields[0] if len(fields) == 1 else fields[1] for _, fields in lines)
     check_unique(ids, where=path)
-    return People(tuple("0" if len(fields) == 1 else fields[0] for _, fields in lines), ids)
+    return Individuals(tuple("0" if len(fields) == 1 else fields[0] for _, fields in lines), ids)

@@ -11,7 +11,7 @@ from bayeslmm.likelihood.whitened import OneTrait
 def ml(data: OneTrait) -> Estimate:
     """Estimate the variance components of one trait by maximum likelihood.
 
-    With an intercept and a K that was centred on these people, K has a null direction in the span of X and the
+    With an intercept and a K that was centred on these individuals, K has a null direction in the span of X and the
     likelihood grows without bound as sigma2_e goes to 0; the search ends at sigma2_e = 1e-5 sigma2_u, and an
     estimate on that end has ``boundary = "h2 = 1"``.
 

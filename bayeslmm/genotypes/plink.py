@@ -73,7 +73,7 @@ def open_plink(bed: Path, bim: Path, fam: Path) -> Plink:
     """
     for path in (bed, bim, fam):
         check_readable(path)
-    people, variants = read_fam(fam), read_bim(bim)
+    individuals, variants = read_fam(fam), read_bim(bim)
     with reading(bed), bed.open("rb") as stream:
         magic = stream.read(3)
     if magic != _MAGIC:
@@ -82,14 +82,14 @@ def open_plink(bed: Path, bim: Path, fam: Path) -> Plink:
             f"{bed} must begin with the bytes 6c 1b 01 of a SNP-major PLINK 1 file, but it is {kind}: "
             "write it again with plink --make-bed"
         )
-    n, p = len(people.ids), len(variants)
+    n, p = len(individuals.ids), len(variants)
     expected = 3 + p * ((n + 3) // 4)
     if (found := bed.stat().st_size) != expected:
         raise InputError(
             f"{bed} is {'truncated' if found < expected else 'too long'}: {n} individuals and {p} markers "
             f"need {expected} bytes, but {found} were found: copy it again, with the .bim and .fam of the same run"
         )
-    return Plink(bed, people.ids, people.families, variants)
+    return Plink(bed, individuals.ids, individuals.families, variants)
 
 
 def read_bim(path: str | Path) -> pd.DataFrame:

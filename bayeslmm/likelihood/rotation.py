@@ -195,7 +195,7 @@ def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False)
     negative = s[s < -2 * np.sqrt(n) * _FLOAT32_EPS * max(s[-1], 0.0)]
     if not negative.size:
         return Spectrum(np.maximum(s, 0.0), U)
-    told = (
+    problem = (
         f"{where}: {negative.size} of {n} eigenvalues of the kinship matrix are negative, the smallest {s[0]:.3g} (the "
         f"largest is {s[-1]:.3g}, their mean {s.mean():.3g})"
     )
@@ -203,10 +203,12 @@ def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False)
         why = "" if bend else ", as they are where each pair has other markers missing"
         change = np.linalg.norm(negative) / np.linalg.norm(s)
         warnings.warn(
-            f"{told}{why}: they are set to 0, which changes K by {change:.2g} of its size", InputWarning, stacklevel=2
+            f"{problem}{why}: they are set to 0, which changes K by {change:.2g} of its size",
+            InputWarning,
+            stacklevel=2,
         )
         return Spectrum(np.maximum(s, 0.0), U)
     raise InputError(
-        f"{told}: it must be positive semi-definite, and neither rounding nor missing genotypes explain this: compute "
-        "it again from complete data, or bend it (bend), which sets them to 0"
+        f"{problem}: it must be positive semi-definite, and neither rounding nor missing genotypes explain this: "
+        "compute it again from complete data, or bend it (bend), which sets them to 0"
     )

@@ -1,7 +1,7 @@
 """Many small symmetric matrices at once: t by t, one for each eigenvalue of K, as a t by t list of arrays over n.
 
 The loops over t are unrolled when JAX traces them and arrays carry the loop over n: for two to four traits and
-thousands of people this is 10 to 20 times as fast as one call of LAPACK for each matrix, with its gradient.
+thousands of individuals this is 10 to 20 times as fast as one call of LAPACK for each matrix, with its gradient.
 NumPy's arrays stay NumPy's, of any shape.
 """
 

@@ -60,7 +60,7 @@ def test_minus_nine_apart_from_the_rest_is_suspected(write, values, suspected):
         ("IID x x\na 1 2\n", "line 1: column names must be unique, but 'x' occurs more than once"),
         ("IID x y\na 1 2\nb 1\n", "line 3: 3 columns were expected .* but 2 were found"),
         ("IID\tx\na\t1\n\t2\n", "line 3: the IID is empty"),
-        ("IID x\na 1\nb 2\na 3\n", r"ids must be unique, but 1 occur more than once \(a\)"),
+        ("IID x\na 1\nb 2\na 3\n", r"ids must be unique, but 1 occurs more than once \(a\)"),
     ],
 )
 def test_malformed_tables_are_refused(write, text, message):
