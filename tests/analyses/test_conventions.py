@@ -15,6 +15,7 @@ def mice(mouse_data):
     return data, conventions(bl.reml(data), bl.ml(data), data, np.ones((1410, 1))).set_index("program")
 
 
+@pytest.mark.slow
 def test_gemma(mice, mouse_reference):
     """The log-likelihood, variances, pve and its standard error that GEMMA prints for the mice, to its 6 digits."""
     row = mice[1].loc["GEMMA"]
@@ -35,6 +36,7 @@ def test_limix(mice, mouse_reference):
     assert_allclose(row["heritability"], run["v0_vg"] * scale / (run["v0_vg"] * scale + run["v1_ve"]), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_asreml_and_gcta(gryphon_reference):
     """ASReml's published fit of the gryphons: log-likelihood without constants, average information."""
     published = gryphon_reference["published"][0]
@@ -48,6 +50,7 @@ def test_asreml_and_gcta(gryphon_reference):
         assert_allclose([row["heritability"], row["se"]], published["h2"], rtol=5e-5)
 
 
+@pytest.mark.slow
 def test_fixed_effects_count_for_limix(small_data, dense):
     _, X, _, _ = dense
     ml = bl.ml(small_data)
@@ -63,6 +66,7 @@ def test_no_standard_error_on_the_boundary(mouse_data):
     assert table["se"].isna().all()
 
 
+@pytest.mark.slow
 def test_programs_that_always_fit_an_intercept_have_no_row_without_one(dense):
     _, _, y, spectrum = dense
     X = np.arange(40.0)[:, None]

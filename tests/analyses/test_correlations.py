@@ -90,6 +90,7 @@ def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tm
     assert (tmp_path / "a.png").stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_moments_outside_are_named(mouse_pair):
     result = bl.correlations(
         mouse_pair(complete_only=True), traits=["CD8", "MCH"], covariates=[["one"]] * 2, seed=1, methods=["mom"]
@@ -183,6 +184,7 @@ def null_pair(rng):
     return data._replace(Y=data.Y / np.sqrt(1 + s)[:, None])
 
 
+@pytest.mark.slow
 def test_no_genetic_correlation_is_made_of_variances_of_zero(rng, tmp_path):
     result = bl.correlations(null_pair(rng), traits="AB", covariates=[["one"]] * 2, seed=1, methods=["reml"])
     of_pair, notes = values(result, "reml", "A:B"), values(result, "reml", "A:B", "note")

@@ -117,6 +117,7 @@ def test_nobody_else_on_this_machine_can_use_our_workers(tmp_path):
     assert told == "refused"
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_all_its_workers_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("bayeslmm.base.tasks._LOST_WORKERS", 1)
     with pytest.raises(bl.InputError, match="2 workers died of task 4 of 6"):

@@ -194,6 +194,7 @@ def test_each_set_of_people_has_its_decomposition(toy, capsys):
     assert table(folder / "out")["trait"].unique().tolist() == ["x", "y"]
 
 
+@pytest.mark.slow
 def test_grm_gives_the_same_numbers_as_the_genotypes(toy, capsys):
     base, folder = toy
     assert main(["grm", "--bfile", base[2], "--out", str(folder / "k")]) == 0

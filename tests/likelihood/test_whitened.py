@@ -21,6 +21,7 @@ def calls(monkeypatch):
     return designs
 
 
+@pytest.mark.slow
 def test_one_trait_is_whitened_once_for_all_methods(small_data, calls):
     methods = ["reml", "ml", "em", "pxem", "mom", "exact"]
     result = bl.heritability(small_data, trait="y", covariates=["one", "a", "b"], seed=1, methods=methods)
@@ -30,6 +31,7 @@ def test_one_trait_is_whitened_once_for_all_methods(small_data, calls):
     assert len(calls) == 3
 
 
+@pytest.mark.slow
 def test_several_traits_are_whitened_once_for_all_methods(dense_traits, calls):
     data = dense_traits(2, 60).data
     names = [["one"], ["one", "a"]]

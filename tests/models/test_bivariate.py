@@ -228,11 +228,13 @@ def test_prior_predictive_follows_the_prior(gryphon_pair):
     assert draws["y"].shape == (2000, 854, 2)
 
 
+@pytest.mark.slow
 def test_three_traits_are_refused(dense_traits):
     with pytest.raises(bl.InputError, match="bivariate is a program of two traits, but 3 were given"):
         bl.sample(bivariate, dense_traits(3).data, seed=1, start={})
 
 
+@pytest.mark.slow
 def test_start_is_reml_drawn_inside_its_bounds(gryphon_pair):
     fit, start = bl.joint_reml(gryphon_pair), bivariate.start(gryphon_pair)
     genetic = gryphon_pair.s.mean() * np.diag(fit.Gamma_u)

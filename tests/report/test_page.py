@@ -73,6 +73,7 @@ def run(plink, tmp_path, rng, capsys):
     return SimpleNamespace(printed=capsys.readouterr().out, text=text, page=Page(text))
 
 
+@pytest.mark.slow
 def test_a_page_is_whole_and_loads_nothing(run):
     page = run.page
     assert page.loaded

@@ -119,6 +119,7 @@ def test_an_estimate_is_named_as_one(small_data):
     assert re.match(r"heritability of y: \S+ \(REML estimate\), with 95% confidence between", answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", [dist.Uniform(0.0, 1.0), dist.Beta(2.0, 5.0)])
 def test_overlap_with_the_prior_equals_its_integral(small_data, prior):
     result = fitted(small_data, "exact", prior=bl.VariancePrior(h2=prior))
@@ -190,6 +191,7 @@ def test_verdicts_count_what_could_be_judged(compared):
     assert others[0].sentence == "DISAGREES: ml and reml: why"
 
 
+@pytest.mark.slow
 def test_methods_that_did_not_converge_are_no_agreement(compared):
     found = verdicts(compared(["yes", "yes", "yes", "-"], r_hat=1.2))
     assert not found[0].good
