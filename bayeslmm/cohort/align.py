@@ -13,7 +13,7 @@ from bayeslmm.base.ids import near_matches, near_words
 from bayeslmm.base.memory import check_memory
 from bayeslmm.cohort.cohort import Cohort, Drop, check_models
 from bayeslmm.cohort.measurements import Measurements, design_matrix, is_missing
-from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.kinship import Kinship, centre
 
 
 def align(
@@ -237,18 +237,20 @@ def _cohort(kinship: Kinship, selection: _Selection, *, centred: bool, normalise
 def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bool) -> Float64[ndarray, "n n"]:
     """Return K of the individuals in some of its rows; warn where h2 would not be a share of variance."""
     check_memory(
-        (24.0 if centred else 16.0 if normalised else 8.0) * len(in_k) ** 2,
+        (24.0 if centred else 8.0) * len(in_k) ** 2,
         what=f"{kinship.source}: the kinship of {len(in_k):,} individuals analysed",
         instead="use a machine with more memory, or fewer individuals",
     )
-    kinship = kinship.take(in_k)
+    # As arrays: each `Kinship` made on the way would be checked anew.
+    K = kinship.dense()[np.ix_(in_k, in_k)]
     if centred:
-        kinship = kinship.centred()
+        K = centre(K)
+    mean_diagonal = float(np.trace(K) / len(K))
     if normalised:
-        kinship = kinship.normalised()
-    elif text := about_scale(kinship.mean_diagonal):
+        K /= mean_diagonal
+    elif text := about_scale(mean_diagonal):
         warnings.warn(f"{kinship.source}: {text}", InputWarning, stacklevel=3)
-    return kinship.K
+    return K
 
 
 def about_scale(mean_diagonal: float) -> str:

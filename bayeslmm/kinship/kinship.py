@@ -70,16 +70,8 @@ class Kinship:
         """Return the kinship of some of the individuals, a copy."""
         return replace(self, ids=tuple(self.ids[i] for i in rows), K=self.K[np.ix_(rows, rows)])
 
-    def centred(self) -> "Kinship":
-        """Return J K J with J = I - 11'/n: K centred on its individuals (as GEMMA does)."""
-        return replace(self, K=centre(self.K))
-
-    def normalised(self) -> "Kinship":
-        """Return K with a mean diagonal of 1."""
-        return replace(self, K=self.K / self.mean_diagonal)
-
 
 def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:
-    """Return J K J with J = I - 11'/n."""
+    """Return J K J with J = I - 11'/n: K centred on its individuals (as GEMMA does)."""
     mean = K.mean(axis=0)
     return K - mean - mean[:, None] + mean.mean()
