@@ -1,7 +1,10 @@
 """Defaults that the library and the command line share."""
 
-SCALE, MAF, GENO = "hwe", 0.01, 0.05
-"""How markers are standardised, least minor allele frequency, largest missing rate."""
+SCALES = ("hwe", "sample", "vanraden")
+"""How markers can be standardised."""
+
+SCALE, MAF, GENO = SCALES[0], 0.01, 0.05
+"""How they are, least minor allele frequency, largest missing rate."""
 
 CHAINS, DRAWS, WARMUP, TARGET_ACCEPT = 4, 1000, 1000, 0.9
 """Of NUTS: chains, kept draws and adaptation steps of each, acceptance rate."""

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bayeslmm.base.defaults import CHAINS, DRAWS, GENO, MAF, PRIOR_ETA, PRIOR_H2, SCALE, TARGET_ACCEPT, WARMUP
+from bayeslmm.base.defaults import CHAINS, DRAWS, GENO, MAF, PRIOR_ETA, PRIOR_H2, SCALE, SCALES, TARGET_ACCEPT, WARMUP
 from bayeslmm.commands.genotypes import add_genotype_options
 
 DEMO_RESULTS = Path("demo-results")
@@ -22,7 +22,7 @@ def add_marker_options(parser: argparse._ActionsContainer) -> None:
     """Add how markers are standardised, and which are used."""
     parser.add_argument(
         "--scale",
-        choices=("hwe", "sample", "vanraden"),
+        choices=SCALES,
         default=SCALE,
         help="how markers are standardised: by sqrt(2 f (1 - f)), by the sample sd, or VanRaden's method 1",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bayeslmm.base.checks import InputError
+from bayeslmm.commands.settings import option
 
 _RANGES: dict[str, tuple[float, float]] = {
     "pcs": (0, 10_000),
@@ -34,7 +35,7 @@ def check_values(options: argparse.Namespace) -> None:
         InputError: a number outside its range or not finite, an empty name, or a name that is not UTF-8.
     """
     for key, whole in vars(options).items():
-        name = "--" + key.replace("_", "-")
+        name = option(key)
         least, most = _RANGES.get(key, (-math.inf, math.inf))
         for value in _values(whole):
             if isinstance(value, bool):

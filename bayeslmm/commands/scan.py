@@ -96,7 +96,7 @@ class _Found:
         tops: markers with the smallest p-values, of each cohort.
         effects: posteriors of effects, as rows.
         products: tests of pairs of markers, of each cohort.
-        people: who was analysed, by trait.
+        individuals: who was analysed, by trait.
         records: what ``run.json`` holds about each trait.
     """
 
@@ -104,7 +104,7 @@ class _Found:
     tops: list[pd.DataFrame] = field(default_factory=list)
     effects: list[dict[str, Any]] = field(default_factory=list)
     products: list[pd.DataFrame] = field(default_factory=list)
-    people: dict[str, str] = field(default_factory=dict)
+    individuals: dict[str, str] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -168,7 +168,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
             found.effects += effects
             found.blocks += blocks
             found.tops.append(top.groupby("trait", sort=False).head(TOP))
-            found.people |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
+            found.individuals |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
             found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
     failures.check_any_left()
     if found.records and all(top.empty for top in found.tops):
@@ -201,7 +201,7 @@ def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> Report:
     job.run.traits.update(records)
     print(f"\n{scan_lines(records, **tables)}")
     parts = [
-        scan_part(name, of, found.people[name], test=tests.test, tables=tables, picture=out / f"{name}.png")
+        scan_part(name, of, found.individuals[name], test=tests.test, tables=tables, picture=out / f"{name}.png")
         for name, of in records.items()
     ]
     return scan_report([*parts, *failed_parts(failures.why)])

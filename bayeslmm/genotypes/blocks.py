@@ -9,10 +9,10 @@ from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
-from bayeslmm.base.defaults import GENO, MAF, SCALE
+from bayeslmm.base.defaults import GENO, MAF, SCALE, SCALES
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import left_out_words
-from bayeslmm.genotypes.filters import SCALES, Called, MarkerCounts, check_filters, fill, unfit
+from bayeslmm.genotypes.filters import Called, MarkerCounts, check_filters, fill, unfit
 from bayeslmm.genotypes.genotypes import Genotypes
 
 BLOCK = 4096

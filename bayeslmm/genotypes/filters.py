@@ -9,8 +9,6 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError
 
-SCALES = ("hwe", "sample", "vanraden")
-
 
 class Called(NamedTuple):
     """The genotypes called in a block of markers, whose missing ones are now at the mean of their marker.

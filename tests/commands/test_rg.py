@@ -29,13 +29,12 @@ def cell(estimates, trait, method, parameter, column="estimate"):
 
 @pytest.fixture(scope="module")
 def gryphon_run(tmp_path_factory):
-    """`bayeslmm rg` on the pedigree, sex for one trait only, by its default methods, with half the draws."""
+    """`bayeslmm rg` on the pedigree, sex for one trait only, by its default methods."""
     out = tmp_path_factory.mktemp("run") / "results"
     folder = GRYPHON
     arguments = ["rg", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "pheno.tsv")]
     arguments += ["--traits", "BWT", "TARSUS", "--covar", str(folder / "covar.tsv"), "--categorical", "sex"]
     arguments += ["--covariates-of", "BWT", "sex", "--covariates-of", "TARSUS", "--out", str(out)]
-    arguments += ["--warmup", "500", "--draws", "500"]
     return arguments, out
 
 
@@ -57,6 +56,7 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     assert 2.5 < cell(estimates, "BWT", "reml", "sigma2_e") < 3.5
     assert cell(estimates, "BWT", "reml", "beta[sex[2]]") > 2
     assert 0 < cell(estimates, "BWT:TARSUS", "nuts", "rho_u") < 0.8
+    assert cell(estimates, "BWT:TARSUS", "nuts", "rho_u", "ess_bulk") > 2000
     assert cell(estimates, "BWT:TARSUS", "nuts", "rho_u", "note").startswith("P(rho_u > 0) = ")
     assert sorted(path.name for path in out.iterdir()) == [
         "correlations.png", "estimates.tsv", "pairs.tsv", "posterior.nc", "report.html", "run.json",
@@ -66,8 +66,8 @@ def test_rg_writes_its_tables(gryphon_run, capsys):
     assert f'<p class="answer">{answer}</p>' in (out / "report.html").read_text()
     assert table(out, "pairs")["both"].tolist() == [683]
     draws = xr.open_datatree(out / "posterior.nc", engine="h5netcdf")
-    assert draws["posterior"]["Gamma_u"].sel(trait="BWT", trait_bis="TARSUS").shape == (4, 500)
-    assert draws["posterior"]["beta"].sel(coefficient="BWT:sex[2]").shape == (4, 500)
+    assert draws["posterior"]["Gamma_u"].sel(trait="BWT", trait_bis="TARSUS").shape == (4, 1000)
+    assert draws["posterior"]["beta"].sel(coefficient="BWT:sex[2]").shape == (4, 1000)
     assert len(draws["constant_data"]["missing_value"]) == 171
     record = json.loads((out / "run.json").read_text())
     run = record["traits"]["BWT:TARSUS"]

@@ -4,7 +4,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 import bayeslmm as bl
-from bayeslmm.analyses.methods.em import em_rows
+from bayeslmm.analyses.methods.em import METHOD
 from bayeslmm.analyses.table import select
 from bayeslmm.base.checks import InputError
 from conftest import request_of
@@ -132,7 +132,7 @@ def test_no_standard_error_where_em_nears_1(method, rng):
     fit = method(data)
     assert fit.estimate.h2 > 0.999
     assert fit.estimate.boundary == "h2 = 1"
-    rows = em_rows(fit, request_of(data, ["intercept"]))
+    rows = METHOD.rows(fit, request_of(data, ["intercept"]))
     assert np.isnan([(row.se, row.lower) for row in rows]).all()
     (h2,) = select(rows, parameter="h2")
     assert h2.on_boundary
@@ -142,7 +142,7 @@ def test_no_standard_error_where_em_nears_1(method, rng):
 def test_no_interval_is_given_away_from_the_maximum(mouse_data):
     fit = bl.em(mouse_data("CD8"), m=10783, limit=20)
     assert not fit.converged
-    for row in em_rows(fit, request_of(mouse_data("CD8"), ["intercept"])):
+    for row in METHOD.rows(fit, request_of(mouse_data("CD8"), ["intercept"])):
         assert np.isnan([row.se, row.lower, row.upper]).all()
         assert row.notes[0].kind == "not_converged"
         assert "NOT the maximum: stopped with a score of" in row.note

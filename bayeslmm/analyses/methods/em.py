@@ -12,7 +12,7 @@ from bayeslmm.estimators.estimate import Estimate
 IN_MIXED_MODELS = Source("Foulley and van Dyk (2000)", "10.1186/1297-9686-32-2-143", "both in linear mixed models")
 
 
-def em_rows(fit: EmFit, request: TraitRequest) -> list[Row]:
+def _rows(fit: EmFit, request: TraitRequest) -> list[Row]:
     """Return the rows of EM or PX-EM, with the number of iterations; points alone if it did not converge."""
     text = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
     if fit.converged:
@@ -33,7 +33,7 @@ def _points(estimate: Estimate, request: TraitRequest) -> list[Row]:
     ]
 
 
-def near_ml(fit: EmFit, fitted: Fitted) -> Near:
+def _near(fit: EmFit, fitted: Fitted) -> Near:
     """EM climbs the likelihood of ML: 1e-4 posterior sd if it converged, nothing is excused if it did not."""
     ml = fitted.get("ml", Estimate)
     if ml.boundary == "h2 = 1":
@@ -41,7 +41,7 @@ def near_ml(fit: EmFit, fitted: Fitted) -> Near:
     return Near("ml", ml.h2, 1e-4 * fitted.posterior.sd if fit.converged else 0.0)
 
 
-def climb(fit: EmFit, fitted: Fitted) -> str:
+def _why(fit: EmFit, fitted: Fitted) -> str:
     """Return how the climb ended, in words."""
     text = f"{fit.iterations:,} iterations with {fit.m:,} random effects"
     if fit.estimate.method == "pxem":
@@ -58,9 +58,9 @@ def climb(fit: EmFit, fitted: Fitted) -> str:
 METHOD = Method(
     name="em", label="EM", spread="se", rank=6, order=3,
     fit=lambda request: em(request.white),
-    rows=em_rows,
-    near=near_ml,
-    why=climb,
+    rows=_rows,
+    near=_near,
+    why=_why,
     marker_space=lambda white, p: em(white, m=p),
     sources=(
         Source("Dempster, Laird and Rubin (1977)", "10.1111/j.2517-6161.1977.tb01600.x", "EM"),
