@@ -1,4 +1,5 @@
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -44,7 +45,7 @@ def test_commands_of_the_readme_are_all_there_are():
 def test_commands_of_the_pages_can_be_typed(command):
     from bayeslmm.commands.parser import parser
 
-    parser().parse_args(command.split())
+    parser().parse_args(shlex.split(command))
 
 
 def test_options_of_the_pages_exist():

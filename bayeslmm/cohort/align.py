@@ -83,6 +83,10 @@ def align_jointly(
     traits, everything = measurements.traits, list(measurements.covariates)
     if len(traits) < 2:
         raise InputError(f"two or more traits are needed for a correlation, but {', '.join(traits)} was given alone")
+    if measurements.formula and covariates_of:
+        raise InputError(
+            f"a formula is that of all traits, so {next(iter(covariates_of))} cannot have its own covariates"
+        )
     chosen = dict.fromkeys(traits, everything) | {trait: list(names) for trait, names in (covariates_of or {}).items()}
     for trait, names in chosen.items():
         if trait not in traits:

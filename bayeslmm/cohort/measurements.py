@@ -1,18 +1,19 @@
 """Traits and covariates taken out of tables, before they meet a kinship matrix."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
 from bayeslmm.base.ids import near_matches, near_words, spelled_alike
 from bayeslmm.base.text import is_code
 from bayeslmm.cohort.design import INTERCEPT, treatment_coding
+from bayeslmm.cohort.formula import Formula, read_formula
 from bayeslmm.cohort.tables import Table
 
 _OUTLYING = 20  # standard deviations of the middle 98%
@@ -29,7 +30,9 @@ class Measurements:
         Y: trait values, NaN where missing, shape (rows, t).
         covariates: name -> values of a column (float, NaN where missing, or str with "" where missing).
         absent: rows that the covariate table does not have, shape (rows,).
-        intercept: whether a column of ones is added.
+        intercept: whether a column of ones is added; with a formula, that says it.
+        formula: makes X of the covariates, in place of each as it is.
+        levels: the order of the levels of some covariates in a formula, see `Formula.design`.
     """
 
     source: Path
@@ -39,6 +42,8 @@ class Measurements:
     covariates: dict[str, ndarray]
     absent: Bool[ndarray, " rows"]
     intercept: bool = True
+    formula: Formula | None = None
+    levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def take(self, traits: Sequence[str]) -> "Measurements":
         """Return the measurements with some of the traits."""
@@ -53,6 +58,7 @@ def measure(
     covariates: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     intercept: bool = True,
+    formula: str | None = None,
 ) -> Measurements:
     """Take traits and covariates out of tables, as numbers or categories.
 
@@ -63,38 +69,36 @@ def measure(
         covariates: which columns to use; by default all of ``covariate_table``.
         categorical: covariates whose numbers are codes of categories; text is categorical anyway.
         intercept: add a column of ones.
+        formula: ``~ sex * age + bs(weight, df=4)``, in place of covariates and intercept; of columns of both tables.
+            Bases and categories are those of the rows that are analysed.
 
     Raises:
-        InputError: unknown columns, a trait that is not numeric, or a covariate that is but for some values and is not
-            among the categorical ones.
+        InputError: unknown columns, a formula that is none, a trait that is not numeric, or a covariate that is but for
+            some values and is not among the categorical ones.
     """
     if not traits or len(set(traits)) < len(traits):
         raise InputError(f"one or more different traits are needed, but {list(traits)} was given")
     Y = np.column_stack([phenotypes.numbers(name) for name in traits])
-    table = covariate_table or phenotypes
-    chosen = list(covariates) if covariates is not None else covariate_table.names() if covariate_table else []
-    if unused := sorted(set(categorical) - set(chosen)):
-        raise InputError(f"{table.path}: categorical names {examples(unused)}, not among the covariates {chosen}")
-    if both := sorted(set(traits) & set(chosen)) if table is phenotypes else []:
-        raise InputError(f"{table.path}: {examples(both)} cannot be a trait and a covariate at once")
+    read = read_formula(formula) if formula is not None else None
+    sources = _sources(phenotypes, covariate_table, covariates, read)
+    if unused := sorted(set(categorical) - set(sources)):
+        where = covariate_table or phenotypes
+        raise InputError(f"{where.path}: categorical names {examples(unused)}, not among the covariates {[*sources]}")
+    if both := sorted(name for name in set(traits) & set(sources) if sources[name] is phenotypes):
+        raise InputError(f"{phenotypes.path}: {examples(both)} cannot be a trait and a covariate at once")
     for name, y in zip(traits, Y.T, strict=True):
         for text in trait_words(y):
             warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
-    for name in chosen:
+    for name, table in sources.items():
         if table.missing_code_suspected(name):
             _warn_of_code(table, name)
-    _warn_of_unseen_codes([(phenotypes, name) for name in traits] + [(table, name) for name in chosen])
-    if near := near_matches(set(phenotypes.ids) - set(table.ids), set(table.ids) - set(phenotypes.ids)):
-        warnings.warn(
-            f"{len(near)} ids of {phenotypes.path} have no row in {table.path} but for another case, zeros or .0 "
-            f"({near_words(near)}): write them in one way if they are the same",
-            InputWarning,
-            stacklevel=2,
-        )
-    row_of = {name: i for i, name in enumerate(table.ids)}
-    rows = np.array([row_of.get(name, -1) for name in phenotypes.ids])
+    _warn_of_unseen_codes([(phenotypes, name) for name in traits] + [(table, name) for name, table in sources.items()])
+    absent = np.zeros(len(phenotypes.ids), dtype=bool)
     columns: dict[str, ndarray] = {}
-    for name in chosen:
+    rows_in = {id(table): _rows_in(table, phenotypes) for table in sources.values()}
+    for name, table in sources.items():
+        rows = rows_in[id(table)]
+        absent |= rows < 0
         if name not in categorical and table.is_numeric(name):
             columns[name] = np.where(rows < 0, np.nan, table.numbers(name)[rows])
         else:
@@ -107,7 +111,51 @@ def measure(
                     stacklevel=2,
                 )
             columns[name] = np.where(rows < 0, "", text[rows])
-    return Measurements(phenotypes.path, phenotypes.ids, tuple(traits), Y, columns, rows < 0, intercept)
+    return Measurements(phenotypes.path, phenotypes.ids, tuple(traits), Y, columns, absent, intercept, read)
+
+
+def _sources(
+    phenotypes: Table, covariate_table: Table | None, covariates: Sequence[str] | None, formula: Formula | None
+) -> dict[str, Table]:
+    """Return the table of each covariate.
+
+    Raises:
+        InputError: if covariates are given beside a formula, or it has a left side or names a column of both tables.
+    """
+    table = covariate_table or phenotypes
+    if formula is None:
+        names = list(covariates) if covariates is not None else covariate_table.names() if covariate_table else []
+        return dict.fromkeys(names, table)
+    if covariates is not None:
+        raise InputError(
+            f"covariates {list(covariates)} are given beside the formula {quoted(formula.text)}: leave one out"
+        )
+    if formula.traits:
+        raise InputError(f"formula {quoted(formula.text)}: the traits are given apart, so it must begin with ~")
+    tables = list({id(each): each for each in (table, phenotypes)}.values())
+    named = formula.columns(
+        [name for each in tables for name in each.names()], where=" and ".join(str(each.path) for each in tables)
+    )
+    for name in named:
+        if all(name in each.names() for each in tables) and len(tables) > 1:
+            raise InputError(
+                f"formula {quoted(formula.text)}: both {tables[0].path} and {tables[1].path} have a column "
+                f"{quoted(name)}: rename one"
+            )
+    return {name: next(each for each in tables if name in each.names()) for name in named}
+
+
+def _rows_in(table: Table, phenotypes: Table) -> Int64[ndarray, " rows"]:
+    """Return the row of a table for each row of the phenotypes, -1 for none; warn of ids that nearly match."""
+    if near := near_matches(set(phenotypes.ids) - set(table.ids), set(table.ids) - set(phenotypes.ids)):
+        warnings.warn(
+            f"{len(near)} ids of {phenotypes.path} have no row in {table.path} but for another case, zeros or .0 "
+            f"({near_words(near)}): write them in one way if they are the same",
+            InputWarning,
+            stacklevel=3,
+        )
+    row_of = {name: i for i, name in enumerate(table.ids)}
+    return np.array([row_of.get(name, -1) for name in phenotypes.ids])
 
 
 def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
@@ -170,18 +218,20 @@ def design_matrix(
     """Return names and columns of X for some rows of the phenotype table, complete there.
 
     Raises:
-        InputError: if a category is the same for all of them.
+        InputError: if a category is the same for all of them, or as `Formula.design`.
     """
+    columns = {name: measurements.covariates[name][rows] for name in covariates}
+    for name, column in columns.items():
+        if column.dtype.kind == "U" and (column == column[0]).all():
+            raise InputError(f"the covariate {name} is {str(column[0])!r} for everybody analysed: leave it out")
+    if measurements.formula:
+        ids = [measurements.ids[i] for i in rows]
+        return measurements.formula.design(columns, ids, levels=measurements.levels)
     names: list[str] = [INTERCEPT] if measurements.intercept else []
     blocks: list[ndarray] = [np.ones((len(rows), len(names)))]
-    for name in covariates:
-        column = measurements.covariates[name][rows]
-        if column.dtype.kind == "U":
-            coded, block = treatment_coding(name, column)
-            if not coded:
-                raise InputError(f"the covariate {name} is {str(column[0])!r} for everybody analysed: leave it out")
-        else:
-            coded, block = [name], column[:, None]
+    for name, column in columns.items():
+        text = column.dtype.kind == "U"
+        coded, block = treatment_coding(name, column) if text else ([name], column[:, None])
         names += coded
         blocks.append(block)
     return names, np.column_stack(blocks)

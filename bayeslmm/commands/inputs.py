@@ -47,7 +47,7 @@ def read_measurements(tables: TableSettings) -> Measurements:
     Raises:
         InputError: as `read_table` and `measure` do.
     """
-    everything = tables.covar is not None and tables.covariates is None
+    everything = (tables.covar is not None and tables.covariates is None) or tables.formula is not None
     return measure(
         read_table(tables.pheno, missing=tables.missing),
         tables.trait,
@@ -55,6 +55,7 @@ def read_measurements(tables: TableSettings) -> Measurements:
         covariates=None if everything else tables.named,
         categorical=tables.categorical,
         intercept=not tables.no_intercept,
+        formula=tables.formula,
     )
 
 

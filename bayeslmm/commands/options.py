@@ -70,6 +70,12 @@ def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         "--covariates", nargs="+", metavar="NAME", help="columns to use: of --covar (all by default), else of --pheno"
     )
     group.add_argument(
+        "--formula",
+        metavar="F",
+        help="in place of --covariates: '~ sex * age + bs(weight, df=4)', of columns of --covar and --pheno; its "
+        "expressions are Python and are run",
+    )
+    group.add_argument(
         "--categorical", nargs="+", default=(), metavar="NAME", help="covariates whose numbers are codes"
     )
     group.add_argument(

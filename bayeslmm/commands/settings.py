@@ -103,14 +103,23 @@ class TableSettings:
     trait: tuple[str, ...]
     covar: str | None
     covariates: tuple[str, ...] | None
+    formula: str | None
     categorical: tuple[str, ...]
     pcs: int
     no_intercept: bool
     missing: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if self.formula is not None:
+            if self.named:
+                raise InputError("--formula takes the place of --covariates and --covariates-of: leave one out")
+            if self.no_intercept:
+                raise InputError(
+                    "--formula says whether there is an intercept: leave out --no-intercept, write '~ 0 + ...'"
+                )
+            return
         if self.covar is None and not self.named and self.categorical:
-            raise InputError(f"--categorical {self.categorical[0]} needs --covariates or --covar")
+            raise InputError(f"--categorical {self.categorical[0]} needs --covariates, --covar or --formula")
         if self.no_intercept and not self.pcs and self.covar is None and not self.named:
             raise InputError(
                 "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"

@@ -194,6 +194,19 @@ def test_each_set_of_people_has_its_decomposition(toy, capsys):
     assert table(folder / "out")["trait"].unique().tolist() == ["x", "y"]
 
 
+def test_a_formula_makes_the_covariates(toy, capsys):
+    base, folder = toy
+    run = [*base, "--trait", "x", "--methods", "reml", "--formula", "~ poly(y, 2)", "--out", str(folder / "out")]
+    assert main(run) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "27 individuals with x (kinship decomposed once); covariates: intercept, poly(y, 2)[1], poly(y, 2)[2]"
+        in printed
+    )
+    assert "dropped: 3 without a value of the covariate y (p0, p1, p2)" in printed
+    assert row(table(folder / "out"), "x", "reml", "beta[poly(y, 2)[2]]")["se"] > 0
+
+
 @pytest.mark.slow
 def test_grm_gives_the_same_numbers_as_the_genotypes(toy, capsys):
     base, folder = toy
@@ -407,7 +420,10 @@ def test_the_prior_reaches_oracle_and_draws(toy):
         (["--trait", "x", "--fam", "a.fam"], "--fam a.fam gives the ids of --kinship, which was not given"),
         (["--trait", "x", "--maf", "0.7"], "maf must be at least 0 and below 0.5"),
         (["--trait", "x", "--eigen", "nowhere/e.npz"], "the folder nowhere does not exist"),
-        (["--trait", "x", "--categorical", "y"], "--categorical y needs --covariates or --covar"),
+        (["--trait", "x", "--categorical", "y"], "--categorical y needs --covariates, --covar or --formula"),
+        (["--trait", "x", "--formula", "~ z"], "there is no column (or function) 'z'; the columns are x, y"),
+        (["--trait", "x", "--formula", "~ y", "--covariates", "y"], "--formula takes the place of --covariates"),
+        (["--trait", "x", "--formula", "~ y", "--no-intercept"], "leave out --no-intercept, write '~ 0 + ...'"),
         (["--trait", "x", "--pheno", "nothing.txt"], "nothing.txt does not exist"),
     ],
 )
