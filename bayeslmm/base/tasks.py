@@ -19,17 +19,10 @@ from typing import Any
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import output_folder, read_sealed, remove_stale, write_sealed
 from bayeslmm.base.progress import progress_bar
+from bayeslmm.base.threads import environment_of
 
 Task = dict[str, Any]
 
-# One processor for each worker: else the threads of two workers compete. XLA counts by NPROC.
-_ONE_THREAD = {
-    "NPROC": "1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
-}
 _COMPUTING = ("jax", "numpyro", "numpy", "scipy")
 _LOST_WORKERS = 5
 _PATIENCE = 30.0  # seconds
@@ -173,7 +166,8 @@ def _client(cluster: str, workers: int) -> Iterator[Any]:
                         processes=True,
                         memory_limit=0,
                         dashboard_address="127.0.0.1:0",
-                        env=_ONE_THREAD,
+                        # The threads of two workers would compete.
+                        env=environment_of(1),
                         silence_logs=logging.ERROR,
                     )
                 )

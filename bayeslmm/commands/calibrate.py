@@ -7,6 +7,7 @@ import pandas as pd
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.tasks import check_engine, run_tasks
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.inference import PriorSettings
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import open_run
@@ -47,12 +48,13 @@ class CalibrateSettings(AnalysisSettings):
 SETTINGS = CalibrateSettings
 
 
-def run(settings: CalibrateSettings) -> int:
-    """Simulate traits of this sample, and compare intervals of h2 and draws with the truth; return the exit code.
+def run(settings: CalibrateSettings) -> Answer:
+    """Simulate traits of this sample, and compare intervals of h2 and draws with the truth.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
     """
+    found: dict[str, pd.DataFrame] = {}
     with open_run(settings, _FILES) as run:
         inputs, clock, out = run.read_inputs(), run.clock, run.out
         run.results.begin()
@@ -75,11 +77,13 @@ def run(settings: CalibrateSettings) -> int:
             with clock.step("writing"):
                 write_table(intervals, out / "calibration.tsv")
                 write_table(ranks, out / "ranks.tsv")
-                plot_calibration(intervals, ranked, title, out / "calibration.png")
+                if not settings.no_plots:
+                    plot_calibration(intervals, ranked, title, out / "calibration.png")
+            found |= {"calibration": intervals, "ranks": ranks}
             print(f"\n{_lines(intervals, ranks)}")
             run.traits[one.trait] = cohort_record(one.cohort, one.spectrum)
         run.finish(inputs, settings.prior.of_one_trait())
-    return run.failures.code
+    return run.answer(found)
 
 
 def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ from functools import partial
 
 from bayeslmm.analyses.compare import compare
 from bayeslmm.analyses.heritability import OF_GENOTYPES
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Analysed, Run
@@ -23,8 +24,8 @@ class CompareSettings(EachTraitSettings):
 SETTINGS = CompareSettings
 
 
-def run(settings: CompareSettings) -> int:
-    """Compare all methods on each trait; return the exit code.
+def run(settings: CompareSettings) -> Answer:
+    """Compare all methods on each trait.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -51,7 +52,7 @@ def _analyse(settings: CompareSettings, run: Run, inputs: Inputs, one: Analysed)
             **asdict(settings.nuts),
         )
     with run.clock.step("writing"):
-        part = comparison_part(comparison, one.cohort, one.spectrum, run.out)
+        part = comparison_part(comparison, one.cohort, one.spectrum, run.pictures)
     return Outcome(
         tables={
             "estimates": comparison.result.estimates,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.commands import main
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.options import DEMO_RESULTS
+from bayeslmm.commands.parser import parse
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class DemoSettings:
 SETTINGS = DemoSettings
 
 
-def run(settings: DemoSettings) -> int:
-    """Run `h2` on the mice; return its exit code.
+def run(settings: DemoSettings) -> Answer:
+    """Run `h2` on the mice; return its answer.
 
     Raises:
         InputError: if the mouse data are not there.
@@ -31,7 +33,7 @@ def run(settings: DemoSettings) -> int:
     overwrite = settings.overwrite or settings.out == DEMO_RESULTS
     command += ["--out", str(settings.out), *(["--overwrite"] if overwrite else [])]
     print(f"bayeslmm {' '.join(command)}")
-    return main.main(command)
+    return main.run_command(parse(command))
 
 
 def _data() -> Path:

@@ -9,8 +9,8 @@ import pandas as pd
 from bayeslmm.analyses.heritability import OF_GENOTYPES
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.draws import program_record
-from bayeslmm.commands.failures import DIAGNOSTICS_FAILED
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
@@ -77,8 +77,8 @@ def run_each_trait(
     notes: Mapping[str, str],
     names: Callable[[str], Sequence[str]],
     program: UserProgram | None = None,
-) -> int:
-    """Analyse each trait, write what is found, and return the exit code.
+) -> Answer:
+    """Analyse each trait, and write what is found.
 
     Args:
         settings: the options of the command.
@@ -110,12 +110,13 @@ def run_each_trait(
                         tables[name].append(table)
                         write_table(pd.concat(tables[name]), run.out / f"{name}.tsv")
         failures.check_any_left()
+        found: dict[str, pd.DataFrame] = {}
         for name, whole in tables.items():
             failed = failures.rows(notes[name], parameter="h2")
             if whole or name == "estimates":
-                write_table(with_rows(whole, failed), run.out / f"{name}.tsv")
+                found[name] = with_rows(whole, failed)
+                write_table(found[name], run.out / f"{name}.tsv")
         prior = settings.prior.of_one_trait()
         more = program_record(program, settings.prior)
         run.finish(inputs, prior, report=report([*parts, *failed_parts(failures.why)]), more=more)
-    suspect = any(trait["diagnostics"]["failures"] for trait in run.traits.values() if trait["diagnostics"])
-    return failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
+    return run.answer(found)

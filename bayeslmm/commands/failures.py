@@ -18,6 +18,17 @@ BUG = 70
 INTERRUPTED = 130
 TERMINATED = 143
 
+EXIT_STATUS = {
+    0: "success",
+    ANALYSIS_FAILED: "an analysis of valid input failed, or standard output could not be written",
+    INPUT_ERROR: "an input is wrong",
+    DIAGNOSTICS_FAILED: "the draws fail their checks",
+    BUG: "a fault of bayeslmm",
+    INTERRUPTED: "Ctrl-C",
+    TERMINATED: "SIGTERM",
+}
+"""What each exit code says."""
+
 _LONGEST_NOTE = 500
 
 
@@ -84,6 +95,11 @@ class Failures:
         self.codes.add(code)
         self.why |= dict.fromkeys(traits, one_line(text, most=_LONGEST_NOTE))
         print(f"bayeslmm: {one_line(f'{examples(traits)} FAILED: {text}')}", file=sys.stderr)
+
+    @property
+    def error(self) -> str:
+        """What has failed and why, in one line."""
+        return "; ".join(f"{trait} FAILED: {why}" for trait, why in self.why.items())
 
     @property
     def code(self) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.genotypes import GenotypeFile
 from bayeslmm.commands.results_folder import new_files
 from bayeslmm.commands.settings import MarkerSettings
@@ -22,8 +23,8 @@ class GrmSettings:
 SETTINGS = GrmSettings
 
 
-def run(settings: GrmSettings) -> int:
-    """Compute K and write it; return the exit code.
+def run(settings: GrmSettings) -> Answer:
+    """Compute K and write it.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -37,4 +38,5 @@ def run(settings: GrmSettings) -> int:
     print(kinship.origin_line())
     who = f"{len(kinship.ids):,} individuals, mean diagonal {kinship.mean_diagonal:.4f}"
     print(f"wrote {', '.join(map(str, paths))}: {who}")
-    return 0
+    found = {"files": [*map(str, paths)], "individuals": len(kinship.ids), "mean_diagonal": kinship.mean_diagonal}
+    return Answer(found={"kinship": found})

@@ -7,6 +7,7 @@ from pathlib import Path
 from bayeslmm.analyses.heritability import Heritability, heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.site_rows import large_site_lines
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.draws import attributes, user_program, write_draws
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
@@ -32,8 +33,8 @@ class H2Settings(EachTraitSettings):
 SETTINGS = H2Settings
 
 
-def run(settings: H2Settings) -> int:
-    """Estimate the heritability of each trait; return the exit code.
+def run(settings: H2Settings) -> Answer:
+    """Estimate the heritability of each trait.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -69,7 +70,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
     with run.clock.step("writing"):
         _write(run.out, result, one.data)
         label = f"{program.path.name}:{program.name}" if program else ""
-        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.out, program=label)
+        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures, program=label)
     return Outcome(
         tables={"estimates": result.estimates},
         lines=[

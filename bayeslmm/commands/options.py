@@ -1,6 +1,7 @@
 """The options of the command line, in groups that commands share."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from bayeslmm.base.defaults import CHAINS, DRAWS, GENO, MAF, PRIOR_ETA, PRIOR_H2, SCALE, SCALES, TARGET_ACCEPT, WARMUP
@@ -88,9 +89,14 @@ def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     return group
 
 
-def add_trait_option(group: argparse._ArgumentGroup, name: str, help: str) -> None:
-    """Add which traits."""
-    group.add_argument(name, dest="trait", required=True, nargs="+", metavar="NAME", help=help)
+def add_trait_option(group: argparse._ArgumentGroup, help: str, *, number: int | str = "+") -> None:
+    """Add which traits, and how many."""
+    group.add_argument("--trait", "--traits", required=True, nargs=number, metavar="NAME", help=help)
+
+
+def add_method_option(parser: argparse.ArgumentParser, names: Sequence[str], default: Sequence[str], help: str) -> None:
+    """Add which of some methods, in upper or lower case."""
+    parser.add_argument("--methods", nargs="+", type=str.lower, default=[*default], choices=names, help=help)
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
@@ -144,6 +150,23 @@ def add_out_option(parser: argparse.ArgumentParser) -> None:
 def add_overwrite_option(parser: argparse.ArgumentParser, help: str) -> None:
     """Add whether files may be replaced."""
     parser.add_argument("--overwrite", action="store_true", help=help)
+
+
+def add_plots_option(parser: argparse.ArgumentParser) -> None:
+    """Add whether pictures are drawn."""
+    parser.add_argument("--no-plots", action="store_true", help="draw no pictures: tables, draws and report only")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is said while a command runs, its threads, and a file of options: what all commands have."""
+    group = parser.add_argument_group("this run")
+    group.add_argument("--quiet", action="store_true", help="print errors and warnings only")
+    group.add_argument("--json", action="store_true", help="print the answer, or the error, as one JSON document")
+    group.add_argument("--log-file", type=Path, metavar="F", help="add all that is said, with times, to F")
+    group.add_argument("--threads", type=int, metavar="N", help="threads to use; by default as many as processors")
+    group.add_argument(
+        "--config", type=Path, metavar="F", help="a TOML file of options: keys for all commands, and a table for each"
+    )
 
 
 def add_moments_option(group: argparse._ArgumentGroup) -> None:

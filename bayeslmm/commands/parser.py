@@ -1,11 +1,16 @@
 """The commands and their options. It imports nothing that commands compute with: ``--help`` must not wait for JAX."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from bayeslmm.analyses import joint_methods, methods
+from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import PRIOR_EFFECT
+from bayeslmm.commands.config import read_config
+from bayeslmm.commands.failures import EXIT_STATUS
 from bayeslmm.commands.genotypes import add_genotype_options
 from bayeslmm.commands.options import (
     DEMO_RESULTS,
@@ -15,24 +20,86 @@ from bayeslmm.commands.options import (
     add_inference_options,
     add_kinship_options,
     add_marker_options,
+    add_method_option,
     add_model_option,
     add_moments_option,
     add_out_option,
     add_overwrite_option,
+    add_plots_option,
+    add_run_options,
     add_table_options,
     add_trait_option,
 )
+from bayeslmm.commands.suggestions import check_typed, command_at
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line; ``command`` is the module of `bayeslmm.commands` to run."""
-    whole = argparse.ArgumentParser(
-        prog="bayeslmm", description="Bayesian linear mixed models for genetics: heritability with honest uncertainty."
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are of input, and whose options are typed in full."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False, formatter_class=Formatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse what was typed."""
+        raise InputError(f"{message} ({self.prog} --help)")
+
+
+def parse(typed: Sequence[str], options: argparse.Namespace | None = None) -> argparse.Namespace:
+    """Return all options, typed or from a file; ``command`` is the module of `bayeslmm.commands` to run.
+
+    Args:
+        typed: the arguments.
+        options: what they are added to.
+
+    Raises:
+        InputError: for commands, options and values that there are not.
+    """
+    whole, options = parser(), options or argparse.Namespace()
+    commands = commands_of(whole)
+    check_typed(whole, commands, typed)
+    at = command_at(typed)
+    before, command, after = typed[:at], "".join(typed[at : at + 1]), typed[at + 1 :]
+    of_config = Parser(prog=f"bayeslmm {command}", add_help=False)
+    of_config.add_argument("--config", type=Path)
+    path = of_config.parse_known_args(after)[0].config
+    if path is None:
+        return whole.parse_args(typed, options)
+    configured = read_config(path, command, commands, after)
+    whole.parse_args([*before, command, *configured.arguments, *after], options)
+    options.config = configured.record
+    return options
+
+
+def parser() -> Parser:
+    """Return the parser of the command line."""
+    whole = Parser(
+        prog="bayeslmm",
+        description="Bayesian linear mixed models for genetics: heritability with honest uncertainty.",
+        epilog=f"exit status: {'; '.join(f'{code} {what}' for code, what in EXIT_STATUS.items())}",
     )
+    whole.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for name, (help, add_options) in _COMMANDS.items():
-        add_options(commands.add_parser(name, help=help, formatter_class=Formatter))
+        command = commands.add_parser(name, help=help, epilog=whole.epilog)
+        add_options(command)
+        if name != "completion":
+            add_run_options(command)
     return whole
+
+
+def commands_of(whole: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the parser of each command."""
+    return next(action.choices for action in whole._actions if isinstance(action, argparse._SubParsersAction))
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up only then."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"bayeslmm {version('bayeslmm')}")
+        sys.exit()
 
 
 def _grm(parser: argparse.ArgumentParser) -> None:
@@ -46,30 +113,31 @@ def _grm(parser: argparse.ArgumentParser) -> None:
 
 def _h2(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
-    add_trait_option(add_table_options(parser), "--trait", "columns of --pheno to analyse")
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        default=["reml", "exact", "nuts"],
-        choices=methods.NAMES,
-        help="likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
+    add_trait_option(add_table_options(parser), "columns of --pheno to analyse")
+    add_method_option(
+        parser,
+        methods.NAMES,
+        ["reml", "exact", "nuts"],
+        "likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
     )
     add_model_option(parser)
     add_moments_option(add_inference_options(parser))
+    add_plots_option(parser)
     add_out_option(parser)
 
 
 def _compare(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
-    add_trait_option(add_table_options(parser), "--trait", "columns of --pheno to analyse")
+    add_trait_option(add_table_options(parser), "columns of --pheno to analyse")
     add_moments_option(add_inference_options(parser))
+    add_plots_option(parser)
     add_out_option(parser)
 
 
 def _rg(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
     group = add_table_options(parser)
-    add_trait_option(group, "--traits", "columns of --pheno to analyse together, two or more")
+    add_trait_option(group, "columns of --pheno to analyse together, two or more")
     group.add_argument(
         "--covariates-of",
         nargs="+",
@@ -83,21 +151,21 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="drop individuals without all of the traits, instead of using all values",
     )
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        default=["mom", "reml", "nuts"],
-        choices=joint_methods.NAMES,
-        help="moments, restricted maximum likelihood, posterior by NUTS",
+    add_method_option(
+        parser,
+        joint_methods.NAMES,
+        ["mom", "reml", "nuts"],
+        "moments, restricted maximum likelihood, posterior by NUTS",
     )
     add_model_option(parser)
     add_correlation_prior(add_inference_options(parser))
+    add_plots_option(parser)
     add_out_option(parser)
 
 
 def _scan(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser, tested=True)
-    add_trait_option(add_table_options(parser), "--trait", "columns of --pheno to scan")
+    add_trait_option(add_table_options(parser), "columns of --pheno to scan")
     group = parser.add_argument_group("tests")
     group.add_argument(
         "--test",
@@ -138,6 +206,7 @@ def _scan(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--format", choices=("tsv", "parquet"), default="tsv", help="format of the table of all markers")
     group.add_argument("--resume", action="store_true", help="continue a scan that was interrupted")
+    add_plots_option(parser)
     add_out_option(parser)
 
 
@@ -184,12 +253,10 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
 
 def _calibrate(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
-    add_table_options(parser).add_argument(
-        "--trait",
-        required=True,
-        nargs=1,
-        metavar="NAME",
-        help="individuals with this trait are analysed; its values are not used, but must vary",
+    add_trait_option(
+        add_table_options(parser),
+        "individuals with this trait are analysed; its values are not used, but must vary",
+        number=1,
     )
     group = parser.add_argument_group("simulated traits")
     group.add_argument("--h2", nargs="+", type=float, default=[0.05, 0.2, 0.5, 0.8], metavar="H2", help="true values")
@@ -198,7 +265,12 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=1, metavar="N", help="seed for all random numbers")
     group.add_argument("--workers", type=int, default=2, metavar="N", help="processes on this machine")
     group.add_argument("--cluster", default="local", metavar="ADDRESS", help="or tcp://HOST:PORT of a Dask scheduler")
+    add_plots_option(parser)
     add_out_option(parser)
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
@@ -215,4 +287,5 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "simulate": ("traits with known truth", _simulate),
     "calibrate": ("how reliable intervals of h2 are with your sample, before looking at a trait", _calibrate),
     "demo": ("heritability of two traits of mice", _demo),
+    "completion": ("a script by which a shell completes commands, options and files", _completion),
 }

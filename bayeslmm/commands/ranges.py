@@ -19,6 +19,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "posterior_top": (0, 1_000_000),
     "datasets": (2, 1_000_000),
     "workers": (1, 1_000),
+    "threads": (1, 1_000),
     "coalescent": (1, 10_000_000),
     "siblings": (1, 1_000_000),
     "chromosomes": (1, 1_000),

@@ -1,17 +1,21 @@
 """``bayeslmm rg``: files in, a folder with the correlations of two or more traits out."""
 
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bayeslmm.analyses.correlations import Correlations, correlations
+import pandas as pd
+
+from bayeslmm.analyses.correlations import correlations
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.analyses.table import with_rows, write_table
-from bayeslmm.base.checks import AnalysisError
 from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.measurements import Measurements
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.draws import attributes, program_record, user_program, write_draws
-from bayeslmm.commands.failures import DIAGNOSTICS_FAILED
+from bayeslmm.commands.failures import ANALYSIS_FAILED
 from bayeslmm.commands.inference import JointPriorSettings, NutsSettings
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
@@ -42,16 +46,16 @@ class RgSettings(AnalysisSettings):
 SETTINGS = RgSettings
 
 
-def run(settings: RgSettings) -> int:
-    """Estimate the correlations of the traits; return the exit code.
+def run(settings: RgSettings) -> Answer:
+    """Estimate the correlations of the traits.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
-        AnalysisError: if a method failed, after the results of the others are written.
     """
     name, prior = ":".join(settings.tables.trait), settings.prior.of_traits(len(settings.tables.trait))
     program = user_program(settings.model, settings.prior, settings.methods)
     result = report = None
+    tables: dict[str, pd.DataFrame] = {}
     with open_run(settings, _FILES, traits=[name], more=[program.path] if program else []) as run:
         inputs, failures = run.read_inputs(), run.failures
         run.results.begin()
@@ -70,10 +74,13 @@ def run(settings: RgSettings) -> int:
                     coords=cohort.coords,
                     attrs=attributes(inputs.kinship, settings.kinship, cohort.dropped, program),
                 )
+            tables = {"estimates": result.estimates, "pairs": result.pairs}
             with run.clock.step("writing"):
-                _write(run.out, result)
+                if result.posterior is not None:
+                    write_draws(result.posterior, run.out / "posterior.nc")
+                _write(tables, run.out)
                 label = f"{program.path.name}:{program.name}" if program else ""
-                report = correlation_report(result, cohort, spectrum, run.out, program=label)
+                report = correlation_report(result, cohort, spectrum, run.pictures, program=label)
             print(f"\n{correlation_lines(result)}")
             for line in large_site_lines(result.posterior) if program and result.posterior is not None else ():
                 print(line)
@@ -86,20 +93,19 @@ def run(settings: RgSettings) -> int:
             }
         if failures.why:
             report = failed_report(failures.why)
-            write_table(with_rows([], failures.rows(parameter="rho_u")), run.out / "estimates.tsv")
+            tables = {"estimates": with_rows([], failures.rows(parameter="rho_u"))}
+            _write(tables, run.out)
         run.finish(inputs, prior, report=report, more=program_record(program, settings.prior))
-    if result is None or failures.code:
-        return failures.code
-    if result.failed:
-        raise AnalysisError("; ".join(f"{method} failed: {why}" for method, why in result.failed.items()))
-    return DIAGNOSTICS_FAILED if result.diagnostics and result.diagnostics.failures else 0
+    if result and result.failed:
+        lost = "; ".join(f"{method} failed: {why}" for method, why in result.failed.items())
+        print(f"bayeslmm: error: {lost}", file=sys.stderr)
+        return Answer(ANALYSIS_FAILED, lost, tables)
+    return run.answer(tables)
 
 
-def _write(out: Path, result: Correlations) -> None:
-    if result.posterior is not None:
-        write_draws(result.posterior, out / "posterior.nc")
-    write_table(result.estimates, out / "estimates.tsv")
-    write_table(result.pairs, out / "pairs.tsv")
+def _write(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
+    for name, table in tables.items():
+        write_table(table, out / f"{name}.tsv")
 
 
 def _rotated(settings: RgSettings, run: Run, inputs: Inputs) -> tuple[JointData, Cohort, Spectrum]:

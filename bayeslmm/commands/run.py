@@ -1,5 +1,6 @@
 """A run of a command that analyses traits: its folder, one rotated trait at a time, and how it ends."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bayeslmm.base.checks import InputWarning, examples
 from bayeslmm.base.files import Fingerprint, remove_stale
 from bayeslmm.cohort.align import align, refusals
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.clock import Clock
-from bayeslmm.commands.failures import Failures
+from bayeslmm.commands.failures import DIAGNOSTICS_FAILED, Failures
 from bayeslmm.commands.inputs import Inputs, read_inputs
 from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
@@ -46,6 +50,11 @@ class Run:
     def out(self) -> Path:
         """The folder of the results."""
         return self.results.path
+
+    @property
+    def pictures(self) -> Path | None:
+        """The folder of the pictures, if any are to be drawn."""
+        return None if self.settings.no_plots else self.out
 
     def read_inputs(self, known: Mapping[str, Fingerprint] | None = None) -> Inputs:
         """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
@@ -107,6 +116,18 @@ class Run:
                 data = spectrum.rotate(cohort.Y, cohort.X)
             for j, trait in enumerate(cohort.traits):
                 yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
+
+    def answer(self, found: Mapping[str, pd.DataFrame]) -> Answer:
+        """Return how the run ends: with the tables that are found, the traits that failed, and draws that did."""
+        suspect = [
+            f"draws of {trait} fail their checks: {'; '.join(about['diagnostics']['failures'])}"
+            for trait, about in self.traits.items()
+            if (about.get("diagnostics") or {}).get("failures")
+        ]
+        for line in suspect:
+            print(f"bayeslmm: {line}", file=sys.stderr)
+        code = self.failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
+        return Answer(code, "; ".join(filter(None, [self.failures.error, *suspect])), found)
 
     def finish(
         self,

@@ -15,6 +15,7 @@ from numpy import ndarray
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, fingerprints
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
@@ -30,7 +31,7 @@ from bayeslmm.commands.scan_cohort import (
     why_untested,
     write_blocks,
 )
-from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.commands.settings import OF_THE_RUN, AnalysisSettings, EachTrait
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.priors import EffectPrior
 from bayeslmm.report.failed import failed_parts
@@ -108,8 +109,8 @@ class _Found:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def run(settings: ScanCommandSettings) -> int:
-    """Scan the genome for each trait, for one set of individuals after the other; return the exit code.
+def run(settings: ScanCommandSettings) -> Answer:
+    """Scan the genome for each trait, for one set of individuals after the other.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -137,10 +138,10 @@ def run(settings: ScanCommandSettings) -> int:
             found = _scan(job, chosen, pairs)
             if others := inputs.changed_genotypes():
                 raise InputError(f"{examples(others)} changed during the scan: start again with --overwrite")
-            report = _write(job, found, tests)
+            tables, report = _write(job, found, tests)
             parts.remove()
         run.finish(inputs, EffectPrior(dist.Normal(0.0, tests.prior_effect)), report=report)
-    return run.failures.code
+    return run.answer(tables)
 
 
 def _files(settings: ScanCommandSettings) -> list[str]:
@@ -178,8 +179,8 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
     return found
 
 
-def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> Report:
-    """Join the blocks, write all other tables, and say what came out; return the report."""
+def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> tuple[dict[str, pd.DataFrame], Report]:
+    """Join the blocks, write all other tables, and say what came out; return these tables and the report."""
     failures, out = job.run.failures, job.run.out
     failed = failures.rows("snp")
     tables = {
@@ -193,18 +194,19 @@ def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> Report:
             (out / name).unlink(missing_ok=True)
         if found.blocks:
             job.parts.join(found.blocks, out / f"scan.{tests.format}", tests.format, failed)
-        for name, table in tables.items():
-            if len(table):
-                whole = with_rows([table], failed) if failed and name == "top" else table
-                write_table(whole, out / f"{name}.tsv")
+        written = {name: table for name, table in tables.items() if len(table)}
+        if failed and "top" in written:
+            written["top"] = with_rows([tables["top"]], failed)
+        for name, table in written.items():
+            write_table(table, out / f"{name}.tsv")
     records = {name: found.records[name] for name in job.run.settings.tables.trait if name in found.records}
     job.run.traits.update(records)
     print(f"\n{scan_lines(records, **tables)}")
     parts = [
-        scan_part(name, of, found.individuals[name], test=tests.test, tables=tables, picture=out / f"{name}.png")
+        scan_part(name, of, found.individuals[name], test=tests.test, tables=tables, folder=job.run.pictures)
         for name, of in records.items()
     ]
-    return scan_report([*parts, *failed_parts(failures.why)])
+    return written, scan_report([*parts, *failed_parts(failures.why)])
 
 
 def _tests(settings: ScanCommandSettings) -> ScanSettings:
@@ -234,7 +236,7 @@ def _chosen(names: Sequence[str], genotypes: Genotypes) -> list[int]:
 
 def _identity(settings: ScanCommandSettings, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
     """Return what two runs must share for one to resume the other."""
-    apart = {"out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis"}
+    apart = {"out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis", *OF_THE_RUN}
     return {name: str(value) for name, value in settings.output.options.items() if name not in apart} | {
         "files": {path: mark.sha256 for path, mark in files.items() if path != settings.tests.epistasis},
         "version": version("bayeslmm"),

@@ -132,7 +132,8 @@ def summarise(job: Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, di
             warnings.warn(text, InputWarning, stacklevel=2)
             continue
         p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=list(job.markers.chromosomes))
-        plot_scan(p, trait=trait, test=_HOW[job.tests.test], path=job.run.out / f"{trait}.png")
+        if folder := job.run.pictures:
+            plot_scan(p, trait=trait, test=_HOW[job.tests.test], path=folder / f"{trait}.png")
         called = len(cohort.ids) - tested["n_miss"]
         copies = 2 * called * np.minimum(tested["af"], 1 - tested["af"])
         numbers[trait] |= {"least_allele_count": least[trait], "below_least": int((copies < least[trait]).sum())}

@@ -9,6 +9,9 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 
+OF_THE_RUN = ("no_plots", "quiet", "json", "log_file", "threads", "config")
+"""Options that change no number of a result, but how it is shown and computed."""
+
 
 def build[S](group: type[S], values: Mapping[str, Any]) -> S:
     """Return a group of options, one for each field of its class; a field that is a group takes its own.
@@ -195,6 +198,7 @@ class AnalysisSettings:
     kinship: KinshipSettings
     tables: TableSettings
     output: OutputSettings
+    no_plots: bool
 
     def __post_init__(self) -> None:
         eigen = self.kinship.eigen

@@ -14,6 +14,7 @@ from numpy import ndarray
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 from bayeslmm.commands.record import command_line, versions
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
@@ -65,8 +66,8 @@ class SimulateSettings:
 SETTINGS = SimulateSettings
 
 
-def run(settings: SimulateSettings) -> int:
-    """Simulate traits, and genotypes if none are given; write them, and the truth beside them; return the exit code.
+def run(settings: SimulateSettings) -> Answer:
+    """Simulate traits, and genotypes if none are given; write them, and the truth beside them.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -78,9 +79,9 @@ def run(settings: SimulateSettings) -> int:
     with open_results(
         output.out, _files(settings), command=output.command, inputs=inputs, overwrite=output.overwrite
     ) as results:
-        _simulate(settings, results, fingerprints(inputs), Gamma_u, Gamma_e, missing, rng)
+        truth = _simulate(settings, results, fingerprints(inputs), Gamma_u, Gamma_e, missing, rng)
     print(f"results are in {output.out}")
-    return 0
+    return Answer(found={"truth": truth})
 
 
 def _files(settings: SimulateSettings) -> list[str]:
@@ -96,8 +97,8 @@ def _simulate(
     Gamma_e: Float[ndarray, "t t"],
     missing: Float[ndarray, " t"],
     rng: np.random.Generator,
-) -> None:
-    """Write all files of a run."""
+) -> dict[str, Any]:
+    """Write all files of a run; return the true parameters."""
     out, t = results.path, len(settings.h2)
     given = settings.genotypes.open(settings.markers.chr) if settings.genotypes else None
     results.begin()
@@ -137,7 +138,9 @@ def _simulate(
         raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
     with replacing(out / "truth.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
-    results.finish({name: record[name] for name in ("command", "versions", "seed")})
+    about = {name: record[name] for name in ("command", "versions", "seed")}
+    results.finish(about | {"options": dict(settings.output.options)})
+    return true
 
 
 def _covariances(settings: SimulateSettings) -> tuple[Float[ndarray, "t t"], Float[ndarray, "t t"]]:

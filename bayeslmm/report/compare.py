@@ -29,17 +29,15 @@ def picture_names(trait: str) -> list[str]:
     return [f"{trait}.compare.png"]
 
 
-def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, folder: Path) -> Part:
-    """Draw the pictures of one trait into a folder; return what `compare` says about the trait."""
+def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, folder: Path | None) -> Part:
+    """Draw the pictures of one trait into a folder, if there is one; return what `compare` says about the trait."""
     result = comparison.result
-    path = folder / picture_names(result.trait)[0]
-    plot_comparison(comparison, path)
     answer, *more = comparison_answers(comparison)
     return Part(
         name=result.trait,
         individuals=cohort_lines(cohort),
         sentences=[answer, *(f"  {sentence}" for sentence in more)],
-        pictures=[Picture(path, "all methods with their intervals; traces of EM; the exact test of h2 = 0")],
+        pictures=_pictures(comparison, folder) if folder else [],
         tables=[
             Shown(f"{COMPARED}; all digits in comparison.tsv", comparison_table(comparison)),
             Shown(f"{CONVENTIONS}; all digits in conventions.tsv", conventions_table(comparison)),
@@ -50,6 +48,12 @@ def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, 
         sources=[*(source for method in result.fits for source in METHODS[method].sources), *SOURCES],
         sampled=True,
     )
+
+
+def _pictures(comparison: Comparison, folder: Path) -> list[Picture]:
+    path = folder / picture_names(comparison.result.trait)[0]
+    plot_comparison(comparison, path)
+    return [Picture(path, "all methods with their intervals; traces of EM; the exact test of h2 = 0")]
 
 
 def comparison_report(parts: Sequence[Part]) -> Report:

@@ -47,11 +47,11 @@ def heritability_part(
     prior: VariancePrior,
     cohort: Cohort,
     spectrum: Spectrum,
-    folder: Path,
+    folder: Path | None,
     *,
     program: str = "",
 ) -> Part:
-    """Draw the pictures of one trait into a folder; return what `h2` says about the trait.
+    """Draw the pictures of one trait into a folder, if there is one; return what `h2` says about the trait.
 
     Args:
         result: the estimates.
@@ -66,7 +66,7 @@ def heritability_part(
         name=result.trait,
         individuals=cohort_lines(cohort),
         sentences=heritability_answers(result),
-        pictures=_pictures(result, data, prior, folder, program),
+        pictures=_pictures(result, data, prior, folder, program) if folder else [],
         tables=[
             Shown("by each method; all digits in estimates.tsv", heritability_table(result).rename_axis("parameter")),
             *shown_effects(result),

@@ -33,9 +33,9 @@ PICTURES = ("correlations.png",)
 
 
 def correlation_report(
-    result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path, *, program: str = ""
+    result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path | None, *, program: str = ""
 ) -> Report:
-    """Draw the pictures of several traits into a folder; return the report of `rg`.
+    """Draw the pictures of several traits into a folder, if there is one; return the report of `rg`.
 
     Args:
         result: the estimates.
@@ -49,7 +49,7 @@ def correlation_report(
         name=traits,
         individuals=cohort_lines(cohort),
         sentences=correlation_answers(result),
-        pictures=_pictures(result, folder, program),
+        pictures=_pictures(result, folder, program) if folder else [],
         tables=[
             Shown("by each method; all digits in estimates.tsv", correlation_table(result)),
             *shown_effects(result),

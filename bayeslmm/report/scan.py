@@ -66,7 +66,7 @@ def scan_part(
     *,
     test: str,
     tables: Mapping[str, pd.DataFrame],
-    picture: Path,
+    folder: Path | None,
 ) -> Part:
     """Return what `scan` says about one trait.
 
@@ -76,14 +76,14 @@ def scan_part(
         individuals: who was analysed.
         test: "exact" or "null".
         tables: "top", "effects" and "epistasis", of all traits.
-        picture: of the trait; there is one if any marker was tested.
+        folder: of its picture, if there is one.
     """
     inflation = [check_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else []
     return Part(
         name=trait,
         individuals=individuals,
         sentences=scan_answers(trait, numbers, **tables),
-        pictures=[Picture(picture, _CAPTION)] if numbers["tested"] else [],
+        pictures=[Picture(folder / f"{trait}.png", _CAPTION)] if folder and numbers["tested"] else [],
         tables=[
             _of_markers(name, table[table["trait"] == trait])
             for name, table in tables.items()

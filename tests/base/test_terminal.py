@@ -1,6 +1,5 @@
 """However a command ends, and whoever reads what it prints: one line, a code, and no result lost."""
 
-import argparse
 import io
 import os
 import re
@@ -15,14 +14,15 @@ import bayeslmm as bl
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.base.terminal import Terminated, careful_streams
 from bayeslmm.commands import main as main_module
+from bayeslmm.commands.answer import Answer
 from bayeslmm.models import univariate
 from bayeslmm.posterior import nuts
 
 
 def ended(monkeypatch, capsys, do):
     """Run a command that does something; return its code and what it says on standard error."""
-    monkeypatch.setattr(main_module, "parser", argparse.ArgumentParser)
-    monkeypatch.setattr(main_module, "_run_command", lambda options: do())
+    monkeypatch.setattr(main_module, "parse", lambda typed, options: options)
+    monkeypatch.setattr(main_module, "run_command", lambda options: do() or Answer())
     return main_module.main([]), capsys.readouterr().err
 
 

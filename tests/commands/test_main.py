@@ -16,6 +16,7 @@ from bayeslmm.commands import compare as compare_command
 from bayeslmm.commands import demo
 from bayeslmm.commands import h2 as h2_command
 from bayeslmm.commands import main as cli
+from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.main import main
 from bayeslmm.commands.parser import parser
 from bayeslmm.commands.settings import build
@@ -335,7 +336,7 @@ except WriteError as error:
 
 def test_the_demo_may_be_run_twice_in_its_own_folder(monkeypatch):
     ran = []
-    monkeypatch.setattr(cli, "main", lambda command: ran.append("--overwrite" in command) or 0)
+    monkeypatch.setattr(cli, "run_command", lambda options: ran.append(options.overwrite) or Answer())
     for arguments in (["demo"], ["demo", "--out", "mine"], ["demo", "--out", "mine", "--overwrite"]):
         demo.run(build(demo.SETTINGS, vars(parser().parse_args(arguments))))
     assert ran == [True, False, True]
