@@ -52,7 +52,10 @@ def test_commands_of_the_pages_can_be_typed(command):
 
 def test_options_of_the_pages_exist():
     """In the map of terms, those in the column of ours: others are those of other programs."""
-    known = {option for command in _commands().values() for option in command._option_string_actions}
+    from bayeslmm.commands.parser import parser
+
+    parsers = [parser(), *_commands().values()]
+    known = {option for one in parsers for option in one._option_string_actions}
     ours = [line.split("|")[2] for line in TERMS.splitlines() if line.startswith("| ") and line.count("|") == 3]
     assert len(ours) > 50
     for text in (README, COMMANDS, " ".join(ours)):
