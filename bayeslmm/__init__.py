@@ -7,10 +7,20 @@ does not wait for JAX.
 import copyreg
 import importlib
 import sys
+from typing import Any
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("bayeslmm")
+    return _public(name)
+
 
 # Functions that name the package must reach the workers of Dask and joblib: lazy_loader makes it a module of a class of
 # its own, which pickle does not know.

@@ -16,6 +16,8 @@ from .cohort.cohort import JointCohort as JointCohort
 from .cohort.measurements import measure as measure
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
+from .dataframes.one_trait import Fit as Fit
+from .dataframes.one_trait import fit as fit
 from .estimators import boundary as boundary
 from .estimators import information as information
 from .estimators import joint_information as joint_information
@@ -56,3 +58,5 @@ from .scan.tests import fixed_scan as fixed_scan
 from .scan.tests import null_scan as null_scan
 from .studies import simulate as simulate
 from .studies.coalescent import write_coalescent as write_coalescent
+
+__version__: str

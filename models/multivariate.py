@@ -44,8 +44,8 @@ DIMS = {
     "rho_e": ["trait", "trait_bis"],
     "rho_p": ["trait", "trait_bis"],
     "beta": ["coefficient"],
-    "X": ["eigenvector", "coefficient"],
-    "E": ["eigenvector", "missing_value"],
+    "X": ["rotated_row", "coefficient"],
+    "E": ["rotated_row", "missing_value"],
 }
 
 

@@ -3,6 +3,7 @@
 import ast
 import pickle
 from graphlib import TopologicalSorter
+from importlib.metadata import version
 
 import pytest
 
@@ -11,7 +12,7 @@ from conftest import ROOT
 
 ORDER = [
     "base", "genotypes", "kinship", "cohort", "likelihood", "estimators", "posterior", "models",
-    "scan", "studies", "analyses", "report", "commands",
+    "scan", "studies", "analyses", "report", "dataframes", "commands",
 ]  # fmt: skip
 APART = {("studies", "scan"), ("analyses", "scan"), ("analyses", "studies")}
 """Folders that know nothing of each other, whatever their order."""
@@ -64,3 +65,9 @@ def test_the_package_can_be_sent_to_other_processes():
 
 def test_sampling_knows_no_program():
     assert [name for name in MODULES if folder(name) == "posterior" and "models" in map(folder, imported(name))] == []
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert bl.__version__ == version("bayeslmm")
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = bl.nothing

@@ -16,7 +16,7 @@ _LARGEST = 1e300  # of a number: sums over individuals must be numbers as well
 _ID_COLUMNS = ("IID", "#IID")
 _FAMILY_COLUMNS = ("FID", "#FID")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_SEVERAL_RECORDS = (
+SEVERAL_RECORDS = (
     "several records of one individual are not modelled, give one row for each, such as their mean (individuals are "
     "matched by IID alone)"
 )
@@ -30,8 +30,9 @@ class Table:
         path: where it was read, for messages.
         ids: the IID of each row.
         lines: the line of the file at which each row stands.
-        columns: name -> the column's text, one entry per row.
+        columns: name -> the column's text, one entry per row; or numbers, NaN where one is missing.
         codes: what means "not measured", beside `MISSING`.
+        unit: what is counted in ``lines``, for messages.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Table:
     lines: list[int]
     columns: dict[str, ndarray]
     codes: tuple[str, ...] = ()
+    unit: str = "line"
 
     def names(self) -> list[str]:
         """Return the names of the data columns, in the order of the file."""
@@ -50,13 +52,13 @@ class Table:
         Raises:
             InputError: if there is no such column.
         """
-        if name not in self.columns:
-            raise InputError(f"{self.path} has no column {quoted(name)}; it has {examples(self.columns, most=12)}")
-        return self.columns[name]
+        column = self._column(name)
+        return column.astype(str).astype(object) if column.dtype.kind == "f" else column
 
     def is_missing(self, name: str) -> Bool[ndarray, " rows"]:
         """Return which rows of a column are missing."""
-        return is_missing(self.text(name), self.codes)
+        column = self._column(name)
+        return np.isnan(column) if column.dtype.kind == "f" else is_missing(column, self.codes)
 
     def is_numeric(self, name: str) -> bool:
         """Return whether a column holds numbers, and not categories.
@@ -81,7 +83,7 @@ class Table:
         )
         shown = examples(map(quoted, dict.fromkeys(text[wrong])))
         raise InputError(
-            f"{self.path} line {self.lines[row]} (id {examples([self.ids[row]])}): column {quoted(name)} holds "
+            f"{self.path} {self.unit} {self.lines[row]} (id {examples([self.ids[row]])}): column {quoted(name)} holds "
             f"numbers, but {wrong.size} of {len(text)} values are none ({shown}): {advice}"
         )
 
@@ -95,8 +97,8 @@ class Table:
         if wrong.size:
             row = int(wrong[0])
             raise InputError(
-                f"{self.path} line {self.lines[row]} (id {examples([self.ids[row]])}): column {quoted(name)} must be a "
-                f"number or NA, but {quoted(self.text(name)[row])} was found"
+                f"{self.path} {self.unit} {self.lines[row]} (id {examples([self.ids[row]])}): column {quoted(name)} "
+                f"must be a number or NA, but {quoted(self.text(name)[row])} was found"
                 + (f" ({wrong.size} such lines)" if wrong.size > 1 else "")
             )
         return values
@@ -116,10 +118,15 @@ class Table:
         below = others.mean() / unit - 3 * (others / unit).std()
         return bool(others.min() > -9.0 and below > -9.0 / unit)
 
+    def _column(self, name: str) -> ndarray:
+        if name not in self.columns:
+            raise InputError(f"{self.path} has no column {quoted(name)}; it has {examples(self.columns, most=12)}")
+        return self.columns[name]
+
     def _parsed(self, name: str) -> tuple[Float[ndarray, " rows"], Bool[ndarray, " rows"], Int64[ndarray, " wrong"]]:
         """Return a column as numbers, where it is missing, and in which rows something else stands."""
-        text, missing = self.text(name), self.is_missing(name)
-        numbers = as_numbers(text)
+        column, missing = self._column(name), self.is_missing(name)
+        numbers = column.copy() if column.dtype.kind == "f" else as_numbers(column)
         numbers[missing] = np.nan
         return numbers, missing, np.flatnonzero(~(np.abs(numbers) <= _LARGEST) & ~missing)
 
@@ -149,6 +156,6 @@ def read_table(path: str | Path, *, missing: Sequence[str] = ()) -> Table:
     iid = columns[ids[0]]
     if (iid == "").any():
         raise InputError(f"{path} line {lines[int(np.argmax(iid == ''))]}: the IID is empty")
-    check_unique(iid.tolist(), where=path, advice=_SEVERAL_RECORDS)
+    check_unique(iid.tolist(), where=path, advice=SEVERAL_RECORDS)
     data = {name: column for name, column in columns.items() if name not in (*_ID_COLUMNS, *_FAMILY_COLUMNS)}
     return Table(Path(path), tuple(iid.tolist()), lines, data, tuple(missing))

@@ -12,7 +12,7 @@ from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, describe
 from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.posterior.sampling import CONVENTION
+from bayeslmm.posterior.tree import CONVENTION
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
 _RSS_UNITS_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes

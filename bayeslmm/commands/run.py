@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bayeslmm.analyses.components import with_components
 from bayeslmm.base.checks import InputWarning, examples
 from bayeslmm.base.files import Fingerprint, remove_stale
 from bayeslmm.cohort.align import align, refusals
@@ -76,11 +77,7 @@ class Run:
 
     def with_components(self, cohort: Cohort, spectrum: Spectrum) -> Cohort:
         """Add the principal components that options ask for to the covariates."""
-        pcs = self.settings.tables.pcs
-        if not pcs:
-            return cohort
-        names = [f"PC{k + 1}" for k in range(pcs)]
-        return cohort.with_covariates(names, spectrum.principal_components(pcs))
+        return with_components(cohort, spectrum, self.settings.tables.pcs)
 
     def cohorts(self, inputs: Inputs) -> Iterator[tuple[Cohort, Spectrum]]:
         """Yield the individuals with the same traits and the decomposition of their kinship; say who is analysed.

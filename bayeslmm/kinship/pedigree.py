@@ -6,8 +6,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bayeslmm.base.checks import InputError, check_unique, examples, quoted
+from bayeslmm.base.frames import as_text
 from bayeslmm.base.ids import near_matches, near_words
 from bayeslmm.base.memory import check_memory
 from bayeslmm.base.text import is_missing, read_text
@@ -25,13 +27,19 @@ _NAMES = {
 }
 
 
-def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinship:
+def is_pedigree(names: Sequence[str]) -> bool:
+    """Return whether a table with these columns is a pedigree."""
+    return all(any(name.lower() in _NAMES[wanted] for name in names) for wanted in ("sire", "dam"))
+
+
+def pedigree_kinship(pedigree: str | Path | pd.DataFrame, *, missing: Sequence[str] = ()) -> Kinship:
     r"""Compute A, the additive relationships: :math:`A_{ii} = 1 + F_i`, :math:`A_{ij} = (A_{is_j} + A_{id_j}) / 2`.
 
     Args:
-        path: a table with a header that names the columns id, sire and dam in any order (IID, animal, father and
-            mother are accepted too), its rows in any order. Unknown parents are 0, -1, -9, or what is missing in any
-            table (`tables.MISSING`: empty, ``NA``, ``.``, ``*`` and so on); parents without a row are founders.
+        pedigree: a DataFrame, or the path of a table with a header, with the columns id, sire and dam in any order
+            (IID, animal, father and mother are accepted too), its rows in any order. Unknown parents are 0, -1, -9, or
+            what is missing in any table (`tables.MISSING`: empty, ``NA``, ``.``, ``*`` and so on); parents without a
+            row are founders.
         missing: further codes of an unknown parent.
 
     Raises:
@@ -40,7 +48,12 @@ def pedigree_kinship(path: str | Path, *, missing: Sequence[str] = ()) -> Kinshi
 
     Source: Henderson (1976), doi:10.2307/2529339 (the tabular method).
     """
-    names, rows, lines = read_text(path)
+    if isinstance(pedigree, pd.DataFrame):
+        frame = pedigree if pedigree.index.name is None else pedigree.reset_index()
+        path, names, lines = "pedigree", [str(name) for name in frame.columns], list(range(1, len(frame) + 1))
+        rows = np.column_stack([as_text(frame.iloc[:, j]) for j in range(len(names))])
+    else:
+        path, (names, rows, lines) = pedigree, read_text(pedigree)
     columns = [rows[:, _column(names, wanted, path)] for wanted in ("id", "sire", "dam")]
     codes = [*_UNKNOWN, *missing]
     unnamed, *unknown = (is_missing(column, codes) for column in columns)

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from bayeslmm.base.float64 import in_float64
+from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.whitened import OneTrait, Whitened, whitened
 from bayeslmm.posterior.grid import Grid, grid_of, spacing
@@ -66,6 +67,38 @@ class ExactPosterior:
         rows = np.minimum(np.searchsorted(below, u * below[-1]), len(grid.x) - 1)
         columns = [rng.choice(len(grid.t), p=grid.mass[row] / grid.mass[row].sum()) for row in rows]
         return grid.share.prior.inside(grid.x[rows]), grid.total.inside(grid.t[columns])
+
+    def sample(self, m: int, rng: np.random.Generator) -> dict[str, Float64[ndarray, "m ..."]]:
+        """Draw independently from the joint posterior, in the user's units, as if its grid were joined by planes.
+
+        Args:
+            m: how many.
+            rng: of the draws.
+
+        Returns:
+            h2, pve, sigma2_u, sigma2_e and sigma2_p, shape (m,), and beta, shape (m, c).
+        """
+        grid, white = self._grid, self._white
+        rows, columns = np.divmod(rng.choice(grid.mass.size, size=m, p=grid.mass.ravel()), len(grid.t))
+        # A difference of two uniform numbers has the hat for its density, whose sums are broken lines.
+        x, t = (
+            line[at] + spacing(line) * (rng.uniform(size=m) - rng.uniform(size=m))
+            for line, at in ((grid.x, rows), (grid.t, columns))
+        )
+        total = grid.total.to_value(t)
+        sigma2_u, sigma2_e = grid.share.genetic(x) * total * white.unit_u, grid.share.residual(x) * total * white.unit_e
+        inverse = np.linalg.inv(white.R)
+        mean = (grid.fits.gls.beta * white.sd + white.b) @ inverse.T
+        root = white.sd * inverse @ np.linalg.cholesky(grid.fits.gls.cov)
+        z = rng.standard_normal((m, len(white.b)))
+        return {
+            "h2": quantities.h2(sigma2_u, sigma2_e),
+            "pve": quantities.pve(sigma2_u, sigma2_e, white.given.k_scale),
+            "sigma2_u": sigma2_u,
+            "sigma2_e": sigma2_e,
+            "sigma2_p": sigma2_u + sigma2_e,
+            "beta": mean[rows] + np.sqrt(total)[:, None] * np.einsum("mij,mj->mi", root[rows], z),
+        }
 
     @cached_property
     def sigma2_u(self) -> Marginal:

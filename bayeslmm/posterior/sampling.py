@@ -4,10 +4,8 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, Protocol, runtime_checkable
 
-import arviz_base
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +19,7 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.priors import describe
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.nuts import Model, Sites, nuts, unconstrain
+from bayeslmm.posterior.tree import draws_tree
 
 # ArviZ puts a lazy stand-in for numpyro into sys.modules. If `import numpyro.distributions` is what then loads it,
 # the submodules stay unbound in their packages (lazy_loader 0.6) and numpyro.factor fails: bind them.
@@ -29,10 +28,7 @@ for _name, _module in [item for item in sys.modules.items() if item[0].startswit
     if not hasattr(sys.modules[_parent], _child):
         setattr(sys.modules[_parent], _child, _module)
 
-_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_DATA_DIMS = {"y": ["eigenvector", "trait"], "s": ["eigenvector"], "X": ["eigenvector", "covariate"]}
-CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
 
 
 @runtime_checkable
@@ -153,40 +149,32 @@ def sample(
     values, trace = nuts(
         compiled, arrays, at, starts, key_draw, chains=chains, draws=draws, warmup=warmup, target_accept=target_accept
     )
-    tree = arviz_base.from_dict(
+    return draws_tree(
+        # ArviZ subtracts draws from each other, which NumPy refuses to do with booleans.
         {
-            # ArviZ subtracts draws from each other, which NumPy refuses to do with booleans.
-            "posterior": {
-                name: drawn.astype(float) if drawn.dtype == bool else drawn
-                for name, drawn in values.items()
-                if not name.startswith("_")
-            },
-            "sample_stats": {
-                "diverging": trace.diverging,
-                "energy": trace.energy,
-                "n_steps": trace.n_steps,
-                "tree_depth": np.log2(trace.n_steps).astype(int) + 1,
-                "acceptance_rate": trace.acceptance_rate,
-            },
-            "observed_data": {"y": np.asarray(data.Y)},
-            "constant_data": _constant_data(data),
+            name: drawn.astype(float) if drawn.dtype == bool else drawn
+            for name, drawn in values.items()
+            if not name.startswith("_")
         },
-        coords={name: list(values) for name, values in (coords or {}).items()},
-        dims={**_DATA_DIMS, **({"X": ["eigenvector", "coefficient"]} if isinstance(data, JointData) else {}), **dims},
+        data,
+        dims=dims,
+        coords=coords,
+        attrs={
+            "model": f"{model.__module__}.{model.__name__}",
+            "seed": seed,
+            "target_accept": target_accept,
+            "warmup": warmup,
+            "prior": describe_prior(prior),
+            **(attrs or {}),
+        },
+        sample_stats={
+            "diverging": trace.diverging,
+            "energy": trace.energy,
+            "n_steps": trace.n_steps,
+            "tree_depth": np.log2(trace.n_steps).astype(int) + 1,
+            "acceptance_rate": trace.acceptance_rate,
+        },
     )
-    tree.attrs |= {
-        **{f"version_{name}": version(name) for name in _PACKAGES},
-        "model": f"{model.__module__}.{model.__name__}",
-        "seed": seed,
-        "target_accept": target_accept,
-        "warmup": warmup,
-        "prior": json.dumps(_described(prior)),
-        "n": len(data.s),
-        "k_scale": float(data.k_scale),
-        "convention": CONVENTION,
-    }
-    tree.attrs |= dict(attrs or {})
-    return tree
 
 
 def _hashable(prior: Any) -> bool:
@@ -204,13 +192,6 @@ def _parts(
     if isinstance(program, Program):
         return program.model, program.DIMS, program.start(data) if start is None else start
     return program, {}, start
-
-
-def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:
-    """Return what the draws are conditional on, besides y; the matrices of all traits side by side."""
-    constants = {name: value for name, value in data._asdict().items() if name not in ("Y", "k_scale")}
-    whole = {name: np.column_stack(v) if isinstance(v, tuple) else np.asarray(v) for name, v in constants.items()}
-    return {name: value for name, value in whole.items() if value.size}
 
 
 def _places(
@@ -264,8 +245,9 @@ def _check_prior(model: Callable[..., None], prior: Any) -> None:
         )
 
 
-def _described(prior: Any) -> dict[str, str] | str:
+def describe_prior(prior: Any) -> str:
+    """Write a prior as JSON, field by field."""
     if prior is None:
-        return "inside the model"
+        return json.dumps("inside the model")
     fields = getattr(prior, "_asdict", dict)()
-    return {name: describe(value) for name, value in fields.items()} or str(prior)
+    return json.dumps({name: describe(value) for name, value in fields.items()} or str(prior))

@@ -142,7 +142,7 @@ def test_result_is_named_and_float64(gryphon_correlations):
     total = (draws["Gamma_u"] + draws["Gamma_e"]).to_numpy()
     assert_allclose(total[..., 0, 1] / np.sqrt(total[..., 0, 0] * total[..., 1, 1]), draws["rho_p"])
     assert tree["constant_data"]["E"].shape == (854, 171)
-    assert tree["constant_data"]["X"].dims == ("eigenvector", "coefficient")
+    assert tree["constant_data"]["X"].dims == ("rotated_row", "coefficient")
 
 
 @in_float64

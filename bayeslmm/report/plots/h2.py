@@ -31,13 +31,21 @@ def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePr
     drawn = result.posterior is not None
     with picture(path, (12, 8) if drawn else (12, 4.2), trait_title(result.trait, *data.X.shape)) as figure:
         axes = figure.subplots(2 if drawn else 1, 2, squeeze=False).ravel()
-        _posterior_of_h2(axes[0], result, prior, float(np.mean(data.s)))
+        plot_posterior(axes[0], result, prior, float(np.mean(data.s)))
         _residual_variance(axes[1], result.reml, data)
         if result.posterior is not None:
             plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
 
 
-def _posterior_of_h2(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
+def plot_posterior(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
+    """Draw the posterior of h2: draws, exact density, prior, REML with its interval.
+
+    Args:
+        ax: where.
+        result: the estimates.
+        prior: of h2 where K has a mean diagonal of 1.
+        mean_diagonal: of K.
+    """
     if result.posterior is not None:
         draws = result.posterior["posterior"]["h2"].to_numpy().ravel()
         ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")

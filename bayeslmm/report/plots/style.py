@@ -30,6 +30,15 @@ def picture(
         figure.savefig(temporary, dpi=dpi)
 
 
+def axes_or_new(ax: Axes | None, size: tuple[float, float] = (7, 4)) -> Axes:
+    """Return axes, of a new figure that notebooks show if none are given; its size is in inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt  # not where pictures are written: it keeps figures, and looks for a screen
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
 def trait_title(trait: str, n: int, c: int) -> str:
     """Return the title of a picture of one trait."""
     return f"{trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}"

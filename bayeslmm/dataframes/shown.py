@@ -1,0 +1,38 @@
+"""How results read: a table of numbers, and a piece of HTML for notebooks with the interval first."""
+
+from collections.abc import Sequence
+from html import escape
+
+import pandas as pd
+
+from bayeslmm.analyses.table import Row
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.report.individuals import cohort_lines
+
+_INTERVAL = "95% interval"
+
+
+def summary_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return estimates of one method as a table of numbers, the interval first; without columns that hold nothing."""
+    columns = ["trait", "parameter", "lower", "upper", "estimate", "se", "interval", "method", "ess_bulk", "r_hat"]
+    table = pd.DataFrame([vars(row) for row in rows], columns=columns).dropna(axis="columns", how="all")
+    return table.set_index(["trait", "parameter"])
+
+
+def dropped_of(cohort: Cohort) -> pd.DataFrame:
+    """Return who was not analysed, and why, as a table."""
+    return pd.DataFrame([vars(drop) for drop in cohort.dropped], columns=["reason", "count", "examples"])
+
+
+def as_text(sentences: Sequence[str], cohort: Cohort) -> str:
+    """Return an answer and who was analysed, for a terminal."""
+    return "\n".join([*sentences, cohort_lines(cohort)])
+
+
+def as_html(sentences: Sequence[str], table: pd.DataFrame, cohort: Cohort) -> str:
+    """Return an answer, a table of estimates as text, and who was analysed, for a notebook."""
+    first = [name for name in table.columns if str(name).startswith(_INTERVAL)]
+    shown = table[[*first, *(name for name in table.columns if name not in first)]]
+    lines = "".join(f"<div>{escape(line)}</div>" for line in sentences)
+    who = "".join(f"<div>{escape(line)}</div>" for line in cohort_lines(cohort).splitlines())
+    return f'<div class="bayeslmm">{lines}{shown.to_html(border=0)}<small>{who}</small></div>'

@@ -1,0 +1,103 @@
+"""A DataFrame and a formula as the traits and covariates that they name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError, check_unique, examples, quoted
+from bayeslmm.base.frames import as_text
+from bayeslmm.cohort.formula import evaluate, read_formula, used_columns
+from bayeslmm.cohort.measurements import Measurements, measure
+from bayeslmm.cohort.tables import SEVERAL_RECORDS, Table
+from bayeslmm.kinship.kinship import Kinship
+
+NAME = Path("data")
+"""How messages call the DataFrame: it is the argument of this name."""
+
+
+def measurements_of(formula: str, data: pd.DataFrame, *, id: str | None, kinship: Kinship) -> Measurements:
+    """Return the traits and covariates of a formula.
+
+    Args:
+        formula: ``BWT ~ sex + age``; traits may be expressions, such as ``log(BWT)``.
+        data: one row for each individual.
+        id: the column of ids; by default they are the index.
+        kinship: of everybody, for what a message can advise.
+
+    Raises:
+        InputError: if the formula has no trait or names no column, ids repeat, or none of them is in K.
+    """
+    read = read_formula(formula)
+    if not read.traits:
+        raise InputError(f"formula {quoted(formula)}: a trait is needed before the ~, as in 'trait {formula.strip()}'")
+    if not isinstance(data, pd.DataFrame):
+        raise InputError(f"{NAME} must be a DataFrame, but is a {type(data).__name__}")
+    names = [str(name) for name in data.columns]
+    check_unique(names, where=NAME, what="column name")
+    of_traits = used_columns(read.traits, names, where=f"{NAME}: formula {quoted(formula)}")
+    used = dict.fromkeys([*of_traits, *read.columns(names, where=NAME)])
+    series = {name: data.iloc[:, names.index(name)] for name in used}
+    columns = {name: _column(values) for name, values in series.items()}
+    table = Table(NAME, _ids(data, names, id, kinship), list(range(1, len(data) + 1)), columns, unit="row")
+    for trait in read.traits:
+        if trait not in columns:
+            columns[trait] = _expression(trait, table, of_traits, formula)
+    people = measure(table, read.traits, formula=f"~{formula.partition('~')[2]}")
+    return replace(people, levels=_levels(series))
+
+
+def _ids(data: pd.DataFrame, names: Sequence[str], id: str | None, kinship: Kinship) -> tuple[str, ...]:
+    if id is None and data.index.nlevels > 1:
+        raise InputError(f"the index of {NAME} has {data.index.nlevels} levels: name the column of ids (id='...')")
+    if id is not None and id not in names:
+        raise InputError(f"{NAME} has no column {quoted(id)} of ids; it has {examples(names, most=12)}")
+    ids = tuple(as_text(data.index if id is None else data.iloc[:, names.index(id)]).tolist())
+    where = f"the index of {NAME}" if id is None else f"column {quoted(id)} of {NAME}"
+    if "" in ids:
+        raise InputError(f"{where}, row {ids.index('') + 1}: the id is missing")
+    check_unique(ids, where=where, advice=SEVERAL_RECORDS)
+    known = set(kinship.ids)
+    if known.isdisjoint(ids):
+        others = [name for j, name in enumerate(names) if not known.isdisjoint(as_text(data.iloc[:, j]).tolist())]
+        advice = f"the column {quoted(others[0])} has such ids: id={others[0]!r}" if others else "check both"
+        raise InputError(
+            f"no id of {where} (such as {examples(ids)}) is in {kinship.source} (such as {examples(kinship.ids)}): "
+            f"{advice}"
+        )
+    return ids
+
+
+def _column(values: pd.Series) -> ndarray:
+    """Return a column as numbers, NaN where one is missing, or as text."""
+    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
+        return values.to_numpy(float, na_value=np.nan)
+    return as_text(values)
+
+
+def _levels(series: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
+    """Return the levels of categorical columns, in their order."""
+    return {
+        name: tuple(as_text(values.dtype.categories).tolist())
+        for name, values in series.items()
+        if isinstance(values.dtype, pd.CategoricalDtype)
+    }
+
+
+def _expression(trait: str, table: Table, names: Sequence[str], formula: str) -> ndarray:
+    """Return an expression of columns, NaN where one of those that it uses is missing."""
+    used = used_columns([trait], names, where=formula)
+    numbers = {name: table.numbers(name) for name in used}
+    there = ~np.isnan(np.column_stack([*numbers.values()])).any(axis=1) if used else np.ones(len(table.ids), dtype=bool)
+    values = np.full(len(there), np.nan)
+    values[there] = evaluate(trait, {name: column[there] for name, column in numbers.items()}, where=formula)
+    if not np.isfinite(values[there]).all():
+        wrong = np.flatnonzero(there & ~np.isfinite(values))
+        raise InputError(
+            f"formula {quoted(formula)}: {trait} must be a finite number, but is not for {len(wrong)} individuals "
+            f"({examples(table.ids[int(i)] for i in wrong)}): look at their values"
+        )
+    return values
