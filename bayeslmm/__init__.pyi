@@ -14,6 +14,10 @@ from .cohort.align import align_jointly as align_jointly
 from .cohort.cohort import Cohort as Cohort
 from .cohort.cohort import JointCohort as JointCohort
 from .cohort.measurements import measure as measure
+from .cohort.records import Component as Component
+from .cohort.records import Records as Records
+from .cohort.records import grouped as grouped
+from .cohort.records import related as related
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
 from .dataframes.one_trait import Fit as Fit
@@ -21,6 +25,10 @@ from .dataframes.one_trait import fit as fit
 from .estimators import boundary as boundary
 from .estimators import information as information
 from .estimators import joint_information as joint_information
+from .estimators.component_test import ComponentTest as ComponentTest
+from .estimators.component_test import component_test as component_test
+from .estimators.components_reml import ComponentsEstimate as ComponentsEstimate
+from .estimators.components_reml import components_reml as components_reml
 from .estimators.em import EmFit as EmFit
 from .estimators.em import em as em
 from .estimators.em import px_em as px_em
@@ -45,6 +53,8 @@ from .kinship.files import write_grm as write_grm
 from .kinship.from_genotypes import genomic_kinship as genomic_kinship
 from .kinship.kinship import Kinship as Kinship
 from .kinship.pedigree import pedigree_kinship as pedigree_kinship
+from .likelihood.components import Components as Components
+from .likelihood.components import components as components
 from .likelihood.priors import VariancePrior as VariancePrior
 from .likelihood.rotation import JointData as JointData
 from .likelihood.rotation import RotatedData as RotatedData

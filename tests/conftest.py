@@ -11,14 +11,18 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import numpy as np
+import pandas as pd
 import pytest
-from bed_reader import to_bed
+from bed_reader import open_bed, to_bed
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
 from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.method import TraitRequest
+from bayeslmm.cohort.design import treatment_coding
+from bayeslmm.cohort.records import Component, Records, grouped, related
 from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.likelihood.components import Components, components
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.likelihood.whitened import whitened
 from bayeslmm.models import univariate
@@ -228,3 +232,98 @@ def two_modes(groups: tuple[int, int, int], leading: float, *, seed: int = 1) ->
     X = np.zeros((len(s), 1))
     X[0] = 1.0
     return RotatedData(s / s.mean(), y[:, None], X, 1.0)
+
+
+def as_given(data: Components) -> Components:
+    """Return data whose priors are about each K as it is, as those of the references are."""
+    return components(data.records, scales={one.name: 1.0 for one in data.records.components if one.K is not None})
+
+
+@pytest.fixture(scope="session")
+def gryphon_components(shared):
+    """Records of the gryphons by model, such as "bwt" and "animal+mother", made once per session."""
+    folder = shared / "gryphon_vc"
+    pedigree = bl.pedigree_kinship(folder / "pedigree.csv")
+    read = {"sep": "\t", "dtype": {name: str for name in ("IID", "ID", "sex", "cohort", "mother", "age", "year")}}
+    bwt = pd.read_csv(folder / "pheno.tsv", **read).merge(pd.read_csv(folder / "covar.tsv", **read), on="IID")
+    bwt = bwt[bwt["BWT"].notna()]
+    laydate = pd.read_csv(folder / "repeated_laydate.tsv", **read)
+    made: dict[tuple[str, str], Components] = {}
+
+    def part(name: str, table: pd.DataFrame, ids: str) -> Component:
+        if name in ("animal", "mgen"):
+            return related(name, pedigree, table[ids if name == "animal" else "mother"].tolist())
+        column = {"byear": "cohort", "pe": "ID"}.get(name, name)
+        return grouped(name, table[column].tolist())
+
+    def records(trait: str, model: str) -> Components:
+        if (trait, model) not in made:
+            table, ids = (bwt, "IID") if trait == "bwt" else (laydate, "ID")
+            fixed = "sex" if trait == "bwt" else "age"
+            names, columns = treatment_coding(fixed, table[fixed].tolist())
+            X = np.column_stack([np.ones(len(table)), columns])
+            y = table["BWT" if trait == "bwt" else "lay_date"].to_numpy(dtype=float)
+            parts = tuple(part(name, table, ids) for name in model.split("+"))
+            made[trait, model] = components(Records(trait, y, X, ("intercept", *names), parts, str(folder)))
+        return made[trait, model]
+
+    return records
+
+
+@pytest.fixture(scope="session")
+def mouse_components(shared):
+    """Records of the mice by model, such as "CD8" and "odd+even": kinships by the formulas of the reference."""
+    with open_bed(MOUSE / "mouse_hs1940.bed") as bed:
+        G, ids, chromosome = bed.read(dtype="float64"), tuple(bed.iid), bed.chromosome.astype(int)
+    f, absent = np.nanmean(G, axis=0) / 2, np.isnan(G)
+    kept = (np.minimum(f, 1 - f) >= 0.01) & (absent.mean(axis=0) <= 0.05)
+    G, f, absent, odd = G[:, kept], f[kept], absent[:, kept], chromosome[kept] % 2 == 1
+    W = np.where(absent, 0, G - 2 * f)
+    W /= np.sqrt(np.square(W).mean(axis=0))
+    dominance = np.choose(np.where(absent, 0, G).astype(int), [-f / (1 - f), np.ones_like(f), -(1 - f) / f])
+    coded = {"odd": W[:, odd], "even": W[:, ~odd], "add": W, "dom": np.where(absent, 0, dominance)}
+    table = pd.read_csv(MOUSE / "pheno.tsv", sep="\t", dtype={"IID": str})
+    table = table.merge(pd.read_csv(shared / "mouse_vc" / "litter.tsv", sep="\t", dtype=str), on="IID")
+    kinships: dict[str, Kinship] = {}
+    made: dict[tuple[str, str], Components] = {}
+
+    def part(name: str, rows: pd.DataFrame) -> Component:
+        if name == "fam":
+            return grouped(name, rows["litter"].tolist())
+        if name not in kinships:
+            kinships[name] = Kinship(ids, coded[name] @ coded[name].T / coded[name].shape[1], name)
+        return related(name, kinships[name], rows["IID"].tolist())
+
+    def records(trait: str, model: str) -> Components:
+        if (trait, model) not in made:
+            rows = table[table[trait].notna()]
+            parts = tuple(part(name, rows) for name in model.split("+"))
+            y = rows[trait].to_numpy(dtype=float)
+            made[trait, model] = components(Records(trait, y, np.ones((len(y), 1)), ("intercept",), parts))
+        return made[trait, model]
+
+    return records
+
+
+@pytest.fixture
+def dense_records(rng):
+    """Make few records with all forms of components: of relatives, of relatives with repeated records, groups."""
+
+    def make(n: int = 60) -> Records:
+        people = [f"p{i}" for i in range(n // 2)]
+        W = rng.standard_normal((len(people), 40))
+        kinship = Kinship(tuple(people), W @ W.T / 40 + 0.1 * np.eye(len(people)), "K")
+        second = rng.standard_normal((len(people), 20))
+        other = Kinship(tuple(people), second @ second.T / 20, "second K")
+        ids = rng.permutation(people + people).tolist()
+        parts = (
+            grouped("year", rng.integers(0, 5, n).tolist()),
+            related("animal", kinship, ids),
+            related("maternal", other, rng.permutation(ids).tolist()),
+            grouped("pe", ids),
+        )
+        X = np.column_stack([np.ones(n), rng.standard_normal((n, 2))])
+        y = X @ [3.0, 1.0, -2.0] + sum(one.covariance() @ rng.standard_normal(n) / 4 for one in parts)
+        return Records("y", y + rng.standard_normal(n), X, ("intercept", "a", "b"), parts)
+
+    return make

@@ -1,0 +1,219 @@
+"""Restricted maximum likelihood of several components of variance: average information with safe steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Bool, Float64
+from numpy import ndarray
+
+from bayeslmm.base.checks import AnalysisError, InputError, examples
+from bayeslmm.estimators.information import KINDS, Kind
+from bayeslmm.likelihood.components import Components
+from bayeslmm.likelihood.solved import Solved
+
+_LEAST_RESIDUAL = 1e-5  # of the variance of y given X: with a K of full rank the likelihood may grow without bound at 0
+_MOST_STEPS = 200
+_MOST_HALVINGS = 40
+_CONVERGED = 1e-13  # twice the gain of the log-likelihood that a step promises
+_ROUNDING = 1e-9  # of a log-likelihood: smaller gains are not seen
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentsEstimate:
+    """REML of several components of variance.
+
+    Attributes:
+        data: what was fitted.
+        sigma2: the variances on the scale of each K, in squared units of the trait, the residual last, shape (k + 1,).
+        loglik: restricted log-likelihood, in the convention of `likelihood.one_trait.log_reml`.
+        beta, se_beta: fixed effects by generalised least squares, and their errors at these variances, shape (c,).
+        boundary: names of the components whose estimate is 0, but for those left out; that of the residual if it is
+            where the search ends, at 1e-5 of the variance of y given X.
+        steps: how many the search took.
+        solved: V at the estimate, in units of the data.
+    """
+
+    data: Components
+    sigma2: Float64[ndarray, " k"]
+    loglik: float
+    beta: Float64[ndarray, " c"]
+    se_beta: Float64[ndarray, " c"]
+    boundary: tuple[str, ...]
+    steps: int
+    solved: Solved
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the components, the residual last."""
+        return self.data.names
+
+    @property
+    def shares(self) -> Float64[ndarray, " k"]:
+        """Share of each component in the sum of all, shape (k + 1,)."""
+        return self.sigma2 / self.sigma2.sum()
+
+    def share(self, *names: str) -> float:
+        """Return the share of some components together: repeatability is that of all that an individual keeps.
+
+        Raises:
+            InputError: for an unknown name.
+        """
+        return float(self._weights(names) @ self.shares)
+
+    def pve(self, *names: str) -> float:
+        """Return the share of some components in the variance among these records: each K centred, as GEMMA prints it.
+
+        Raises:
+            InputError: for an unknown name.
+
+        Source: Zhou (2017), doi:10.1214/17-AOAS1052 (GEMMA -vc).
+        """
+        variances = self.data.k_scales * self.sigma2
+        return float(self._weights(names) @ variances / variances.sum())
+
+    def covariance(self, kind: Kind = "average") -> Float64[ndarray, "k k"]:
+        """Return the covariance of the estimates that an information implies; 0 for those on the boundary.
+
+        Args:
+            kind: "expected", "observed", or "average", half their sum (ASReml, GCTA, GEMMA -vc 2).
+
+        Raises:
+            InputError: for an unknown kind.
+            AnalysisError: if the information is not positive definite.
+
+        Source: Gilmour, Thompson and Cullis (1995), doi:10.2307/2533274.
+        """
+        if kind not in KINDS:
+            raise InputError(f"kind must be one of {', '.join(KINDS)}, but {kind!r} was given")
+        solved, units, inside = self.solved, self.data.units, self._inside
+        matrices = {
+            "average": lambda: solved.average,
+            "expected": lambda: solved.expected,
+            "observed": lambda: 2 * solved.average - solved.expected,
+        }
+        information = matrices[kind]()[np.ix_(inside, inside)]
+        if not np.linalg.eigvalsh(information)[0] > 0:
+            raise AnalysisError(
+                f"the {kind} information of {', '.join(self.names)} is not positive definite at the estimate: no "
+                "standard errors exist, use the posterior"
+            )
+        covariance = np.zeros((len(units), len(units)))
+        covariance[np.ix_(inside, inside)] = np.linalg.inv(information)
+        return covariance * np.outer(units, units)
+
+    def standard_errors(self, kind: Kind = "average") -> Float64[ndarray, " k"]:
+        """Return the standard errors of the variances, given those on the boundary, which have none: NaN."""
+        return np.where(self._inside, np.sqrt(np.diag(self.covariance(kind))), np.nan)
+
+    def share_error(self, *names: str, kind: Kind = "average") -> float:
+        """Return the standard error of a share by the delta method; NaN if all of its components are on the boundary.
+
+        Raises:
+            InputError: for an unknown name or kind.
+        """
+        return self._ratio_error(names, np.ones(len(self.names)), kind)
+
+    def pve_error(self, *names: str, kind: Kind = "average") -> float:
+        """Return the standard error of `pve`, as `share_error` does that of a share."""
+        return self._ratio_error(names, self.data.k_scales, kind)
+
+    @cached_property
+    def effects(self) -> dict[str, Float64[ndarray, " _"]]:
+        """Best linear unbiased predictions by component, for its levels in their order, in units of the trait.
+
+        Source: Henderson (1975), doi:10.2307/2529430.
+        """
+        pairs = zip(self.names[:-1], self.sigma2 / self.data.units * self.data.sd, self.solved.effects, strict=False)
+        return {name: variance * of_levels for name, variance, of_levels in pairs}
+
+    @property
+    def _inside(self) -> Bool[ndarray, " k"]:
+        on_boundary = np.array([name in self.boundary for name in self.names])
+        return ~on_boundary & (self.sigma2 > 0)
+
+    def _ratio_error(self, names: Sequence[str], scales: Float64[ndarray, " k"], kind: Kind) -> float:
+        weights, total = self._weights(names), scales @ self.sigma2
+        if not (weights[self._inside] > 0).any():
+            return np.nan
+        gradient = scales * (weights - weights @ (scales * self.sigma2) / total) / total
+        return float(np.sqrt(gradient @ self.covariance(kind) @ gradient))
+
+    def _weights(self, names: Sequence[str]) -> Float64[ndarray, " k"]:
+        if not names or not set(names) <= set(self.names):
+            raise InputError(f"a share is that of some of {', '.join(self.names)}, but {examples(names)} was given")
+        return np.array([float(name in names) for name in self.names])
+
+
+def components_reml(data: Components, *, without: Sequence[str] = ()) -> ComponentsEstimate:
+    """Maximise the restricted likelihood.
+
+    Newton's steps with the average information, on the variances that are not 0 or that the score moves away from 0; a
+    step that leaves the parameter space ends on its boundary, and is halved until the likelihood grows.
+
+    Args:
+        data: the records.
+        without: names of components that are held at 0.
+
+    Raises:
+        InputError: if there is no component of such a name besides the residual.
+        AnalysisError: if the search does not converge.
+
+    Source: Gilmour, Thompson and Cullis (1995), doi:10.2307/2533274; Bertsekas (1982), doi:10.1137/0320018, for the
+    projected steps.
+    """
+    if unknown := [name for name in without if name not in data.names[:-1]]:
+        raise InputError(f"components are {', '.join(data.names[:-1])}, but {examples(unknown)} was to be left out")
+    left_out = np.array([name in without for name in data.names])
+    least = np.append(np.zeros(len(data.names) - 1), _LEAST_RESIDUAL)
+    theta = np.where(left_out, 0.0, 1 / (~left_out).sum())
+    solved = data.solver.at(theta)
+    for step in range(_MOST_STEPS):
+        score = (solved.quads - solved.traces) / 2
+        held = left_out | (theta <= least) & (score <= 0)
+        direction = _newton(solved.average, score, ~held)
+        if score @ direction < _CONVERGED:
+            return _estimate(data, theta, solved, step, held & ~left_out)
+        for halving in range(_MOST_HALVINGS):
+            trial = np.maximum(theta + 0.5**halving * direction, least)
+            at_trial = data.solver.at(trial)
+            if _gain(at_trial, solved) >= 1e-4 * score @ (trial - theta) - _ROUNDING:
+                break
+        else:
+            raise AnalysisError(f"REML of {', '.join(data.names)}: no step from {theta * data.units} gains likelihood")
+        theta, solved = trial, at_trial
+    raise AnalysisError(f"REML of {', '.join(data.names)} has not converged after {_MOST_STEPS} steps")
+
+
+def _newton(
+    information: Float64[ndarray, "k k"], score: Float64[ndarray, " k"], free: Bool[ndarray, " k"]
+) -> Float64[ndarray, " k"]:
+    """Return the step of the free variances, 0 for the others."""
+    direction = np.zeros_like(score)
+    part = information[np.ix_(free, free)]
+    # It is a Gram matrix, singular only by rounding: of y, all of whose quadratic forms are nearly the same.
+    part = part + 1e-12 * np.trace(part) * np.eye(len(part))
+    direction[free] = scipy.linalg.solve(part, score[free], assume_a="pos")
+    return direction
+
+
+def _gain(new: Solved, old: Solved) -> float:
+    return (old.log_dets - new.log_dets + old.quad - new.quad) / 2
+
+
+def _estimate(
+    data: Components, theta: Float64[ndarray, " k"], solved: Solved, steps: int, held: Bool[ndarray, " k"]
+) -> ComponentsEstimate:
+    inverse = np.linalg.inv(data.R)
+    return ComponentsEstimate(
+        data=data,
+        sigma2=theta * data.units,
+        loglik=data.loglik(solved),
+        beta=inverse @ (data.b + data.sd * solved.beta),
+        se_beta=data.sd * np.sqrt(np.diag(inverse @ solved.cov_beta @ inverse.T)),
+        boundary=tuple(name for name, on in zip(data.names, held, strict=True) if on),
+        steps=steps,
+        solved=solved,
+    )
