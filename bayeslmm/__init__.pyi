@@ -20,8 +20,12 @@ from .cohort.records import grouped as grouped
 from .cohort.records import related as related
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
+from .dataframes.markers import Scan as Scan
+from .dataframes.markers import fit_scan as fit_scan
 from .dataframes.one_trait import Fit as Fit
 from .dataframes.one_trait import fit as fit
+from .dataframes.several_traits import JointFit as JointFit
+from .dataframes.several_traits import fit_jointly as fit_jointly
 from .estimators import boundary as boundary
 from .estimators import information as information
 from .estimators import joint_information as joint_information

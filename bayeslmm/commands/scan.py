@@ -21,13 +21,11 @@ from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import open_run
 from bayeslmm.commands.scan_cohort import (
-    BLOCK,
     TOP,
     Job,
     effects_of,
     lines_of_effects,
     summarise,
-    tasks_of,
     why_untested,
     write_blocks,
 )
@@ -38,6 +36,7 @@ from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Report
 from bayeslmm.report.scan import scan_lines, scan_part, scan_report
+from bayeslmm.scan.against import BLOCK, genotyped, tasks_of
 from bayeslmm.scan.blocks import Markers, ScanSettings, special_words
 from bayeslmm.scan.checkpoints import Format, check_parts, open_parts
 from bayeslmm.scan.pairs import pair_tables, read_pairs
@@ -153,7 +152,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
     """Scan one cohort after the other; return the results, but for the blocks of tests, which are in files."""
     found, first, failures = _Found(), 0, job.run.failures
     for cohort, spectrum in job.run.cohorts(job.inputs):
-        tasks = tasks_of(job, first)
+        tasks = tasks_of(job.markers, loco=job.loco, first=first)
         blocks = range(first, first + sum(len(task.blocks) for task in tasks))
         first = blocks.stop
         with failures.caught(cohort.traits):
@@ -245,18 +244,12 @@ def _identity(settings: ScanCommandSettings, files: Mapping[str, Fingerprint]) -
 
 
 def _genotyped(inputs: Inputs, markers: Markers) -> Inputs:
-    """Leave out individuals of a given kinship without genotypes: a pedigree has many."""
-    kinship, known = inputs.kinship, set(markers.genotypes.ids)
-    rows = [i for i, name in enumerate(kinship.ids) if name in known]
-    if len(rows) == len(kinship.ids):
+    """Leave out individuals of a given kinship without genotypes, and say so."""
+    kinship, without_any = genotyped(inputs.kinship, markers.genotypes)
+    if not without_any:
         return inputs
-    bed, without_any = markers.genotypes.path, [name for name in kinship.ids if name not in known]
-    if not rows:
-        raise InputError(
-            f"no id of {kinship.source} (such as {examples(kinship.ids)}) is in {bed} (such as "
-            f"{examples(markers.genotypes.ids)}): check that both files use the same ids (IID)"
-        )
     print(
-        f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {bed} ({examples(without_any)})"
+        f"not analysed: {len(without_any):,} of {kinship.source} without genotypes in {markers.genotypes.path} "
+        f"({examples(without_any)})"
     )
-    return replace(inputs, kinship=kinship.take(rows))
+    return replace(inputs, kinship=kinship)

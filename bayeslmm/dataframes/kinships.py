@@ -76,14 +76,14 @@ def _of_frame(K: pd.DataFrame) -> Kinship:
 
 def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
     grm = path.removesuffix(".grm.bin")
-    formats = [name for name, form in FORMATS.items() if all(file.exists() for file in form.files(_prefix(path)))]
+    formats = _formats(path)
     there = [*formats, *(["grm"] if Path(f"{grm}.grm.bin").exists() else [])]
     if len(there) > 1:
         raise InputError(
             f"{path} names genotypes and a kinship: say which with bl.open_genotypes({path!r}) or bl.read_grm({path!r})"
         )
     if formats:
-        genotypes = open_genotypes(_prefix(path), format=formats[0])
+        genotypes = opened(path)
         return genomic_kinship(genotypes), genotypes
     if there:
         return read_grm(grm), None
@@ -93,6 +93,21 @@ def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
             "name and the folder"
         )
     return (pedigree_kinship(path) if is_pedigree(_header(path)) else read_kinship(path)), None
+
+
+def opened(path: str | Path) -> Genotypes:
+    """Open genotypes by the name of their files, with or without its ending.
+
+    Raises:
+        InputError: as `open_genotypes`.
+    """
+    formats = _formats(str(path))
+    return open_genotypes(_prefix(str(path)), format=formats[0]) if formats else open_genotypes(path)
+
+
+def _formats(path: str) -> list[str]:
+    """Return the formats of genotypes all of whose files are there."""
+    return [name for name, form in FORMATS.items() if all(file.exists() for file in form.files(_prefix(path)))]
 
 
 def _prefix(path: str) -> str:

@@ -26,6 +26,7 @@ from bayeslmm.kinship.from_genotypes import without
 from bayeslmm.likelihood.one_trait import at_unit_scale, gls, log_ml, rescale
 from bayeslmm.posterior import exact
 from bayeslmm.report.scan import scan_cautions
+from bayeslmm.scan import against
 from bayeslmm.scan.blocks import least_allele_counts
 from bayeslmm.scan.table import COLUMNS
 
@@ -37,7 +38,7 @@ MARKERS = 60
 @pytest.fixture
 def cohort(tmp_path, rng, monkeypatch):
     """80 individuals, 60 markers on 3 chromosomes, two traits, one with missing values; blocks of 16 markers."""
-    monkeypatch.setattr(scan_cohort, "BLOCK", 16)
+    monkeypatch.setattr(against, "BLOCK", 16)
     n = 80
     G = rng.binomial(2, rng.uniform(0.2, 0.5, MARKERS), (n, MARKERS)).astype(float)
     G[rng.uniform(size=G.shape) < 0.01] = np.nan

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from bayeslmm.likelihood.priors import density_on
 from bayeslmm.report.plots.draws import plot_draws
 from bayeslmm.report.plots.style import BLUE, GREEN, GREY, ORANGE, arms, estimate_below, interval_label, picture
 
-_PARTS = ((0, "rho_u", "genetic"), (1, "rho_e", "residual"))
+_KINDS: dict[Literal["rho_u", "rho_e"], str] = {"rho_u": "genetic", "rho_e": "residual"}
 
 
 def plot_correlations(result: Correlations, path: str | Path) -> None:
@@ -32,8 +33,8 @@ def plot_correlations(result: Correlations, path: str | Path) -> None:
         return
     size = max(4.5, 1.7 * len(result.traits))
     with picture(path, (2 * size + 1, size + 0.5), _title(result)) as figure:
-        for ax, (_, name, kind) in zip(figure.subplots(1, 2), _PARTS, strict=True):
-            _matrix(ax, result, name, kind)
+        for ax, name in zip(figure.subplots(1, 2), _KINDS, strict=True):
+            plot_matrix(ax, result, name)
 
 
 def _plot_pair(result: Correlations, posterior: DataTree, path: str | Path) -> None:
@@ -41,8 +42,8 @@ def _plot_pair(result: Correlations, posterior: DataTree, path: str | Path) -> N
     with picture(path, (15, 8), _title(result)) as figure:
         axes = figure.subplots(2, 3).ravel()
         _joint(axes[0], result, draws)
-        for ax, (which, name, kind) in zip(axes[1:3], _PARTS, strict=True):
-            _marginal(ax, result, draws, which, name, kind)
+        for ax, name in zip(axes[1:3], _KINDS, strict=True):
+            plot_correlation(ax, result, draws[name], name)
         _heritabilities(axes[3], result, draws)
         plot_draws(axes[4], axes[5], posterior, figure, "rho_u")
 
@@ -99,8 +100,17 @@ def _contours(ax: Axes, x: ndarray, y: ndarray) -> None:
     ax.plot([], [], color="black", linewidth=1.2, label="50% and 95% of the posterior")
 
 
-def _marginal(ax: Axes, result: Correlations, draws: Mapping[str, ndarray], which: int, name: str, kind: str) -> None:
-    rho = draws[name][..., 0, 1].ravel()
+def plot_correlation(ax: Axes, result: Correlations, draws: ndarray, name: Literal["rho_u", "rho_e"]) -> None:
+    """Draw the posterior of a correlation of two traits: draws, prior, REML with its interval.
+
+    Args:
+        ax: where.
+        result: the estimates.
+        draws: of the correlation matrix, shape (chain, draw, 2, 2).
+        name: of the correlation.
+    """
+    kind, which = _KINDS[name], list(_KINDS).index(name)
+    rho = draws[..., 0, 1].ravel()
     ax.hist(rho, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {rho.size:,} draws")
     grid = np.linspace(-1, 1, 402)[1:-1]
     ax.plot(grid, density_on(result.rho_prior[which], grid), "--", color=GREY, label="prior")
@@ -120,8 +130,8 @@ def _heritabilities(ax: Axes, result: Correlations, draws: Mapping[str, ndarray]
     ax.legend(frameon=False, fontsize="small")
 
 
-def _matrix(ax: Axes, result: Correlations, name: str, kind: str) -> None:
-    """Correlations as coloured cells with their 95% intervals, once for each pair."""
+def plot_matrix(ax: Axes, result: Correlations, name: Literal["rho_u", "rho_e"]) -> None:
+    """Draw correlations as coloured cells with their 95% intervals, once for each pair."""
     t = len(result.traits)
     method = next(name for name in ("nuts", "reml", *result.fits) if name in result.fits)
     estimates = np.full((t, t), np.nan)
@@ -141,4 +151,4 @@ def _matrix(ax: Axes, result: Correlations, name: str, kind: str) -> None:
     ax.set_yticks(range(t), result.traits)
     ax.spines[:].set_visible(False)
     label = "posterior means" if method == "nuts" else JOINT_METHODS[method].label
-    ax.set_title(f"{kind.capitalize()} correlations: {label}, 95% intervals")
+    ax.set_title(f"{_KINDS[name].capitalize()} correlations: {label}, 95% intervals")

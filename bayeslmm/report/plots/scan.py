@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float64, Int64
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy import ndarray
 from scipy.stats import beta, chi2
 
 from bayeslmm.report.plots.style import BLUE, GREY, ORANGE, picture
 
+HOW = {"exact": "variance ratio estimated with each marker", "null": "variance ratio of the model without markers"}
+"""What a test is, in words."""
 LEVEL = 0.95
 _RANKS, _SAMPLES = 250, 2000
 _SMALLEST = 1e-300  # p-values below are drawn there
@@ -73,9 +76,14 @@ def qq_band(m: int) -> tuple[Float64[ndarray, " m"], Float64[ndarray, " m"]]:
 def plot_scan(p_values: PValues, *, trait: str, test: str, path: str | Path) -> None:
     """Write a Manhattan and a QQ plot of one trait as one PNG."""
     with picture(path, (15, 4.6), f"{trait}: {p_values.p.size:,} markers, {test}") as figure:
-        manhattan, qq = figure.subplots(1, 2, width_ratios=[3, 1])
-        _manhattan(manhattan, p_values)
-        _qq(qq, p_values)
+        draw_scan(figure, p_values)
+
+
+def draw_scan(figure: Figure, p_values: PValues) -> None:
+    """Draw a Manhattan and a QQ plot of one trait."""
+    manhattan, qq = figure.subplots(1, 2, width_ratios=[3, 1])
+    _manhattan(manhattan, p_values)
+    _qq(qq, p_values)
 
 
 def _manhattan(ax: Axes, p_values: PValues) -> None:
