@@ -13,9 +13,10 @@ from bed_reader import open_bed
 from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_readable, examples, quoted
+from bayeslmm.base.checks import InputError, check_readable
 from bayeslmm.base.files import open_text, read_lines, reading
 from bayeslmm.base.ids import read_fam
+from bayeslmm.genotypes.variants import COLUMNS, as_positions
 
 _MAGIC = b"\x6c\x1b\x01"  # PLINK 1 .bed, SNP-major
 _BIM = ["chrom", "snp", "cm", "pos", "a1", "a0"]
@@ -113,14 +114,4 @@ def read_bim(path: str | Path) -> pd.DataFrame:
                 )
         raise InputError(f"{path} has no marker: write it with plink")
     table.columns = _BIM
-    pos = pd.to_numeric(table["pos"], errors="coerce")
-    if pos.dtype != np.int64:
-        # A float holds whole numbers exactly up to 2^53, which is far above any position.
-        wrong = (pos.isna() | (pos % 1 != 0) | (pos.abs() > 2.0**53)).to_numpy()
-        if wrong.any():
-            line = int(wrong.argmax())
-            raise InputError(
-                f"{path} line {line + 1} ({examples(table['snp'][[line]])}): the position must be a whole number below "
-                f"2^53, but {quoted(table['pos'][line])} was found"
-            )
-    return table.assign(pos=pos.astype(np.int64))[["chrom", "snp", "pos", "a1", "a0"]]
+    return table.assign(pos=as_positions(table["pos"], table["snp"], where=path))[COLUMNS]

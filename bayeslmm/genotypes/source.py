@@ -70,6 +70,9 @@ class Format(NamedTuple):
         name: of its option.
         metavar: of the value of that option, a path.
         help: what is read there.
+        suffixes: of its files, the one with the dosages first: a path may be given with or without.
+        packages: that read it, for the record of a run.
+        options: that `open` takes beside the path.
         open: the path -> its genotypes; raises `InputError` for files that are none.
         files: the path -> the files that are read.
     """
@@ -77,22 +80,151 @@ class Format(NamedTuple):
     name: str
     metavar: str
     help: str
-    open: Callable[[str | Path], Source]
+    suffixes: tuple[str, ...]
+    packages: tuple[str, ...]
+    options: tuple[str, ...]
+    open: Callable[..., Source]
     files: Callable[[str | Path], list[Path]]
 
 
-def plink_files(prefix: str | Path) -> list[Path]:
+DOSAGES = ("GT", "DS")
+"""Fields of a VCF that genotypes are read from."""
+
+_SUFFIXES = {
+    "bfile": (".bed", ".bim", ".fam"),
+    "pfile": (".pgen", ".pvar", ".pvar.zst", ".psam"),
+    "bgen": (".bgen",),
+    "vcf": (".vcf.gz", ".vcf.bgz", ".vcf", ".bcf"),
+    "vcz": (".vcz", ".zarr", ".vcz.zip", ".zarr.zip"),
+}
+
+
+def plink_files(path: str | Path) -> list[Path]:
     """Return the ``.bed``, ``.bim`` and ``.fam`` of a PLINK 1 fileset."""
-    return [Path(f"{prefix}.{suffix}") for suffix in ("bed", "bim", "fam")]
+    prefix = _prefix(path, _SUFFIXES["bfile"])
+    return [Path(prefix + suffix) for suffix in _SUFFIXES["bfile"]]
 
 
-def _open_plink(prefix: str | Path) -> Source:
+def pgen_files(path: str | Path) -> list[Path]:
+    """Return the ``.pgen``, the ``.pvar`` or ``.pvar.zst``, and the ``.psam`` of a PLINK 2 fileset."""
+    pgen, pvar, compressed, psam = _SUFFIXES["pfile"]
+    prefix = _prefix(path, _SUFFIXES["pfile"])
+    if not Path(prefix + pvar).exists() and Path(prefix + compressed).exists():
+        pvar = compressed
+    return [Path(prefix + suffix) for suffix in (pgen, pvar, psam)]
+
+
+def format_of(path: str | Path) -> str:
+    """Return the format of genotypes by the name of their files; "bfile" where no name is known."""
+    named = [name for name, form in FORMATS.items() if str(path).endswith(form.suffixes)]
+    there = [name for name, form in FORMATS.items() if Path(f"{path}{form.suffixes[0]}").exists()]
+    return [*named, *there, "bfile"][0]
+
+
+def _prefix(path: str | Path, suffixes: tuple[str, ...]) -> str:
+    """Return the path of a fileset without a suffix."""
+    if Path(f"{path}{suffixes[0]}").exists():
+        return str(path)
+    longest = max((suffix for suffix in suffixes if str(path).endswith(suffix)), key=len, default="")
+    return str(path).removesuffix(longest)
+
+
+def _one_file(name: str) -> Callable[[str | Path], list[Path]]:
+    """Return how the path of a format of one file, with or without its suffix, becomes that file."""
+
+    def files(path: str | Path) -> list[Path]:
+        candidates = [Path(path), *(Path(f"{path}{suffix}") for suffix in _SUFFIXES[name])]
+        return [next((candidate for candidate in candidates if candidate.exists()), Path(path))]
+
+    return files
+
+
+_bgen_file, _vcf_file, _vcf_zarr_folder = map(_one_file, ("bgen", "vcf", "vcz"))
+
+
+def _open_plink(path: str | Path) -> Source:
     from bayeslmm.genotypes.plink import open_plink
 
-    return open_plink(*plink_files(prefix))
+    return open_plink(*plink_files(path))
+
+
+def _open_pgen(path: str | Path) -> Source:
+    from bayeslmm.genotypes.pgen import open_pgen
+
+    return open_pgen(*pgen_files(path))
+
+
+def _open_bgen(path: str | Path, *, sample: str | Path | None = None) -> Source:
+    from bayeslmm.genotypes.bgen import open_bgen
+
+    return open_bgen(*_bgen_file(path), sample=sample)
+
+
+def _open_vcf(path: str | Path, *, dosage: str | None = None) -> Source:
+    from bayeslmm.genotypes.vcf import open_vcf
+
+    return open_vcf(*_vcf_file(path), dosage=dosage)
+
+
+def _open_vcf_zarr(path: str | Path, *, dosage: str | None = None) -> Source:
+    from bayeslmm.genotypes.vcf_zarr import open_vcf_zarr
+
+    return open_vcf_zarr(*_vcf_zarr_folder(path), dosage=dosage)
 
 
 FORMATS = {
-    "bfile": Format("bfile", "X", "PLINK 1 genotypes X.bed, X.bim, X.fam", _open_plink, plink_files),
+    form.name: form
+    for form in (
+        Format(
+            name="bfile",
+            metavar="X",
+            help="PLINK 1 genotypes X.bed, X.bim, X.fam",
+            suffixes=_SUFFIXES["bfile"],
+            packages=("bed-reader",),
+            options=(),
+            open=_open_plink,
+            files=plink_files,
+        ),
+        Format(
+            name="pfile",
+            metavar="X",
+            help="PLINK 2 genotypes X.pgen, X.pvar[.zst], X.psam",
+            suffixes=_SUFFIXES["pfile"],
+            packages=("pgenlib",),
+            options=(),
+            open=_open_pgen,
+            files=pgen_files,
+        ),
+        Format(
+            name="bgen",
+            metavar="F",
+            help="BGEN 1.2 genotypes (see --sample)",
+            suffixes=_SUFFIXES["bgen"],
+            packages=("pyarrow",),
+            options=("sample",),
+            open=_open_bgen,
+            files=_bgen_file,
+        ),
+        Format(
+            name="vcf",
+            metavar="F",
+            help="VCF or BCF genotypes (see --dosage)",
+            suffixes=_SUFFIXES["vcf"],
+            packages=("cyvcf2",),
+            options=("dosage",),
+            open=_open_vcf,
+            files=_vcf_file,
+        ),
+        Format(
+            name="vcz",
+            metavar="F",
+            help="VCF-Zarr genotypes of bio2zarr (see --dosage)",
+            suffixes=_SUFFIXES["vcz"],
+            packages=("zarr",),
+            options=("dosage",),
+            open=_open_vcf_zarr,
+            files=_vcf_zarr_folder,
+        ),
+    )
 }
 """By the name of their option."""

@@ -1,0 +1,54 @@
+"""Alleles that were called, as VCF has them, and dosages beside them: the dosage of one allele."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int64
+from numpy import ndarray
+
+_MISSING, _NO_ALLELE = -1, -2  # the second allele of a haploid call is none
+
+
+class Dosages(NamedTuple):
+    """Dosages of one allele of each marker, NaN where they are missing, and how many half calls are among those."""
+
+    G: Float32[ndarray, "b n"]
+    half_calls: int
+
+
+def dosages_of(
+    allele: Int64[ndarray, " b"],
+    calls: Int[ndarray, "b n ploidy"] | None,
+    dosages: Float[ndarray, "b n alternates"] | None,
+) -> Dosages:
+    """Return the dosages of alleles, between 0 and 2, as plink2 takes them from a VCF.
+
+    A haploid call counts twice, and so does a dosage beside it. Half calls (``0/.``) are missing. Where a dosage is
+    missing the call is taken.
+
+    Args:
+        allele: which allele of each marker is counted, from 1.
+        calls: numbers of alleles, -1 where missing, -2 for none; ploidy is 1 or 2.
+        dosages: of all alternate alleles.
+    """
+    if calls is None:
+        assert dosages is not None
+        return Dosages(_of_allele(dosages, allele), 0)
+    first = calls[..., 0]
+    second = calls[..., 1] if calls.shape[-1] == 2 else np.full_like(first, _NO_ALLELE)
+    haploid = second == _NO_ALLELE
+    counted = allele[:, None]
+    G = ((first == counted).astype(np.float32) + (second == counted)) * np.where(haploid, np.float32(2), np.float32(1))
+    lacks = (first < 0) | (second == _MISSING)
+    G[lacks] = np.nan
+    half = (lacks & ~haploid) & ((first >= 0) | (second >= 0))
+    if dosages is None:
+        return Dosages(G, int(half.sum()))
+    D = _of_allele(dosages, allele)
+    D[haploid] *= 2
+    unknown = np.isnan(D)
+    return Dosages(np.where(unknown, G, D), int((half & unknown).sum()))
+
+
+def _of_allele(dosages: Float[ndarray, "b n alternates"], allele: Int64[ndarray, " b"]) -> Float32[ndarray, "b n"]:
+    return np.take_along_axis(dosages, allele[:, None, None] - 1, axis=2)[..., 0].astype(np.float32)

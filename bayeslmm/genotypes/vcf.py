@@ -1,0 +1,209 @@
+"""VCF and BCF genotypes, read by cyvcf2 from the first record to the last: no index is needed."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
+
+from bayeslmm.base.checks import InputError, InputWarning, check_readable, check_unique
+from bayeslmm.base.extras import optional
+from bayeslmm.base.files import reading
+from bayeslmm.genotypes.calls import dosages_of
+from bayeslmm.genotypes.variants import MarkerTable, markers_of
+
+_BGZF, _END = b"\x1f\x8b\x08\x04", bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+@dataclass(frozen=True)
+class Vcf:
+    """A VCF or BCF, opened; a `Source`, made by `open_vcf`.
+
+    Attributes:
+        path: of the file.
+        ids: of the samples.
+        markers: one for each alternate allele.
+        dosage: "GT" for calls, "DS" for dosages where there are some.
+        said: the warnings that were given, so that each is given once.
+    """
+
+    path: Path
+    ids: tuple[str, ...]
+    markers: MarkerTable
+    dosage: str
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Unknown: a VCF has none."""
+        return ("0",) * len(self.ids)
+
+    @property
+    def variants(self) -> pd.DataFrame:
+        """One row for each marker, as `Source.variants`."""
+        return self.markers.variants
+
+    @contextmanager
+    def reader(self) -> Iterator["VcfReader"]:
+        """Open the file for reading; warn of half calls at the end."""
+        reader = VcfReader(self)
+        yield reader
+        warn_of_half_calls(self.path, reader.half_calls, self.said)
+
+
+class VcfReader:
+    """A VCF on its way from the first record to the last; a `Reader`, for which ascending markers are quick.
+
+    Attributes:
+        half_calls: how many were read.
+    """
+
+    def __init__(self, source: Vcf) -> None:
+        self.half_calls = 0
+        self._source = source
+        self._next = 0
+        self._records: Iterator[Any] = iter(())
+        self._calls: ndarray | None = None
+        self._dosages: ndarray | None = None
+
+    def read(
+        self, rows: ndarray | None, lines: Sequence[int] | ndarray, dtype: Literal["float32", "float64"]
+    ) -> Float[ndarray, "n b"]:
+        """Return dosages, as `Reader.read`.
+
+        Raises:
+            InputError: for a record that is damaged, or of more than two copies of a chromosome.
+        """
+        source, lines = self._source, np.asarray(lines, dtype=np.int64)
+        n = len(source.ids)
+        G = np.empty((len(lines), n if rows is None else len(rows)), dtype=dtype)
+        for j in np.argsort(lines, kind="stable"):
+            self._go_to(int(source.markers.record[lines[j]]))
+            allele = source.markers.allele[lines[[j]]]
+            if self._calls is None and self._dosages is None:
+                G[j] = np.nan
+                continue
+            if self._dosages is not None and self._dosages.shape[2] < allele[0]:
+                raise InputError(f"{self._where()}: DS has fewer values than there are alternate alleles")
+            whole, half_calls = dosages_of(allele, self._calls, self._dosages)
+            self.half_calls += half_calls
+            G[j] = whole[0] if rows is None else whole[0, rows]
+        return G.T
+
+    def _go_to(self, record: int) -> None:
+        """Read up to a record, from the start of the file if it lies behind."""
+        if record == self._next - 1:
+            return
+        if record < self._next or not self._next:
+            self._records, self._next = iter(_opened(self._source.path)), 0
+        variant: Any = None
+        while self._next <= record:
+            variant = _next_record(self._records, self._source.path, self._next)
+            self._next += 1
+        if variant is None:
+            raise InputError(
+                f"{self._source.path} has fewer records than before: start again when nothing writes to it"
+            )
+        fields = variant.FORMAT or ()
+        self._calls = self._dosages = None
+        if "GT" in fields:
+            calls = variant.genotype.array()[None, :, :-1]  # the last column says whether they are phased
+            if calls.shape[2] > 2:
+                raise InputError(f"{self._where()}: somebody has {calls.shape[2]} copies, at most two are understood")
+            self._calls = calls
+        if self._source.dosage == "DS" and "DS" in fields:
+            self._dosages = variant.format("DS")[None]
+
+    def _where(self) -> str:
+        return f"{self._source.path} record {self._next}"
+
+
+def open_vcf(path: Path, *, dosage: str | None = None) -> Vcf:
+    """Open a VCF or BCF, and read its samples and the names of its markers.
+
+    Args:
+        path: of the file, which may be compressed.
+        dosage: "GT", the default, for calls; "DS" for dosages, and calls where a marker or individual has none.
+
+    Raises:
+        InputError: for a file that is none, damaged or cut off, without samples or markers, or without the field; or
+            cyvcf2 is not installed.
+    """
+    wanted = dosage or "GT"
+    check_readable(path)
+    _check_end(path)
+    file = _opened(path)
+    ids = tuple(file.samples)
+    if not ids:
+        raise InputError(f"{path} has no samples: genotypes are needed, not a list of sites")
+    check_unique(ids, where=path)
+    declared = [name for name in ("GT", "DS") if file.contains(name)]
+    if "GT" not in declared or wanted not in declared:
+        check_field(path, wanted, declared)
+    rows: list[tuple[str, str, int, str, str]] = []
+    records = iter(_opened(path, samples=[]))
+    while (variant := _next_record(records, path, len(rows))) is not None:
+        alternates = ",".join(variant.ALT) or "."
+        rows.append((variant.CHROM, variant.ID or ".", variant.POS, variant.REF, alternates))
+    if not rows:
+        raise InputError(f"{path} has no record: there is no marker to read")
+    table = pd.DataFrame(rows, columns=["chrom", "snp", "pos", "a0", "a1"])
+    return Vcf(path, ids, markers_of(table), wanted)
+
+
+def check_field(path: Path, wanted: str, present: Sequence[str]) -> None:
+    """Refuse a file without the field that is asked for.
+
+    Raises:
+        InputError: which says whether there is the other.
+    """
+    if wanted in present:
+        return
+    other = f"it has {present[0]}: choose that (dosage)" if present else "it has neither GT nor DS: add one of them"
+    raise InputError(f"{path} has no field {wanted}, but {other}")
+
+
+def warn_of_half_calls(path: Path, count: int, said: list[str]) -> None:
+    """Warn of calls of which one allele is missing, if that was not said."""
+    if count and not said:
+        said.append(f"{path}: {count:,} half calls (0/. or such) are taken as missing")
+        warnings.warn(said[0], InputWarning, stacklevel=3)
+
+
+def _opened(path: Path, **options: Any) -> Any:
+    cyvcf2 = optional("cyvcf2", extra="vcf", what=str(path))
+    try:
+        with reading(path):
+            return cyvcf2.VCF(str(path), **options)
+    except InputError:
+        raise InputError(f"{path} must be a VCF or BCF, but it does not begin like one: check the name") from None
+
+
+def _next_record(records: Iterator[Any], path: Path, number: int) -> Any:
+    """Return the next record, None at the end."""
+    try:
+        return next(records, None)
+    except Exception:  # cyvcf2 raises that
+        raise InputError(
+            f"{path} record {number + 1} is damaged or cut off: copy the file again, or look at it with bcftools view"
+        ) from None
+
+
+def _check_end(path: Path) -> None:
+    """Refuse a file compressed by bgzip without the block that ends it.
+
+    Raises:
+        InputError: as such a file was cut off, perhaps between two records.
+    """
+    with reading(path), path.open("rb") as stream:
+        if stream.read(4) != _BGZF:
+            return
+        stream.seek(-min(len(_END), path.stat().st_size), 2)
+        if stream.read() != _END:
+            raise InputError(f"{path} is a compressed file that is cut off: copy it again")
