@@ -1,5 +1,7 @@
 import json
 import os
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from bed_reader import open_bed, to_bed
 from scipy.linalg import block_diag
@@ -327,3 +330,48 @@ def dense_records(rng):
         return Records("y", y + rng.standard_normal(n), X, ("intercept", "a", "b"), parts)
 
     return make
+
+
+@dataclass(frozen=True)
+class BgenRecord:
+    """A record of a BGEN file: ``numbers`` are the probabilities that are stored, as integers of ``bits`` bits."""
+
+    numbers: Sequence[int]
+    bits: int = 8
+    alleles: Sequence[str] = ("A", "C")
+    ploidy: Sequence[int] = (2, 2, 2)
+    phased: bool = False
+    name: str = "rs1"
+    chrom: str = "01"
+    pos: int = 7
+
+    def probabilities(self) -> bytes:
+        """Probabilities as they are stored, not compressed; a ploidy of 0x82 is that of someone who is missing."""
+        n, copies = len(self.ploidy), [z & 0x3F for z in self.ploidy]
+        whole = sum(number << (k * self.bits) for k, number in enumerate(self.numbers))
+        packed = whole.to_bytes((len(self.numbers) * self.bits + 7) // 8, "little")
+        head = struct.pack("<IHBB", n, len(self.alleles), min(copies), max(copies)) + bytes(self.ploidy)
+        return head + struct.pack("<BB", self.phased, self.bits) + packed
+
+    def packed(self, compression: int) -> bytes:
+        """The whole record."""
+        data = self.probabilities()
+        if compression == 1:
+            data = struct.pack("<I", len(data)) + zlib.compress(data)
+        elif compression == 2:
+            data = struct.pack("<I", len(data)) + pa.compress(data, codec="zstd", asbytes=True)
+        words = b"".join(struct.pack("<H", len(word)) + word.encode() for word in ("", self.name, self.chrom))
+        alleles = b"".join(struct.pack("<I", len(word)) + word.encode() for word in self.alleles)
+        return words + struct.pack("<IH", self.pos, len(self.alleles)) + alleles + struct.pack("<I", len(data)) + data
+
+
+def bgen_file(
+    records: Sequence[BgenRecord], ids: Sequence[str] = (), *, n: int = 3, compression: int = 1, layout: int = 2
+) -> bytes:
+    """Return a BGEN file, with ids inside if there are some."""
+    block = b"".join(struct.pack("<H", len(name)) + name.encode() for name in ids)
+    if ids:
+        block = struct.pack("<II", 8 + len(block), len(ids)) + block
+    flags = compression | layout << 2 | bool(ids) << 31
+    head = struct.pack("<III", 20, len(records), n) + b"bgen" + struct.pack("<I", flags)
+    return struct.pack("<I", len(head) + len(block)) + head + block + b"".join(r.packed(compression) for r in records)

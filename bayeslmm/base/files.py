@@ -168,7 +168,10 @@ def output_folder(path: str | Path) -> Path:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal; of a folder, that of the names and sums of its files."""
+    if Path(path).is_dir():
+        sums = "".join(f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in _files_in(path))
+        return hashlib.sha256(sums.encode()).hexdigest()
     path = check_readable(path)
     with reading(path), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -191,10 +194,17 @@ def changed(before: Mapping[str, Fingerprint]) -> list[str]:
 
 def _stamp(path: str | Path) -> tuple[int, ...] | None:
     try:
+        if os.path.isdir(path):
+            stats = [os.stat(file) for file in _files_in(path)]
+            return len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
         status = os.stat(path)
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _files_in(folder: str | Path) -> list[Path]:
+    return sorted(file for file in Path(folder).rglob("*") if file.is_file())
 
 
 def write_sealed(path: str | Path, content: bytes) -> None:

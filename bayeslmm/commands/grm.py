@@ -1,13 +1,17 @@
 """``bayeslmm grm``: the kinship matrix of genotypes, in files of GCTA's format."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from bayeslmm.base.files import replacing
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.genotypes import GenotypeFile
 from bayeslmm.commands.results_folder import new_files
 from bayeslmm.commands.settings import MarkerSettings
+from bayeslmm.genotypes.selection import Selection
 from bayeslmm.kinship.files import grm_paths, write_grm
 from bayeslmm.kinship.from_genotypes import genomic_kinship
+from bayeslmm.kinship.unrelated import relatives_line, without_relatives
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,8 @@ class GrmSettings:
 
     genotypes: GenotypeFile
     markers: MarkerSettings
+    selection: Selection
+    grm_cutoff: float | None
     out: str
     overwrite: bool
 
@@ -31,11 +37,20 @@ def run(settings: GrmSettings) -> Answer:
     """
     paths, markers = grm_paths(settings.out), settings.markers
     lock = paths[0].with_name(f".{paths[0].name}.lock")
-    with new_files(paths, inputs=settings.genotypes.files, lock=lock, overwrite=settings.overwrite):
-        genotypes = settings.genotypes.open(markers.chr)
+    cutoff = settings.grm_cutoff
+    removed = Path(f"{settings.out}.grm.removed.id")
+    paths += [removed] if cutoff is not None else []
+    inputs = [*settings.genotypes.files, *settings.selection.files]
+    with new_files(paths, inputs=inputs, lock=lock, overwrite=settings.overwrite):
+        genotypes = settings.genotypes.open(markers.chr, settings.selection)
         kinship = genomic_kinship(genotypes, scale=markers.scale, maf=markers.maf, geno=markers.geno)
+        print(kinship.origin_line())
+        if cutoff is not None:
+            kinship = without_relatives(kinship, cutoff)
+            print(relatives_line(kinship))
+            with replacing(removed) as temporary:
+                temporary.write_text("".join(f"{name}\t{name}\n" for name in kinship.details["related"]["removed"]))
         write_grm(kinship, settings.out)
-    print(kinship.origin_line())
     who = f"{len(kinship.ids):,} individuals, mean diagonal {kinship.mean_diagonal:.4f}"
     print(f"wrote {', '.join(map(str, paths))}: {who}")
     found = {"files": [*map(str, paths)], "individuals": len(kinship.ids), "mean_diagonal": kinship.mean_diagonal}

@@ -1,7 +1,7 @@
 """What a command reads: tables, and a kinship matrix or the genotypes to make it from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bayeslmm.base.checks import InputError, examples
@@ -13,10 +13,12 @@ from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.settings import KinshipSettings, TableSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.selection import Selection
 from bayeslmm.kinship.files import read_grm, read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.pedigree import pedigree_kinship
+from bayeslmm.kinship.unrelated import relatives_line, without_relatives
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,11 @@ def read_measurements(tables: TableSettings) -> Measurements:
 
 
 def read_inputs(
-    tables: TableSettings, kinship: KinshipSettings, clock: Clock, known: Mapping[str, Fingerprint] | None = None
+    tables: TableSettings,
+    kinship: KinshipSettings,
+    clock: Clock,
+    known: Mapping[str, Fingerprint] | None = None,
+    genotypes: Genotypes | None = None,
 ) -> Inputs:
     """Read the tables and make or read the kinship matrix.
 
@@ -69,6 +75,7 @@ def read_inputs(
         kinship: where K comes from.
         clock: of the run.
         known: fingerprints of files that were taken already.
+        genotypes: those of the options, if they are open.
 
     Raises:
         InputError: for errors in the files that the user can fix, or if one changes while it is read.
@@ -84,10 +91,14 @@ def read_inputs(
         measurements = read_measurements(tables)
     with clock.step("kinship"):
         mark(kinship.files)
-        genotypes = kinship.genotypes.open(kinship.markers.chr) if kinship.genotypes else None
+        if genotypes is None and kinship.genotypes:
+            genotypes = kinship.genotypes.open(kinship.markers.chr, kinship.selection)
         matrix = _kinship(kinship, genotypes, missing=tables.missing)
     if line := matrix.origin_line():
         print(line)
+    if kinship.grm_cutoff is not None:
+        matrix = without_relatives(matrix, kinship.grm_cutoff)
+        print(relatives_line(matrix))
     used = kinship.markers
     markers = MarkerBlocks(genotypes, used.scale, used.maf, used.geno) if genotypes else None
     if others := changed(files):
@@ -96,13 +107,30 @@ def read_inputs(
 
 
 def _kinship(kinship: KinshipSettings, genotypes: Genotypes | None, *, missing: Sequence[str]) -> Kinship:
+    if kinship.given:
+        return _selected(_given_kinship(kinship, missing=missing), kinship.selection)
+    if genotypes is None:
+        raise InputError(f"a kinship is needed: genotypes ({OPTIONS}), --grm, --kinship or --pedigree")
+    used = kinship.markers
+    return genomic_kinship(genotypes, scale=used.scale, maf=used.maf, geno=used.geno)
+
+
+def _given_kinship(kinship: KinshipSettings, *, missing: Sequence[str]) -> Kinship:
     if kinship.grm:
         return read_grm(kinship.grm)
     if kinship.pedigree:
         return pedigree_kinship(kinship.pedigree, missing=missing)
-    if kinship.kinship:
-        return read_kinship(kinship.kinship, fam=kinship.fam)
-    if genotypes is None:
-        raise InputError(f"a kinship is needed: {OPTIONS}, --grm, --kinship or --pedigree")
-    used = kinship.markers
-    return genomic_kinship(genotypes, scale=used.scale, maf=used.maf, geno=used.geno)
+    return read_kinship(kinship.kinship or "", fam=kinship.fam)
+
+
+def _selected(kinship: Kinship, selection: Selection) -> Kinship:
+    """Take the rows of the individuals that are chosen; say how many."""
+    chosen = selection.individuals(kinship.ids, where=kinship.source)
+    for line in chosen.said:
+        print(line)
+    details = kinship.details | {"selection": list(chosen.said)}
+    return (
+        replace(kinship.take(chosen.places), source=f"the selection of {kinship.source}", details=details)
+        if chosen.said
+        else kinship
+    )

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bayeslmm.base.defaults import CHAINS, DRAWS, GENO, MAF, PRIOR_ETA, PRIOR_H2, SCALE, SCALES, TARGET_ACCEPT, WARMUP
-from bayeslmm.commands.genotypes import add_genotype_options
+from bayeslmm.commands.genotypes import (
+    add_cutoff_option,
+    add_format_options,
+    add_genotype_options,
+    add_selection_options,
+)
 
 DEMO_RESULTS = Path("demo-results")
 
@@ -53,7 +58,10 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
     source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
     group.add_argument("--fam", metavar="F", help="ids of a --kinship without them, such as GEMMA's .cXX.txt")
+    add_format_options(group)
     add_marker_options(group)
+    add_selection_options(group)
+    add_cutoff_option(group)
     group.add_argument("--centre", action="store_true", help="centre K on the individuals analysed (J K J, as GEMMA)")
     group.add_argument(
         "--normalise", action="store_true", help="divide K of the individuals analysed by its mean diagonal"

@@ -15,10 +15,10 @@ OTHER_PROGRAMS: dict[str, dict[str, str]] = {
         "--reml-bivar-lrt-rg": "always there: ratio_zero, p_zero (ratio_one, p_one) of pairs.tsv",
         "--mlma": "bayeslmm scan --test null",
         "--mlma-loco": "bayeslmm scan --test null --loco; without --test null each marker has its own variance ratio",
+        "--autosome": "--autosomes; a kinship is made of them by default",
         "--mgrm": "not available",
         "--prevalence": "not available",
         "--gxe": "not available",
-        "--grm-cutoff": "not available",
     },
     "GEMMA": {
         "-bfile": "--bfile X (BIMBAM is not read)",

@@ -11,7 +11,12 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import PRIOR_EFFECT
 from bayeslmm.commands.config import read_config
 from bayeslmm.commands.failures import EXIT_STATUS
-from bayeslmm.commands.genotypes import add_genotype_options
+from bayeslmm.commands.genotypes import (
+    add_cutoff_option,
+    add_format_options,
+    add_genotype_options,
+    add_selection_options,
+)
 from bayeslmm.commands.options import (
     DEMO_RESULTS,
     Formatter,
@@ -104,7 +109,10 @@ class _Version(argparse.Action):
 
 def _grm(parser: argparse.ArgumentParser) -> None:
     add_genotype_options(parser.add_mutually_exclusive_group(required=True))
+    add_format_options(parser)
     add_marker_options(parser)
+    add_selection_options(parser)
+    add_cutoff_option(parser)
     parser.add_argument(
         "--out", required=True, metavar="X", help="write X.grm.bin, X.grm.N.bin, X.grm.id (GCTA's format)"
     )
@@ -225,7 +233,9 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
         "--siblings", type=int, default=1, metavar="S", help="families of S full siblings (--coalescent)"
     )
     group.add_argument("--chromosomes", type=int, default=22, metavar="C", help="how many (--coalescent)")
+    add_format_options(group)
     add_marker_options(group)
+    add_selection_options(group)
     group = parser.add_argument_group("traits T1, T2, ...")
     group.add_argument("--h2", required=True, nargs="+", type=float, metavar="H2", help="heritability of each trait")
     group.add_argument("--sigma2-p", type=float, default=1.0, metavar="V", help="sigma2_u + sigma2_e of each trait")

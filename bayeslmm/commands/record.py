@@ -16,7 +16,7 @@ from bayeslmm.posterior.tree import CONVENTION
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
 _RSS_UNITS_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
-_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "bed-reader")
+_PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
 
 
 def command_line() -> list[str]:
@@ -24,7 +24,7 @@ def command_line() -> list[str]:
     return ["bayeslmm", *sys.argv[1:]]
 
 
-def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str]:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of Python and of packages."""
     return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
 
@@ -58,9 +58,10 @@ def run_record(
         traits: what is said about each trait.
     """
     kinship = inputs.kinship
+    readers = inputs.markers.genotypes.format.packages if inputs.markers else ()
     return {
         "command": command_line(),
-        "versions": versions(),
+        "versions": versions(tuple(dict.fromkeys((*_PACKAGES, *readers)))),
         "options": dict(options),
         "prior": {name: describe(value) for name, value in prior._asdict().items()},
         "convention": CONVENTION,

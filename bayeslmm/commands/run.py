@@ -22,6 +22,7 @@ from bayeslmm.commands.inputs import Inputs, read_inputs
 from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.commands.settings import AnalysisSettings
+from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.likelihood.spectrum_files import load_spectrum, save_spectra
@@ -57,9 +58,9 @@ class Run:
         """The folder of the pictures, if any are to be drawn."""
         return None if self.settings.no_plots else self.out
 
-    def read_inputs(self, known: Mapping[str, Fingerprint] | None = None) -> Inputs:
+    def read_inputs(self, known: Mapping[str, Fingerprint] | None = None, genotypes: Genotypes | None = None) -> Inputs:
         """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
-        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known)
+        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known, genotypes)
 
     def spectrum_of(self, cohort: Cohort) -> Spectrum:
         """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""

@@ -117,7 +117,7 @@ def run(settings: ScanCommandSettings) -> Answer:
     tests, kinship = settings.tests, settings.kinship
     if kinship.genotypes is None:
         raise InputError(f"genotypes are needed: {OPTIONS}")
-    genotypes = kinship.genotypes.open(kinship.markers.chr)
+    genotypes = kinship.genotypes.open(kinship.markers.chr, kinship.selection)
     markers, chosen = Markers.of(genotypes), _chosen(tests.posterior, genotypes)
     pairs = read_pairs(tests.epistasis, genotypes.variants) if tests.epistasis else None
     more = [Path(tests.epistasis)] if tests.epistasis else []
@@ -126,7 +126,7 @@ def run(settings: ScanCommandSettings) -> Answer:
         identity = _identity(settings, files)
         if tests.resume:
             check_parts(folder, identity, resume=True)
-        inputs = _genotyped(run.read_inputs(files), markers)
+        inputs = _genotyped(run.read_inputs(files, genotypes), markers)
         if words := special_words(markers):
             print(words)
         run.results.begin()

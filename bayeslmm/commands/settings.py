@@ -8,6 +8,7 @@ from typing import Any
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
+from bayeslmm.genotypes.selection import Selection
 
 OF_THE_RUN = ("no_plots", "quiet", "json", "log_file", "threads", "config")
 """Options that change no number of a result, but how it is shown and computed."""
@@ -70,6 +71,8 @@ class KinshipSettings:
     pedigree: str | None
     fam: str | None
     markers: MarkerSettings
+    selection: Selection
+    grm_cutoff: float | None
     centre: bool
     normalise: bool
     bend: bool
@@ -84,6 +87,8 @@ class KinshipSettings:
                 raise InputError(
                     f"{option(field.name)} applies to genotypes ({OPTIONS}): a given kinship is used unchanged"
                 )
+        if self.selection.of_markers and not self.genotypes:
+            raise InputError(f"--{self.selection.of_markers[0]} chooses markers of genotypes ({OPTIONS}): leave it out")
 
     @property
     def given(self) -> bool:
@@ -94,7 +99,7 @@ class KinshipSettings:
     def files(self) -> list[Path]:
         """What is read."""
         files = [Path(file) for file in (self.kinship, self.pedigree, self.fam) if file]
-        files += self.genotypes.files if self.genotypes else []
+        files += [*self.selection.files, *(self.genotypes.files if self.genotypes else [])]
         return files + ([Path(f"{self.grm}.grm.{suffix}") for suffix in ("bin", "id")] if self.grm else [])
 
 

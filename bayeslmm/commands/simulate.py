@@ -22,12 +22,13 @@ from bayeslmm.commands.settings import MarkerSettings, OutputSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.filters import MarkerCounts, check_filters
 from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.selection import EVERYTHING, Selection
 from bayeslmm.genotypes.source import plink_files
 from bayeslmm.likelihood import quantities
 from bayeslmm.studies import coalescent, simulate
 
 COVARIATE_SHARE = 0.05  # of sigma2_p, explained by each covariate on average
-_PACKAGES = ("bayeslmm", "numpy", "bed-reader")
+_PACKAGES = ("bayeslmm", "numpy")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class SimulateSettings:
     siblings: int
     chromosomes: int
     markers: MarkerSettings
+    selection: Selection
     h2: tuple[float, ...]
     sigma2_p: float
     rg: float
@@ -57,8 +59,9 @@ class SimulateSettings:
             raise InputError(f"--causal must be at least 1 and at most the number of markers, but is {self.causal}")
         if len(self.h2) == 1 and (self.rg or self.re):
             raise InputError("--rg and --re correlate traits: give two or more heritabilities (--h2 0.5 0.3)")
-        if self.coalescent and self.markers.chr:
-            raise InputError(f"--chr applies to {OPTIONS}: all chromosomes of --coalescent are used")
+        if self.coalescent and (self.markers.chr or self.selection != EVERYTHING):
+            chosen = "--chr" if self.markers.chr else "a selection of individuals and markers"
+            raise InputError(f"{chosen} applies to {OPTIONS}: everything of --coalescent is used")
         if self.genotypes and (self.siblings, self.chromosomes) != (1, 22):
             raise InputError("--siblings and --chromosomes apply to --coalescent: given genotypes are used unchanged")
 
@@ -75,7 +78,8 @@ def run(settings: SimulateSettings) -> Answer:
     Gamma_u, Gamma_e = _covariances(settings)
     rng = np.random.default_rng(settings.seed)
     missing = simulate.missing_rates(settings.missing or 0.0, len(settings.h2))
-    inputs, output = settings.genotypes.files if settings.genotypes else [], settings.output
+    inputs, output = settings.selection.files, settings.output
+    inputs += settings.genotypes.files if settings.genotypes else []
     with open_results(
         output.out, _files(settings), command=output.command, inputs=inputs, overwrite=output.overwrite
     ) as results:
@@ -100,7 +104,7 @@ def _simulate(
 ) -> dict[str, Any]:
     """Write all files of a run; return the true parameters."""
     out, t = results.path, len(settings.h2)
-    given = settings.genotypes.open(settings.markers.chr) if settings.genotypes else None
+    given = settings.genotypes.open(settings.markers.chr, settings.selection) if settings.genotypes else None
     results.begin()
     genotypes = given or _coalescent(settings, out, rng)
     markers = MarkerBlocks(genotypes, settings.markers.scale, settings.markers.maf, settings.markers.geno)
@@ -128,7 +132,7 @@ def _simulate(
         true[trait] |= {"beta[intercept]": 0.0, "variance_g": float(variance[j]), "missing": float(missing[j])}
     record = {
         "command": command_line(),
-        "versions": versions(_PACKAGES if settings.genotypes else (*_PACKAGES, "msprime")),
+        "versions": versions((*_PACKAGES, *genotypes.format.packages, *(() if settings.genotypes else ("msprime",)))),
         "seed": settings.seed,
         "genotypes": _described(settings, genotypes, effects.counts, read),
         "causal": len(effects.lines),
@@ -199,6 +203,7 @@ def _described(
         "maf": settings.markers.maf,
         "geno": settings.markers.geno,
         "left_out": genotypes.left_out,
+        "selection": list(genotypes.said),
         "sha256": {path: mark.sha256 for path, mark in files.items()},
     }
     if settings.genotypes:

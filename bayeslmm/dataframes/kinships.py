@@ -12,7 +12,7 @@ from bayeslmm.base.files import open_text
 from bayeslmm.base.frames import as_text
 from bayeslmm.base.text import split_lines
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
-from bayeslmm.genotypes.source import FORMATS
+from bayeslmm.genotypes.source import formats_there
 from bayeslmm.kinship.files import read_grm, read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.kinship import Kinship
@@ -76,16 +76,15 @@ def _of_frame(K: pd.DataFrame) -> Kinship:
 
 def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
     grm = path.removesuffix(".grm.bin")
-    formats = _formats(path)
-    there = [*formats, *(["grm"] if Path(f"{grm}.grm.bin").exists() else [])]
-    if len(there) > 1:
+    genotyped, related = formats_there(path), Path(f"{grm}.grm.bin").exists()
+    if genotyped and related:
         raise InputError(
             f"{path} names genotypes and a kinship: say which with bl.open_genotypes({path!r}) or bl.read_grm({path!r})"
         )
-    if formats:
-        genotypes = opened(path)
+    if genotyped:
+        genotypes = open_genotypes(path)
         return genomic_kinship(genotypes), genotypes
-    if there:
+    if related:
         return read_grm(grm), None
     if not Path(path).exists():
         raise InputError(
@@ -93,25 +92,6 @@ def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
             "name and the folder"
         )
     return (pedigree_kinship(path) if is_pedigree(_header(path)) else read_kinship(path)), None
-
-
-def opened(path: str | Path) -> Genotypes:
-    """Open genotypes by the name of their files, with or without its ending.
-
-    Raises:
-        InputError: as `open_genotypes`.
-    """
-    formats = _formats(str(path))
-    return open_genotypes(_prefix(str(path)), format=formats[0]) if formats else open_genotypes(path)
-
-
-def _formats(path: str) -> list[str]:
-    """Return the formats of genotypes all of whose files are there."""
-    return [name for name, form in FORMATS.items() if all(file.exists() for file in form.files(_prefix(path)))]
-
-
-def _prefix(path: str) -> str:
-    return path.removesuffix(".bed")
 
 
 def _header(path: str) -> list[str]:

@@ -14,11 +14,11 @@ from bayeslmm.base.defaults import GENO, MAF, PRIOR_EFFECT
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.cohort.align import align
 from bayeslmm.cohort.cohort import Cohort, Drop
-from bayeslmm.dataframes.kinships import KinshipLike, kinship_of, opened
+from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
 from bayeslmm.dataframes.shown import as_html, as_text, dropped_of
 from bayeslmm.dataframes.tables import measurements_of
 from bayeslmm.genotypes.filters import MarkerCounts
-from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.rotation import decompose
@@ -170,7 +170,7 @@ def fit_scan(
         raise InputError("loco computes its kinships from the genotypes: leave out the kinship")
     if covariate_effects and test != "null":
         raise InputError('covariate_effects needs the test "null"')
-    markers = Markers.of(genotypes if isinstance(genotypes, Genotypes) else opened(genotypes))
+    markers = Markers.of(genotypes if isinstance(genotypes, Genotypes) else open_genotypes(genotypes))
     whole = (
         genomic_kinship(markers.genotypes, maf=maf, geno=geno) if kinship is None else kinship_of(kinship, ids=ids)[0]
     )

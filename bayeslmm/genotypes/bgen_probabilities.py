@@ -57,7 +57,7 @@ def dosage(data: bytes, n: int, allele: int) -> Float64[ndarray, " n"]:
         allele: which allele is counted, from 0.
 
     Raises:
-        DamagedError: if the bytes contradict themselves or n, or an individual has more than two copies.
+        DamagedError: if the bytes contradict themselves or n, or an individual has no or more than two copies.
     """
     try:
         n_here, alleles, least, most = struct.unpack_from("<IHBB", data)
@@ -109,6 +109,8 @@ def _of_copies(
         counts = np.array([(a == allele) + (b == allele) for b in range(alleles) for a in range(b + 1)])
         sets = 1
     counts = counts.astype(float) * (2 / copies)
+    if (values.reshape(len(values), sets, -1).sum(axis=2) > 2**bits - 1).any():
+        raise DamagedError("its probabilities add up to more than one: copy the file again")
     weights = np.tile(counts[:-1] - counts[-1], sets)
     return sets * counts[-1] + values @ weights / (2.0**bits - 1)
 

@@ -6,11 +6,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 from numpy import ndarray
 
+from bayeslmm.base.checks import InputError
+
 _MISSING, _NO_ALLELE = -1, -2  # the second allele of a haploid call is none
+_ROUNDING = 1e-3  # of dosages that were written with few decimals
 
 
 class Dosages(NamedTuple):
-    """Dosages of one allele of each marker, NaN where they are missing, and how many half calls are among those."""
+    """Dosages of one allele of each marker, NaN where they are missing, and how many half calls are among those.
+
+    The half calls of a record are counted with its first alternate allele.
+    """
 
     G: Float32[ndarray, "b n"]
     half_calls: int
@@ -41,13 +47,46 @@ def dosages_of(
     G = ((first == counted).astype(np.float32) + (second == counted)) * np.where(haploid, np.float32(2), np.float32(1))
     lacks = (first < 0) | (second == _MISSING)
     G[lacks] = np.nan
-    half = (lacks & ~haploid) & ((first >= 0) | (second >= 0))
+    half = lacks & ~haploid & ((first >= 0) | (second >= 0)) & (counted == 1)
     if dosages is None:
         return Dosages(G, int(half.sum()))
     D = _of_allele(dosages, allele)
     D[haploid] *= 2
     unknown = np.isnan(D)
     return Dosages(np.where(unknown, G, D), int((half & unknown).sum()))
+
+
+def check_calls(
+    calls: Int[ndarray, "b n ploidy"] | None,
+    dosages: Float[ndarray, "b n alternates"] | None,
+    *,
+    alternates: int,
+    where: str,
+) -> None:
+    """Refuse numbers that are no alleles, and dosages that are none.
+
+    Args:
+        calls: as for `dosages_of`.
+        dosages: as for `dosages_of`.
+        alternates: how many alternate alleles there are.
+        where: file and records, for messages.
+
+    Raises:
+        InputError: with the number that was found.
+    """
+    if calls is not None and calls.size:
+        least, most = int(calls.min()), int(calls.max())
+        if least < _NO_ALLELE or most > alternates:
+            number = least if least < _NO_ALLELE else most
+            raise InputError(
+                f"{where}: an allele has the number {number}, but there are {1 + alternates}: copy it again"
+            )
+    if dosages is not None:
+        wrong = (dosages < -_ROUNDING) | (dosages > 2 + _ROUNDING)  # False where missing
+        if wrong.any():
+            raise InputError(
+                f"{where}: dosages must lie between 0 and 2, but {dosages[wrong][0]:g} was found: write them again"
+            )
 
 
 def _of_allele(dosages: Float[ndarray, "b n alternates"], allele: Int64[ndarray, " b"]) -> Float32[ndarray, "b n"]:

@@ -43,6 +43,11 @@ class Genotypes:
         return self.source.path
 
     @property
+    def name(self) -> str:
+        """What messages call them."""
+        return f"the selection of {self.path}" if self.said else str(self.path)
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """IID of each individual."""
         return self.source.ids
@@ -124,4 +129,4 @@ def _selected(source: Source, selection: Selection) -> tuple[Source, tuple[str, 
     individuals = selection.individuals(source.ids, where=source.path)
     markers = selection.markers(source.variants, where=source.path)
     said = individuals.said + markers.said
-    return (Subset(source, individuals.index, markers.index) if said else source), said
+    return (Subset.of(source, individuals.places, markers.places) if said else source), said

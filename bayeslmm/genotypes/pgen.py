@@ -96,7 +96,7 @@ class PgenReader:
         except (RuntimeError, ValueError) as error:
             raise InputError(f"{self.path} is damaged or cut off ({_said(error)}): copy it again") from None
         G[G == _MISSING] = np.nan
-        return (G if rows is None else G[:, rows]).astype(dtype, copy=False).T
+        return (G if rows is None else np.take(G, rows, axis=1)).astype(dtype, copy=False).T
 
 
 def open_pgen(pgen: Path, pvar: Path, psam: Path) -> Pgen:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the command line shows its options without these
 class Chosen(NamedTuple):
     """Which of some individuals or markers are used, in ascending order, and what is said about it."""
 
-    index: "Int64[ndarray, ' k']"
+    places: "Int64[ndarray, ' k']"
     said: tuple[str, ...]
 
 
@@ -67,15 +67,15 @@ class Selection:
 
         from bayeslmm.genotypes.chromosomes import special_chromosomes
 
-        index, said = _chosen("markers", variants["snp"], {"extract": self.extract, "exclude": self.exclude}, where)
+        places, said = _chosen("markers", variants["snp"], {"extract": self.extract, "exclude": self.exclude}, where)
         if not self.autosomes:
-            return Chosen(index, said)
+            return Chosen(places, said)
         chrom = variants["chrom"].to_numpy()
-        others = np.isin(chrom[index], list(special_chromosomes(list(dict.fromkeys(chrom)))))
+        others = np.isin(chrom[places], list(special_chromosomes(list(dict.fromkeys(chrom)))))
         if others.all():
             raise InputError(f"{where}: no marker that is chosen is on an autosome")
         said += (f"autosomes: {int(others.sum()):,} markers on other chromosomes are left out",)
-        return Chosen(index[~others], said)
+        return Chosen(places[~others], said)
 
 
 EVERYTHING = Selection()

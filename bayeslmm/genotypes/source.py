@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
+from bayeslmm.base.checks import InputError
+
 if TYPE_CHECKING:  # the command line shows its options without these
     import pandas as pd
     from jaxtyping import Float
@@ -115,10 +117,30 @@ def pgen_files(path: str | Path) -> list[Path]:
 
 
 def format_of(path: str | Path) -> str:
-    """Return the format of genotypes by the name of their files; "bfile" where no name is known."""
-    named = [name for name, form in FORMATS.items() if str(path).endswith(form.suffixes)]
-    there = [name for name, form in FORMATS.items() if Path(f"{path}{form.suffixes[0]}").exists()]
-    return [*named, *there, "bfile"][0]
+    """Return the format of genotypes by the name of their files; "bfile" where there are none.
+
+    Raises:
+        InputError: for a name without suffix under which there are several.
+    """
+    there = formats_there(path)
+    if len(there) > 1:
+        files = [FORMATS[name].files(path)[0].name for name in there]
+        raise InputError(f"{path} may be {' or '.join(files)}: give the whole name of one")
+    return [*there, *_named(path), "bfile"][0]
+
+
+def formats_there(path: str | Path) -> list[str]:
+    """Return the formats all of whose files are there under this name, with or without its suffix."""
+
+    def there(form: Format) -> bool:
+        files = form.files(path)
+        return files[0].name.endswith(form.suffixes) and all(file.exists() for file in files)
+
+    return [name for name in _named(path) or FORMATS if there(FORMATS[name])]
+
+
+def _named(path: str | Path) -> list[str]:
+    return [name for name, form in FORMATS.items() if str(path).endswith(form.suffixes)]
 
 
 def _prefix(path: str | Path, suffixes: tuple[str, ...]) -> str:

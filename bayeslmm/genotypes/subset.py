@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -23,31 +22,26 @@ class Subset:
         source: of all.
         rows: which individuals, in ascending order, shape (n,).
         lines: which markers, in ascending order, shape (p,).
+        path: the file with the dosages.
+        ids: IID of each individual.
+        families: their FID.
+        variants: one row for each marker, as `Source.variants`.
     """
 
     source: Source
     rows: Int64[ndarray, " n"]
     lines: Int64[ndarray, " p"]
+    path: Path
+    ids: tuple[str, ...]
+    families: tuple[str, ...]
+    variants: pd.DataFrame
 
-    @property
-    def path(self) -> Path:
-        """The file with the dosages."""
-        return self.source.path
-
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """IID of each individual."""
-        return tuple(self.source.ids[i] for i in self.rows)
-
-    @cached_property
-    def families(self) -> tuple[str, ...]:
-        """FID of each individual."""
-        return tuple(self.source.families[i] for i in self.rows)
-
-    @cached_property
-    def variants(self) -> pd.DataFrame:
-        """One row for each marker, as `Source.variants`."""
-        return self.source.variants.iloc[self.lines].reset_index(drop=True)
+    @classmethod
+    def of(cls, source: Source, rows: Int64[ndarray, " n"], lines: Int64[ndarray, " p"]) -> "Subset":
+        """Take some individuals and markers of genotypes."""
+        ids, families = (tuple(names[i] for i in rows) for names in (source.ids, source.families))
+        variants = source.variants.iloc[lines].reset_index(drop=True)
+        return cls(source, rows, lines, source.path, ids, families, variants)
 
     @contextmanager
     def reader(self) -> Iterator["SubsetReader"]:

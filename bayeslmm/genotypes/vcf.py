@@ -15,7 +15,7 @@ from numpy import ndarray
 from bayeslmm.base.checks import InputError, InputWarning, check_readable, check_unique
 from bayeslmm.base.extras import optional
 from bayeslmm.base.files import reading
-from bayeslmm.genotypes.calls import dosages_of
+from bayeslmm.genotypes.calls import check_calls, dosages_of
 from bayeslmm.genotypes.variants import MarkerTable, markers_of
 
 _BGZF, _END = b"\x1f\x8b\x08\x04", bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -119,6 +119,7 @@ class VcfReader:
             self._calls = calls
         if self._source.dosage == "DS" and "DS" in fields:
             self._dosages = variant.format("DS")[None]
+        check_calls(self._calls, self._dosages, alternates=len(variant.ALT), where=self._where())
 
     def _where(self) -> str:
         return f"{self._source.path} record {self._next}"
@@ -179,9 +180,8 @@ def warn_of_half_calls(path: Path, count: int, said: list[str]) -> None:
 def _opened(path: Path, **options: Any) -> Any:
     cyvcf2 = optional("cyvcf2", extra="vcf", what=str(path))
     try:
-        with reading(path):
-            return cyvcf2.VCF(str(path), **options)
-    except InputError:
+        return cyvcf2.VCF(str(path), **options)
+    except Exception:  # cyvcf2 raises that; htslib says on standard error what it found
         raise InputError(f"{path} must be a VCF or BCF, but it does not begin like one: check the name") from None
 
 

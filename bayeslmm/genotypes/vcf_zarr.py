@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_unique
 from bayeslmm.base.extras import optional
-from bayeslmm.genotypes.calls import dosages_of
+from bayeslmm.genotypes.calls import check_calls, dosages_of
 from bayeslmm.genotypes.variants import MarkerTable, markers_of
 from bayeslmm.genotypes.vcf import check_field, warn_of_half_calls
 
@@ -29,6 +29,7 @@ class VcfZarr:
         ids: of the samples.
         markers: one for each alternate allele.
         arrays: of calls and of dosages that are read, by their field.
+        alternates: how many alternate alleles a record has at most.
         said: the warnings that were given, so that each is given once.
     """
 
@@ -36,6 +37,7 @@ class VcfZarr:
     ids: tuple[str, ...]
     markers: MarkerTable
     arrays: dict[str, Any]
+    alternates: int
     said: list[str] = field(default_factory=list)
 
     @property
@@ -90,10 +92,27 @@ class VcfZarrReader:
             # A view where all of a chunk is read, in its order.
             everything = len(within) == len(next(iter(parts.values()))) and (np.diff(within) == 1).all()
             here = {name: part if everything else part[within] for name, part in parts.items()}
+            if "DS" in here:
+                here["DS"] = self._widened(here["DS"], allele[own], record[own])
             whole, half_calls = dosages_of(allele[own], here.get("GT"), here.get("DS"))
             self.half_calls += half_calls
             G[own] = whole if rows is None else whole[:, rows]
         return G.T
+
+    def _widened(self, D: ndarray, allele: ndarray, record: ndarray) -> ndarray:
+        """Return dosages with a column for each alternate allele: records of many may have none at all.
+
+        Raises:
+            InputError: for a record with fewer dosages than alternate alleles.
+        """
+        beyond = np.flatnonzero(allele > D.shape[2])
+        for k in beyond:
+            if not np.isnan(D[k]).all():
+                raise InputError(
+                    f"{self._source.path} record {record[k] + 1}: DS has fewer values than there are alternate alleles"
+                )
+        more = self._source.alternates - D.shape[2] if beyond.size else 0
+        return np.pad(D, ((0, 0), (0, 0), (0, more)), constant_values=np.nan)
 
     def _of_chunk(self, chunk: int) -> dict[str, ndarray]:
         if chunk != self._chunk:
@@ -106,6 +125,8 @@ class VcfZarrReader:
                 ) from None
             if "DS" in self._read and self._read["DS"].ndim == 2:
                 self._read["DS"] = self._read["DS"][..., None]
+            where = f"{self._source.path}, records from {span.start + 1}"
+            check_calls(self._read.get("GT"), self._read.get("DS"), alternates=self._source.alternates, where=where)
             self._chunk = chunk
         return self._read
 
@@ -144,31 +165,27 @@ def open_vcf_zarr(path: Path, *, dosage: str | None = None) -> VcfZarr:
     check_field(path, wanted, list(arrays))
     if wanted == "GT":
         arrays.pop("DS", None)
-    _check_shapes(path, arrays, len(pos), len(ids), alleles.shape[1] - 1)
+    _check_shapes(path, arrays, len(pos), len(ids))
     alternates = [",".join(filter(None, others)) or "." for others in alleles[:, 1:].tolist()]
     table = pd.DataFrame({"chrom": chrom, "snp": names, "pos": pos, "a0": alleles[:, 0], "a1": alternates})
-    return VcfZarr(path, ids, markers_of(table), arrays)
+    return VcfZarr(path, ids, markers_of(table), arrays, alleles.shape[1] - 1)
 
 
 def _texts(array: Any) -> ndarray:
     return np.asarray(array[:]).astype(object)
 
 
-def _check_shapes(path: Path, arrays: dict[str, Any], records: int, n: int, alternates: int) -> None:
+def _check_shapes(path: Path, arrays: dict[str, Any], records: int, n: int) -> None:
     """Refuse arrays that do not belong together, or of more than two copies of a chromosome.
 
     Raises:
         InputError: with the shape.
     """
     for name, array in arrays.items():
-        shape = tuple(array.shape)
-        fits = shape[:2] == (records, n) and len(shape) <= 3
-        if name == "GT":
-            fits = fits and len(shape) == 3 and 1 <= shape[2] <= 2
-        else:
-            fits = fits and (alternates == 1 if len(shape) == 2 else shape[2] >= alternates)
-        if not fits:
+        shape: tuple[int, ...] = tuple(array.shape)
+        whole = shape in ((records, n, 1), (records, n, 2)) if name == "GT" else shape[:2] == (records, n)
+        if not whole or len(shape) > 3:
             raise InputError(
-                f"{path}: {_FIELDS[name]} has the shape {shape}, which does not fit {records} markers of {n} samples, "
-                f"{alternates} alternate alleles and at most two copies of a chromosome"
+                f"{path}: {_FIELDS[name]} has the shape {shape}, which does not fit {records} markers of {n} samples "
+                "with at most two copies of a chromosome"
             )

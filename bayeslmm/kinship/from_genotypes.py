@@ -28,7 +28,7 @@ def genomic_kinship(
     in float64 across blocks.
 
     Args:
-        genotypes: opened; or the path of PLINK 1 files without ``.bed``, whose autosomes are used.
+        genotypes: opened; or the path of files (see `open_genotypes`), whose autosomes are used.
         scale: "hwe" divides each marker by sqrt(2 f (1 - f)), "sample" by its sample sd, "vanraden" divides the
             sum over markers by sum 2 f (1 - f). All have a mean diagonal near 1 in an outbred population.
         maf: keep markers whose minor allele frequency is at least this.
@@ -48,7 +48,7 @@ def genomic_kinship(
         instead="use a machine with more memory, or genotypes of only the individuals analysed",
     )
     blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
-    K, tally = _products(blocks.tracked("kinship"), n)
+    K, tally = _products(blocks.tracked("kinship"), n, n)
     K /= tally.weight
     details = {
         "scale": scale,
@@ -57,15 +57,16 @@ def genomic_kinship(
         "weight": tally.weight,
         "markers": asdict(tally.counts),
         "left_out": genotypes.left_out,
+        "selection": list(genotypes.said),
     }
-    return Kinship(genotypes.ids, K, str(genotypes.path), details)
+    return Kinship(genotypes.ids, K, genotypes.name, details)
 
 
 def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
     """Return the kinship of all markers but some, by subtracting what these added to it.
 
     Args:
-        kinship: of `genomic_kinship`, from the same genotypes.
+        kinship: of `genomic_kinship`, from the same genotypes, of all individuals or of some.
         genotypes: opened.
         left_out: the markers to leave out, by number.
 
@@ -79,8 +80,9 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
     def blocks_of(among: range) -> MarkerBlocks:
         return MarkerBlocks(genotypes, details["scale"], details["maf"], details["geno"], among=among)
 
-    n, everything = len(genotypes.ids), details["weight"]
-    K, tally = _products(blocks_of(left_out), n)
+    n, everything = len(kinship.ids), details["weight"]
+    rows = None if kinship.ids == genotypes.ids else genotypes.rows(kinship.ids)
+    K, tally = _products(blocks_of(left_out).blocks(rows), n, len(genotypes.ids))
     if tally.counts.kept == details["markers"]["kept"]:
         raise InputError(
             f"{genotypes.path}: all markers used are on one chromosome, so that no kinship is left without it: test "
@@ -91,14 +93,14 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
         np.subtract(everything * kinship.K, K, out=K)
     else:  # a difference would be mostly rounding
         rest = [blocks_of(span) for span in (range(left_out.start), range(left_out.stop, p)) if span]
-        K = sum((_products(blocks, n)[0] for blocks in rest), start=np.zeros_like(K))
+        K = sum((_products(blocks.blocks(rows), n, len(genotypes.ids))[0] for blocks in rest), start=np.zeros_like(K))
     K /= weight
     return Kinship(kinship.ids, K, kinship.source, details | {"weight": weight})
 
 
-def _products(blocks: Iterable[Block], n: int) -> tuple[Float64[ndarray, "n n"], Tally]:
-    """Return the sum of W W' over blocks of markers, and their tally."""
-    tally = Tally.empty(n)
+def _products(blocks: Iterable[Block], n: int, everybody: int) -> tuple[Float64[ndarray, "n n"], Tally]:
+    """Return the sum of W W' over blocks of markers of n individuals, and their tally, which is of everybody."""
+    tally = Tally.empty(everybody)
     total = np.zeros((n, n), order="F")
     product = np.zeros((n, n), dtype=np.float32, order="F")
     for block in blocks:

@@ -3,6 +3,8 @@
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
+
 from bayeslmm.base.checks import InputError, InputWarning, examples
 from bayeslmm.cohort.align import kinship_of
 from bayeslmm.cohort.cohort import Cohort
@@ -80,7 +82,9 @@ def spectrum_against(
     left = without(kinship, genotypes, span)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # it was said of the kinship of all markers
-        K = kinship_of(left, genotypes.rows(cohort.ids), centred=centred, normalised=normalised)
+        row_of = {name: i for i, name in enumerate(left.ids)}
+        rows = np.array([row_of[name] for name in cohort.ids])
+        K = kinship_of(left, rows, centred=centred, normalised=normalised)
     return decompose(K, where=f"{left.source} without chromosome {task.chromosome}", bend=bend)
 
 

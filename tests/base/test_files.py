@@ -79,3 +79,13 @@ def test_temporary_folders_of_killed_runs_are_removed_and_others_stay(tmp_path):
         remove_stale(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [temporary.parent.name]
     assert (tmp_path / "x.tsv").read_text() == "whole"
+
+
+def test_a_folder_has_a_fingerprint_of_its_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0").write_text("one")
+    before = fingerprints([tmp_path / "a"])
+    assert changed(before) == []
+    (tmp_path / "a" / "1").write_text("two")
+    assert changed(before) == [str(tmp_path / "a")]
+    assert fingerprints([tmp_path / "a"]) != before

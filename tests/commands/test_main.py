@@ -441,14 +441,14 @@ def test_options_of_genotypes_are_not_ignored_for_other_kinships(toy, capsys):
     base, folder = toy
     grm = ["h2", "--grm", str(folder / "k"), *base[3:], "--trait", "x", "--out", str(folder / "out")]
     assert main([*grm, "--maf", "0.05"]) == 2
-    assert "--maf applies to genotypes (--bfile)" in capsys.readouterr().err
+    assert "--maf applies to genotypes (--bfile, --pfile, --bgen, --vcf or --vcz)" in capsys.readouterr().err
 
 
 def test_methods_of_genotypes_need_genotypes_as_they_are(toy, capsys):
     base, folder = toy
     rest = [*base[3:], "--trait", "x", "--out", str(folder / "out"), "--methods"]
     assert main(["h2", "--grm", str(folder / "k"), *rest, "reml", "lasso"]) == 2
-    assert "--methods lasso needs genotypes (--bfile)" in capsys.readouterr().err
+    assert "--methods lasso needs genotypes (--bfile, --pfile, --bgen, --vcf or --vcz)" in capsys.readouterr().err
     assert main([*base[:3], *rest, "rhe", "--centre", "--no-intercept", "--pcs", "1"]) == 2
     assert "cannot centre it without an intercept: leave out --centre or --no-intercept" in capsys.readouterr().err
 

@@ -71,7 +71,7 @@ def test_chromosomes_of_a_kinship_that_is_given_are_refused(cohort, capsys):
     bl.write_grm(bl.genomic_kinship(cohort / "all"), cohort / "k")
     command = ["h2", "--grm", str(cohort / "k"), "--pheno", str(cohort / "pheno.tsv"), "--trait", "y", "--chr", "1"]
     assert main([*command, "--out", str(cohort / "o")]) == 2
-    assert "--chr applies to genotypes (--bfile)" in capsys.readouterr().err
+    assert "--chr applies to genotypes (--bfile, --pfile, --bgen, --vcf or --vcz)" in capsys.readouterr().err
 
 
 def test_a_kinship_that_is_not_one_is_bent_if_asked_for(cohort, capsys, rng):

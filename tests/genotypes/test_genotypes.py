@@ -29,8 +29,9 @@ class InMemory:
 
 def test_a_further_format_is_one_entry(rng, monkeypatch):
     source = InMemory(rng.uniform(0, 2, (8, 6)))
-    monkeypatch.setitem(FORMATS, "memory", Format("memory", "F", "", lambda path: source, lambda path: [Path(path)]))
-    genotypes = bl.open_genotypes("x.memory", format="memory")
+    form = Format("memory", "F", "", (".memory",), (), (), lambda path: source, lambda path: [Path(path)])
+    monkeypatch.setitem(FORMATS, "memory", form)
+    genotypes = bl.open_genotypes("x.memory")
     assert (genotypes.n_markers, genotypes.left_out, genotypes.files) == (6, {"X": 1}, (Path("x.memory"),))
     Z = source.G - source.G.mean(axis=0)
     f = source.G.mean(axis=0)[:5] / 2
