@@ -1,5 +1,6 @@
 # make demo   the main job on real data     make test      the tests
 # make quick  the tests without sampling    make validate  the studies (up to an hour)
+# make docs   the site, in build/site       make notebooks opens the notebooks in a browser
 # All create .venv first, if it is not there or pyproject.toml has changed.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.13 python3.14 python; do \
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PYTEST := NPROC=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false \
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick check validate clean
+.PHONY: demo test quick check docs notebooks validate clean
 
 demo: .venv/installed
 	$(BIN)/bayeslmm demo --out demo-results
@@ -25,6 +26,15 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+# Notebooks that were not run since the code changed, by the tests or before, are run now: four minutes.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	@echo "the site is in build/site: open build/site/index.html"
+
+notebooks: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[notebooks]'
+	$(BIN)/jupyter lab notebooks
 
 validate: .venv/installed
 	$(BIN)/python validation/sbc.py

@@ -9,6 +9,10 @@ from conftest import ROOT
 README = (ROOT / "README.md").read_text()
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 TERMS = (ROOT / "docs" / "terms.md").read_text()
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", ROOT / "validation" / "README.md"]
+TYPED = [
+    command for page in PAGES for command in re.findall(r"^ {4,}bayeslmm (.+)$", page.read_text(), flags=re.MULTILINE)
+]
 
 
 @pytest.mark.slow
@@ -22,13 +26,10 @@ def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     assert "h2[CD8]" in printed
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/commands.md", "docs/terms.md", "docs/architecture.md", "validation/README.md"]
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text())
-    assert links
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_targets_of_the_readme_exist():
@@ -41,7 +42,7 @@ def test_commands_of_the_readme_are_all_there_are():
     assert sorted([*listed, "completion", "demo"]) == sorted(_commands())
 
 
-@pytest.mark.parametrize("command", re.findall(r"^    bayeslmm (.+)$", README + COMMANDS + TERMS, flags=re.MULTILINE))
+@pytest.mark.parametrize("command", TYPED)
 def test_commands_of_the_pages_can_be_typed(command):
     from bayeslmm.commands.parser import parser
 
