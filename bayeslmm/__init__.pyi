@@ -52,10 +52,11 @@ from .estimators.scaled_lasso import scaled_lasso as scaled_lasso
 from .genotypes.blocks import MarkerBlocks as MarkerBlocks
 from .genotypes.genotypes import open_genotypes as open_genotypes
 from .genotypes.selection import Selection as Selection
-from .kinship.files import read_grm as read_grm
+from .kinship.eigen_files import read_eigen as read_eigen
 from .kinship.files import read_kinship as read_kinship
-from .kinship.files import write_grm as write_grm
 from .kinship.from_genotypes import genomic_kinship as genomic_kinship
+from .kinship.grm import read_grm as read_grm
+from .kinship.grm import write_grm as write_grm
 from .kinship.kinship import Kinship as Kinship
 from .kinship.pedigree import pedigree_kinship as pedigree_kinship
 from .kinship.unrelated import without_relatives as without_relatives

@@ -9,6 +9,7 @@ runs some hundreds of the same.
 
 import argparse
 import gzip
+import io
 import tempfile
 import warnings
 from collections import Counter
@@ -121,6 +122,21 @@ def readers() -> dict[str, Reader]:
     rows = [" ".join([ids[i], *(f"{value:.6g}" for value in K[i])]) for i in range(N)]
     square = "\n".join([" ".join(["id", *ids]), *rows]) + "\n"
     bare = "\n".join(row.split(" ", 1)[1] for row in rows) + "\n"
+    triangle = "".join("\t".join(row.split(" ")[1 : i + 2]) + "\n" for i, row in enumerate(rows))
+    with_header = ("#FID\tIID\n" + "".join(f"0\t{name}\n" for name in ids)).encode()
+    of_r = "\n".join([",".join(f'"{name}"' for name in ["", *ids]), *(row.replace(" ", ",") for row in rows)]) + "\n"
+    lower = [(i, j) for i in range(N) for j in range(i + 1)]
+    pairs = "".join(f"p{i} p{j} {K[i, j]:.6g}\n" for i, j in lower)
+    kin0 = "#FID1 IID1 FID2 IID2 NSNP HETHET IBS0 KINSHIP\n" + "".join(
+        f"0 p{i} 0 p{j} 9 0.1 0.1 {K[i, j] / 20:.6g}\n" for i, j in lower if i != j
+    )
+    numbered = "".join(f"{i + 1}\t{j + 1}\t9\t{K[i, j]:.6g}\n" for i, j in lower)
+    sparse = "".join(f"{i}\t{j}\t{K[i, j]:.6g}\n" for i, j in lower if i - j < 3)
+    s, U = np.linalg.eigh(K)
+    values = "".join(f"{value:.10g}\n" for value in s)
+    vectors = "".join("\t".join(f"{value:.10g}" for value in row) + "\n" for row in U)
+    fam = "".join(f"0 {name} 0 0 1 {i}.5\n" for i, name in enumerate(ids))
+    np.save(array := io.BytesIO(), K)
     pheno = "FID\tIID\ty\tage\tfarm\n" + "".join(
         f"f{i}\tp{i}\t{'-9.0' if i == 3 else f'{rng.normal():.4f}'}\t{20 + i * i % 7}\t{'abc'[i % 3]}\n"
         for i in range(N)
@@ -152,6 +168,47 @@ def readers() -> dict[str, Reader]:
         "kinship without ids": Reader(
             {"k.txt": bare.encode(), "k.id": "".join(f"{name} {name}\n" for name in ids).encode()} | text,
             lambda folder: _aligned(bl.read_kinship(folder / "k.txt", fam=folder / "k.id"), folder),
+        ),
+        "kinship of plink": Reader(
+            {"k.rel": bare.encode(), "k.rel.id": with_header} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.rel"), folder),
+        ),
+        "triangle": Reader(
+            {"k.rel": triangle.encode(), "k.rel.id": with_header} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.rel"), folder),
+        ),
+        "binary kinship of plink": Reader(
+            {"k.rel.bin": K.astype("<f4").tobytes(), "k.rel.id": with_header} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.rel.bin"), folder),
+        ),
+        "kinship of NumPy": Reader(
+            {"k.npy": array.getvalue(), "k.id": with_header} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.npy"), folder),
+        ),
+        "kinship of R": Reader(
+            {"k.csv": of_r.encode()} | text, lambda folder: _aligned(bl.read_kinship(folder / "k.csv"), folder)
+        ),
+        "kinship of R, semicolons": Reader(
+            {"k.csv": of_r.replace(",", ";").replace(".", ",").encode()} | text,
+            lambda folder: _aligned(bl.read_kinship(folder / "k.csv"), folder),
+        ),
+        "list of pairs": Reader(
+            {"k.txt": pairs.encode()} | text, lambda folder: _aligned(bl.read_kinship(folder / "k.txt"), folder)
+        ),
+        "kin0": Reader(
+            {"k.kin0": kin0.encode()} | text, lambda folder: _aligned(bl.read_kinship(folder / "k.kin0"), folder)
+        ),
+        "grm in text": Reader(
+            {"k.grm.gz": gzip.compress(numbered.encode(), mtime=0), "k.grm.id": with_header} | text,
+            lambda folder: _aligned(bl.read_grm(folder / "k.grm.gz"), folder),
+        ),
+        "sparse grm": Reader(
+            {"k.grm.sp": sparse.encode(), "k.grm.id": with_header} | text,
+            lambda folder: _aligned(bl.read_grm(folder / "k.grm.sp"), folder),
+        ),
+        "eigenvectors of GEMMA": Reader(
+            {"d.txt": values.encode(), "u.txt": vectors.encode(), "k.fam": fam.encode()} | text,
+            lambda folder: _aligned(bl.read_eigen(folder / "d.txt", folder / "u.txt", fam=folder / "k.fam"), folder),
         ),
         "pedigree": Reader(
             {"p.csv": pedigree.encode()} | text,

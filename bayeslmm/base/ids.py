@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,22 +37,84 @@ def _simplified(name: str) -> str:
 
 
 class Individuals(NamedTuple):
-    """Individuals of a file without columns of data.
+    """Individuals of a file; made by `individuals_of`.
 
     Attributes:
-        families: FID of each, shape (n,); 0 where the file has none.
-        ids: IID of each, shape (n,).
+        families: FID of each, shape (n,); 0 where it has none.
+        ids: what identifies each, shape (n,): the IID or, if IIDs repeat in the file, FID and IID with a blank between.
     """
 
     families: tuple[str, ...]
     ids: tuple[str, ...]
 
 
+def individuals_of(
+    families: Sequence[str], iids: Sequence[str], *, where: str | Path, advice: str | None = None
+) -> Individuals:
+    """Return individuals by what identifies each: the IID, or FID and IID together where IIDs repeat.
+
+    Args:
+        families: FID of each, 0 for none.
+        iids: IID of each.
+        where: their file, for messages.
+        advice: what to do about individuals that cannot be told apart.
+
+    Raises:
+        InputError: naming them.
+    """
+    if len(set(iids)) == len(iids):
+        return Individuals(tuple(families), tuple(iids))
+    ids = tuple(f"{family} {iid}" for family, iid in zip(families, iids, strict=True))
+    if len(set(ids)) < len(ids):
+        check_unique(iids, where=where, advice=advice or "remove or rename the extra ones, or give each its FID")
+    return Individuals(tuple(families), ids)
+
+
+def plain_iids(individuals: Individuals) -> tuple[str, ...]:
+    """Return the IID of each individual, also where FID and IID identify them together."""
+    if not _by_family(individuals):
+        return individuals.ids
+    pairs = zip(individuals.families, individuals.ids, strict=True)
+    return tuple(name.removeprefix(f"{family} ") for family, name in pairs)
+
+
+def in_common(
+    one: Individuals, other: Individuals, *, where: tuple[str | Path, str | Path]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids of the individuals of two files by which they are matched: by FID and IID if those of one are so.
+
+    Args:
+        one: of a file.
+        other: of another.
+        where: both files, for messages.
+
+    Raises:
+        InputError: if IIDs repeat in one file, and the other does not have FIDs.
+    """
+    ids = []
+    for this, that, files in ((one, other, where), (other, one, where[::-1])):
+        joined = _by_family(that) and not _by_family(this)
+        if joined and not any(family != "0" for family in this.families):
+            raise InputError(
+                f"IIDs repeat in {files[1]}, so individuals are matched by FID and IID, but {files[0]} has no FID: "
+                "add the FIDs"
+            )
+        pairs = zip(this.families, this.ids, strict=True) if joined else ()
+        ids.append(tuple(f"{family} {iid}" for family, iid in pairs) if joined else this.ids)
+    return ids[0], ids[1]
+
+
+def _by_family(individuals: Individuals) -> bool:
+    """Return whether FID and IID identify individuals together."""
+    pairs = zip(individuals.families, individuals.ids, strict=False)
+    return bool(individuals.families) and all(name.startswith(f"{family} ") for family, name in pairs)
+
+
 def read_fam(path: str | Path) -> Individuals:
     """Read a PLINK ``.fam``: six columns, or more where GEMMA's further phenotypes follow.
 
     Raises:
-        InputError: no individual, fewer columns, lines of different widths, or repeated IIDs.
+        InputError: no individual, fewer columns, lines of different widths, or individuals that repeat.
     """
     lines = _fields(path)
     for number, fields in lines:
@@ -67,10 +129,10 @@ def read_fam(path: str | Path) -> Individuals:
 def read_ids(path: str | Path) -> Individuals:
     """Read the ids beside a kinship matrix: a ``.fam``, GCTA's ``.grm.id`` (FID IID), or IIDs alone.
 
-    A first line ``#FID IID`` or ``#IID``, which plink2 writes, is a header.
+    A first line ``#FID IID`` or ``#IID``, which plink2 writes, is a header, with or without its #.
 
     Raises:
-        InputError: no individual, lines of different widths, or repeated IIDs.
+        InputError: no individual, lines of different widths, or individuals that repeat.
     """
     return _individuals(path, _fields(path))
 
@@ -78,7 +140,7 @@ def read_ids(path: str | Path) -> Individuals:
 def _fields(path: str | Path) -> list[tuple[int, list[str]]]:
     """Return (line, fields) of the lines of a table without a header that are not blank; all have the same width."""
     lines = [(number, fields) for number, line in enumerate(read_lines(path), start=1) if (fields := line.split())]
-    if lines and lines[0][1][0] in ("#FID", "#IID"):
+    if lines and (lines[0][1][0] in ("#FID", "#IID") or lines[0][1] in (["FID", "IID"], ["IID"])):
         del lines[0]
     if not lines:
         raise InputError(f"{path} holds no individual: write it with the program that wrote the files beside it")
@@ -93,6 +155,6 @@ def _fields(path: str | Path) -> list[tuple[int, list[str]]]:
 
 
 def _individuals(path: str | Path, lines: list[tuple[int, list[str]]]) -> Individuals:
-    ids = tuple(fields[0] if len(fields) == 1 else fields[1] for _, fields in lines)
-    check_unique(ids, where=path)
-    return Individuals(tuple("0" if len(fields) == 1 else fields[0] for _, fields in lines), ids)
+    alone = len(lines[0][1]) == 1
+    families, iids = ["0" if alone else fields[0] for _, fields in lines], [fields[not alone] for _, fields in lines]
+    return individuals_of(families, iids, where=path)

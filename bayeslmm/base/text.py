@@ -1,10 +1,12 @@
 """Text tables as strings: header, separator, rows; and which words mean that a value is missing."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,11 @@ from bayeslmm.base.files import open_text
 
 # What programs in the field write for "not measured", in any case: R, pandas, SAS, SQL, spreadsheets, ASReml.
 MISSING = frozenset({"", "na", "n/a", "nan", "-nan", "<na>", "#n/a", "#na", "null", "none", ".", "-", "*"})
+
+
+ROW_NAMES = "row.names"
+"""Name of a column without one, in which R and pandas write the names of rows."""
+_FIELD = re.compile(r'"([^"]*)"(?=\s|$)|(\S+)')
 
 
 def as_numbers(text: ndarray) -> Float[ndarray, " rows"]:
@@ -36,19 +43,38 @@ def is_code(text: ndarray, codes: Sequence[str]) -> Bool[ndarray, " rows"]:
     return np.isin(text, list(codes)) | np.isin(as_numbers(text), numbers[np.isfinite(numbers)])
 
 
-def read_text(path: str | Path) -> tuple[list[str], ndarray, list[int]]:
-    """Read a text table as unchanged strings; its header line decides the separator.
+class Cells(NamedTuple):
+    """Rows of a table as unchanged text, all of one length; the first may be a header.
 
-    Returns:
-        The column names, the rows as an array of str of shape (rows, columns), and the line of each row.
+    Attributes:
+        rows: the text of each cell.
+        lines: where each row stands in its file.
+        unit: what is counted in ``lines``.
+        decimal_comma: whether numbers may have a comma in place of the point.
+    """
+
+    rows: list[list[str]]
+    lines: list[int]
+    unit: str = "line"
+    decimal_comma: bool = False
+
+
+def read_cells(path: str | Path) -> Cells:
+    """Read a text table; its first line decides the separator.
+
+    Row names as R writes them get the name `ROW_NAMES`: their column has none in the header.
 
     Raises:
-        InputError: an empty file, repeated column names, or a row of another length than the header.
+        InputError: an empty file, or a row of another length than the first.
     """
     rows: list[list[str]] = []
     lines: list[int] = []
     with open_text(path) as stream:
+        header = next((line for line in stream if line.strip()), "")
+    with open_text(path) as stream:
         for number, fields in split_lines(stream, path):
+            if len(rows) == 1 and len(fields) == len(rows[0]) + 1 and header.lstrip().startswith('"'):
+                rows[0] = ["", *rows[0]]
             if rows and len(fields) != len(rows[0]):
                 raise InputError(
                     f"{path} line {number}: {len(rows[0])} columns were expected (as in the header), "
@@ -58,15 +84,24 @@ def read_text(path: str | Path) -> tuple[list[str], ndarray, list[int]]:
             lines.append(number)
     if not rows:
         raise InputError(f"{path} is empty: a header line and data were expected")
-    names = rows[0]
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+    if not rows[0][0] and len(rows[0]) > 1:
+        rows[0][0] = ROW_NAMES
+    return Cells(rows, lines, decimal_comma=separator_of(header) == ";")
+
+
+def check_header(cells: Cells, path: str | Path) -> None:
+    """Refuse a table whose first row is no header.
+
+    Raises:
+        InputError: repeated column names, or no data.
+    """
+    if repeated := [name for name, count in Counter(cells.rows[0]).items() if count > 1]:
         raise InputError(
-            f"{path} line {lines[0]}: column names must be unique, but {examples(map(quoted, repeated))} occurs more "
-            "than once: rename it, or add a header if this is a line of data"
+            f"{path} {cells.unit} {cells.lines[0]}: column names must be unique, but {examples(map(quoted, repeated))} "
+            "occurs more than once: rename it, or add a header if this is a line of data"
         )
-    if len(rows) == 1:
+    if len(cells.rows) == 1:
         raise InputError(f"{path} has a header but no data")
-    return names, np.array(rows[1:], dtype=object), lines[1:]
 
 
 def split_lines(stream: TextIOWrapper, path: str | Path) -> Iterator[tuple[int, list[str]]]:
@@ -78,14 +113,14 @@ def split_lines(stream: TextIOWrapper, path: str | Path) -> Iterator[tuple[int, 
     number, header = 1, stream.readline()
     while header and not header.strip():
         number, header = number + 1, stream.readline()
-    separator = separator_of(header, path)
+    separator = separator_of(header)
 
     def lines() -> Iterator[str]:
         yield header
         yield from stream
 
     if separator is None:
-        yield from ((k, line.split()) for k, line in enumerate(lines(), start=number) if line.strip())
+        yield from ((k, split_blanks(line)) for k, line in enumerate(lines(), start=number) if line.strip())
         return
     reader = csv.reader(lines(), delimiter=separator, strict=True)
     before = 0
@@ -103,15 +138,15 @@ def split_lines(stream: TextIOWrapper, path: str | Path) -> Iterator[tuple[int, 
         raise InputError(f"{path} line {before + number} cannot be split into columns ({error})") from None
 
 
-def separator_of(header: str, path: str | Path) -> str | None:
-    """Return the tab or comma that separates the fields of a header, None for runs of blanks.
+def split_blanks(line: str) -> list[str]:
+    """Return the fields of a line that blanks separate; those in quotes, as R writes them, without the quotes."""
+    if '"' not in line:
+        return line.split()
+    return [inside or plain for inside, plain in _FIELD.findall(line)]
 
-    Raises:
-        InputError: if semicolons separate them: decimals may then have commas.
-    """
+
+def separator_of(header: str) -> str | None:
+    """Return the tab, comma or semicolon that separates the fields of a header, None for runs of blanks."""
     if header.count(";") > sum(map(header.count, "\t ,")):
-        raise InputError(
-            f"{path}: columns are separated by semicolons: save it with tabs or commas between columns and points in "
-            "decimals"
-        )
+        return ";"
     return "\t" if "\t" in header else "," if "," in header else None

@@ -9,10 +9,11 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples
-from bayeslmm.base.ids import near_matches, near_words
+from bayeslmm.base.ids import Individuals, in_common, near_matches, near_words, plain_iids
 from bayeslmm.base.memory import check_memory
 from bayeslmm.cohort.cohort import Cohort, Drop, check_models
 from bayeslmm.cohort.measurements import Measurements, design_matrix, is_missing
+from bayeslmm.cohort.transform import Transform, transformed
 from bayeslmm.kinship.kinship import Kinship, centre
 
 
@@ -121,11 +122,16 @@ def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
     Raises:
         InputError: if no id matches.
     """
-    row_of = {name: i for i, name in enumerate(measurements.ids)}
-    in_k = np.array([i for i, name in enumerate(kinship.ids) if name in row_of], dtype=int)
-    unmeasured = [name for name in kinship.ids if name not in row_of]
-    known = set(kinship.ids)
-    unrelated = [name for name in measurements.ids if name not in known]
+    related, measured = in_common(
+        Individuals(kinship.families, kinship.ids),
+        Individuals(measurements.families, measurements.ids),
+        where=(kinship.source, measurements.source),
+    )
+    row_of = {name: i for i, name in enumerate(measured)}
+    in_k = np.array([i for i, name in enumerate(related) if name in row_of], dtype=int)
+    unmeasured = [name for name in related if name not in row_of]
+    known = set(related)
+    unrelated = [name for name in measured if name not in known]
     near = near_matches(unrelated, unmeasured)
     nearly = (
         f"{len(near)} ids of {measurements.source} are in {kinship.source} but for another case, zeros or .0 "
@@ -133,8 +139,9 @@ def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
     )
     if in_k.size == 0:
         raise InputError(
-            f"no IID of {measurements.source} (such as {examples(measurements.ids)}) is in {kinship.source} "
-            f"(such as {examples(kinship.ids)}): individuals are matched by IID, check that both files use the same ids"
+            f"no IID of {measurements.source} (such as {examples(measured)}) is in {kinship.source} "
+            f"(such as {examples(related)}): individuals are matched by IID, "
+            f"{_joined(kinship, measurements) or 'check that both files use the same ids'}"
             f"{(near and f'; {nearly}') or ''}"
         )
     if near:
@@ -142,13 +149,26 @@ def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
     return _Matches(
         np.array(kinship.ids)[in_k],
         in_k,
-        np.array([row_of[kinship.ids[i]] for i in in_k]),
+        np.array([row_of[related[i]] for i in in_k]),
         [
             *_drop(f"in {kinship.source} but not in {measurements.source}", unmeasured),
             *_drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
         ],
         f"{measurements.source} with {kinship.source}",
     )
+
+
+def _joined(kinship: Kinship, measurements: Measurements) -> str:
+    """Say what to do where the ids of one file are FID and IID of the other with a _ between; empty if they are not."""
+    table, related = (
+        {f"{family}_{iid}" for family, iid in zip(who.families, plain_iids(who), strict=False)}
+        for who in (Individuals(measurements.families, measurements.ids), Individuals(kinship.families, kinship.ids))
+    )
+    if not table.isdisjoint(kinship.ids):
+        return f"and those of {kinship.source} are FID_IID: make such ids of the table (id FID IID)"
+    if not related.isdisjoint(measurements.ids):
+        return f"and those of {measurements.source} are FID_IID: write FID and IID into columns of their own"
+    return ""
 
 
 class _Part(NamedTuple):
@@ -177,6 +197,7 @@ class _Selection(NamedTuple):
     X: tuple[Float64[ndarray, "n _"], ...]
     dropped: tuple[Drop, ...]
     source: str
+    transform: Transform | None
 
 
 def _selected(
@@ -215,13 +236,17 @@ def _selected(
         named, known = design_matrix(measurements, part.covariates, rows[has]) if has.any() else ([], np.empty((0, 0)))
         whole = np.zeros((len(rows), len(named)))
         whole[has] = known
-        Y[~has, len(X) : len(X) + len(part.columns)] = np.nan
+        here = slice(len(X), len(X) + len(part.columns))
+        Y[~has, here] = np.nan
+        if measurements.transform:
+            Y[:, here] = np.column_stack([transformed(y, measurements.transform) for y in Y[:, here].T])
         covariates += [tuple(named)] * len(part.columns)
         X += [whole] * len(part.columns)
     traits = tuple(measurements.traits[j] for j in columns)
     check_models(traits, covariates, Y, X, dropped=dropped, where=matches.source)
     in_k, kept = matches.in_k[keep], tuple(ids[keep].tolist())
-    return _Selection(in_k, kept, traits, tuple(covariates), Y, tuple(X), tuple(dropped), matches.source)
+    fixed = (tuple(dropped), matches.source, measurements.transform)
+    return _Selection(in_k, kept, traits, tuple(covariates), Y, tuple(X), *fixed)
 
 
 def _cohort(kinship: Kinship, selection: _Selection, *, centred: bool, normalised: bool) -> Cohort:
@@ -235,6 +260,7 @@ def _cohort(kinship: Kinship, selection: _Selection, *, centred: bool, normalise
         selection.X,
         selection.dropped,
         selection.source,
+        selection.transform,
     )
 
 

@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_unique, examples
 from bayeslmm.cohort.design import check_full_rank, lengths
+from bayeslmm.cohort.transform import Transform
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Cohort:
             the same covariates and the same missing values share one array.
         dropped: which individuals or records were left out, and why.
         source: where K and Y come from, for messages.
+        transform: which transformation of the traits Y holds, see `transform.transformed`.
     """
 
     ids: tuple[str, ...]
@@ -47,6 +49,7 @@ class Cohort:
     X: tuple[Float64[ndarray, "n _"], ...]
     dropped: tuple[Drop, ...] = ()
     source: str = "cohort"
+    transform: Transform | None = None
 
     def __post_init__(self) -> None:
         check_models(self.traits, self.covariates, self.Y, self.X, dropped=self.dropped, where=self.source)

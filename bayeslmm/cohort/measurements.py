@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
-from bayeslmm.base.ids import near_matches, near_words, spelled_alike
+from bayeslmm.base.ids import in_common, near_matches, near_words, spelled_alike
 from bayeslmm.base.text import is_code
 from bayeslmm.cohort.design import INTERCEPT, treatment_coding
 from bayeslmm.cohort.formula import Formula, read_formula
 from bayeslmm.cohort.tables import Table
+from bayeslmm.cohort.transform import Transform, transformed
 
 _OUTLYING = 20  # standard deviations of the middle 98%
 
@@ -25,7 +26,7 @@ class Measurements:
 
     Attributes:
         source: the phenotype file, for messages.
-        ids: IID of each row of the phenotype table.
+        ids: of each row of the phenotype table: IID or, if IIDs repeat, FID and IID with a blank between.
         traits: trait names.
         Y: trait values, NaN where missing, shape (rows, t).
         covariates: name -> values of a column (float, NaN where missing, or str with "" where missing).
@@ -33,6 +34,9 @@ class Measurements:
         intercept: whether a column of ones is added; with a formula, that says it.
         formula: makes X of the covariates, in place of each as it is.
         levels: the order of the levels of some covariates in a formula, see `Formula.design`.
+        families: FID of each row, 0 where there is none; empty if none is known.
+        transform: of the traits, among those who are analysed; see `transform.transformed`.
+        notes: what files were read as, where they are no ordinary tables.
     """
 
     source: Path
@@ -44,6 +48,9 @@ class Measurements:
     intercept: bool = True
     formula: Formula | None = None
     levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
+    transform: Transform | None = None
+    notes: tuple[str, ...] = ()
 
     def take(self, traits: Sequence[str]) -> "Measurements":
         """Return the measurements with some of the traits."""
@@ -55,39 +62,48 @@ def measure(
     traits: Sequence[str],
     *,
     covariate_table: Table | None = None,
+    quantitative_table: Table | None = None,
     covariates: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     intercept: bool = True,
     formula: str | None = None,
+    transform: Transform | None = None,
 ) -> Measurements:
     """Take traits and covariates out of tables, as numbers or categories.
 
     Args:
         phenotypes: table with the traits.
         traits: which columns to analyse.
-        covariate_table: table with the covariates; without it, ``covariates`` are columns of ``phenotypes``.
-        covariates: which columns to use; by default all of ``covariate_table``.
+        covariate_table: table with the covariates; without one, ``covariates`` are columns of ``phenotypes``.
+        quantitative_table: a further one, whose columns must be numbers (GCTA's ``--qcovar``).
+        covariates: which columns to use; by default all of the tables of covariates.
         categorical: covariates whose numbers are codes of categories; text is categorical anyway.
         intercept: add a column of ones.
-        formula: ``~ sex * age + bs(weight, df=4)``, in place of covariates and intercept; of columns of both tables.
+        formula: ``~ sex * age + bs(weight, df=4)``, in place of covariates and intercept; of columns of all tables.
             Bases and categories are those of the rows that are analysed.
+        transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
 
     Raises:
         InputError: unknown columns, a formula that is none, a trait that is not numeric, or a covariate that is but for
-            some values and is not among the categorical ones.
+            some values and is not among the categorical ones; logarithms of values that are not positive.
     """
     if not traits or len(set(traits)) < len(traits):
         raise InputError(f"one or more different traits are needed, but {list(traits)} was given")
     Y = np.column_stack([phenotypes.numbers(name) for name in traits])
+    if transform == "log":
+        _check_positive(phenotypes, traits, Y)
     read = read_formula(formula) if formula is not None else None
-    sources = _sources(phenotypes, covariate_table, covariates, read)
-    if unused := sorted(set(categorical) - set(sources)):
-        where = covariate_table or phenotypes
-        raise InputError(f"{where.path}: categorical names {examples(unused)}, not among the covariates {[*sources]}")
+    tables = [table for table in (covariate_table, quantitative_table) if table] or [phenotypes]
+    sources = _sources(phenotypes, tables, covariates, read)
+    codes = {name for name, table in sources.items() if table is not quantitative_table}
+    if unused := sorted(set(categorical) - codes):
+        raise InputError(
+            f"{tables[0].path}: categorical names {examples(unused)}, not among the covariates {sorted(codes)}"
+        )
     if both := sorted(name for name in set(traits) & set(sources) if sources[name] is phenotypes):
         raise InputError(f"{phenotypes.path}: {examples(both)} cannot be a trait and a covariate at once")
     for name, y in zip(traits, Y.T, strict=True):
-        for text in trait_words(y):
+        for text in trait_words(transformed(y, transform) if transform else y):
             warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
     for name, table in sources.items():
         if table.missing_code_suspected(name):
@@ -99,7 +115,8 @@ def measure(
     for name, table in sources.items():
         rows = rows_in[id(table)]
         absent |= rows < 0
-        if name not in categorical and table.is_numeric(name):
+        codes = name in categorical or (table.coded and formula is None)
+        if table is quantitative_table or (not codes and table.is_numeric(name)):
             columns[name] = np.where(rows < 0, np.nan, table.numbers(name)[rows])
         else:
             text = np.where(table.is_missing(name), "", table.text(name).astype(str))
@@ -111,51 +128,95 @@ def measure(
                     stacklevel=2,
                 )
             columns[name] = np.where(rows < 0, "", text[rows])
-    return Measurements(phenotypes.path, phenotypes.ids, tuple(traits), Y, columns, absent, intercept, read)
+    read_as = {table.path: table.note for table in (phenotypes, *tables) if table.note}
+    return Measurements(
+        phenotypes.path,
+        phenotypes.ids,
+        tuple(traits),
+        Y,
+        columns,
+        absent,
+        intercept,
+        read,
+        families=phenotypes.families,
+        transform=transform,
+        notes=tuple(f"{path}: {note}" for path, note in read_as.items()),
+    )
+
+
+def _check_positive(table: Table, traits: Sequence[str], Y: Float64[ndarray, "rows t"]) -> None:
+    """Refuse values of which there is no logarithm."""
+    for name, y in zip(traits, Y.T, strict=True):
+        wrong = np.flatnonzero(y <= 0)
+        if wrong.size:
+            row = int(wrong[0])
+            raise InputError(
+                f"{table.path} {table.unit} {table.lines[row]} (id {examples([table.ids[row]])}): trait {quoted(name)} "
+                f"must be positive for its logarithm, but {y[row]:g} was found ({wrong.size} such values): list it as "
+                "missing (missing) if it is a code, or rank-normalise the trait"
+            )
 
 
 def _sources(
-    phenotypes: Table, covariate_table: Table | None, covariates: Sequence[str] | None, formula: Formula | None
+    phenotypes: Table, tables: Sequence[Table], covariates: Sequence[str] | None, formula: Formula | None
 ) -> dict[str, Table]:
     """Return the table of each covariate.
 
     Raises:
-        InputError: if covariates are given beside a formula, or it has a left side or names a column of both tables.
+        InputError: if covariates are given beside a formula, or it has a left side, or two tables have a column.
     """
-    table = covariate_table or phenotypes
     if formula is None:
-        names = list(covariates) if covariates is not None else covariate_table.names() if covariate_table else []
-        return dict.fromkeys(names, table)
+        everything = [name for table in tables if table is not phenotypes for name in table.names()]
+        return _tables_of(everything if covariates is None else covariates, tables)
     if covariates is not None:
         raise InputError(
             f"covariates {list(covariates)} are given beside the formula {quoted(formula.text)}: leave one out"
         )
     if formula.traits:
         raise InputError(f"formula {quoted(formula.text)}: the traits are given apart, so it must begin with ~")
-    tables = list({id(each): each for each in (table, phenotypes)}.values())
+    everywhere = list({id(each): each for each in (*tables, phenotypes)}.values())
     named = formula.columns(
-        [name for each in tables for name in each.names()], where=" and ".join(str(each.path) for each in tables)
+        [name for each in everywhere for name in each.names()],
+        where=" and ".join(str(each.path) for each in everywhere),
     )
-    for name in named:
-        if all(name in each.names() for each in tables) and len(tables) > 1:
+    return _tables_of(named, everywhere, where=f"formula {quoted(formula.text)}: ")
+
+
+def _tables_of(names: Sequence[str], tables: Sequence[Table], *, where: str = "") -> dict[str, Table]:
+    """Return the table of each column.
+
+    Raises:
+        InputError: if none of them has it, or two.
+    """
+    found: dict[str, Table] = {}
+    for name in names:
+        having = [table for table in tables if name in table.columns]
+        if len(having) > 1:
             raise InputError(
-                f"formula {quoted(formula.text)}: both {tables[0].path} and {tables[1].path} have a column "
-                f"{quoted(name)}: rename one"
+                f"{where}both {having[0].path} and {having[1].path} have a column {quoted(name)}: rename one"
             )
-    return {name: next(each for each in tables if name in each.names()) for name in named}
+        if not having and len(tables) > 1:
+            known = [known for table in tables for known in table.columns]
+            raise InputError(
+                f"neither {' nor '.join(str(table.path) for table in tables)} has a column {quoted(name)}; they have "
+                f"{examples(known, most=12)}"
+            )
+        found[name] = having[0] if having else tables[0]
+    return found
 
 
 def _rows_in(table: Table, phenotypes: Table) -> Int64[ndarray, " rows"]:
     """Return the row of a table for each row of the phenotypes, -1 for none; warn of ids that nearly match."""
-    if near := near_matches(set(phenotypes.ids) - set(table.ids), set(table.ids) - set(phenotypes.ids)):
+    who, there = in_common(phenotypes.individuals, table.individuals, where=(phenotypes.path, table.path))
+    if near := near_matches(set(who) - set(there), set(there) - set(who)):
         warnings.warn(
             f"{len(near)} ids of {phenotypes.path} have no row in {table.path} but for another case, zeros or .0 "
             f"({near_words(near)}): write them in one way if they are the same",
             InputWarning,
             stacklevel=3,
         )
-    row_of = {name: i for i, name in enumerate(table.ids)}
-    return np.array([row_of.get(name, -1) for name in phenotypes.ids])
+    row_of = {name: i for i, name in enumerate(there)}
+    return np.array([row_of.get(name, -1) for name in who])
 
 
 def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:

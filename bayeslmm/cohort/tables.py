@@ -9,16 +9,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_unique, examples, quoted
-from bayeslmm.base.text import as_numbers, is_missing, read_text
+from bayeslmm.base.checks import InputError, examples, quoted
+from bayeslmm.base.ids import Individuals, individuals_of
+from bayeslmm.base.text import as_numbers, is_missing
+from bayeslmm.cohort.layouts import Unnamed, layout_of, read_cells_of
 
 _LARGEST = 1e300  # of a number: sums over individuals must be numbers as well
-_ID_COLUMNS = ("IID", "#IID")
-_FAMILY_COLUMNS = ("FID", "#FID")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 SEVERAL_RECORDS = (
-    "several records of one individual are not modelled, give one row for each, such as their mean (individuals are "
-    "matched by IID alone)"
+    "several records of one individual are not modelled, give one row for each, such as their mean, or the FIDs that "
+    "tell them apart"
 )
 
 
@@ -33,6 +33,12 @@ class Table:
         columns: name -> the column's text, one entry per row; or numbers, NaN where one is missing.
         codes: what means "not measured", beside `MISSING`.
         unit: what is counted in ``lines``, for messages.
+        families: the FID of each row, 0 where there is none; empty if none is known.
+        numbered: the columns that can be named by their number, from 1.
+        decimal_comma: whether numbers may have a comma in place of the point.
+        minus_nine: whether -9 is missing, as in files of PLINK and GCTA.
+        coded: whether numbers are codes of categories, where they are covariates.
+        note: what the file was read as; empty for an ordinary table.
     """
 
     path: Path
@@ -41,6 +47,17 @@ class Table:
     columns: dict[str, ndarray]
     codes: tuple[str, ...] = ()
     unit: str = "line"
+    families: tuple[str, ...] = ()
+    numbered: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    minus_nine: bool = False
+    coded: bool = False
+    note: str = ""
+
+    @property
+    def individuals(self) -> Individuals:
+        """Whose rows they are."""
+        return Individuals(self.families, self.ids)
 
     def names(self) -> list[str]:
         """Return the names of the data columns, in the order of the file."""
@@ -58,7 +75,8 @@ class Table:
     def is_missing(self, name: str) -> Bool[ndarray, " rows"]:
         """Return which rows of a column are missing."""
         column = self._column(name)
-        return np.isnan(column) if column.dtype.kind == "f" else is_missing(column, self.codes)
+        codes = (*self.codes, "-9") if self.minus_nine else self.codes
+        return np.isnan(column) if column.dtype.kind == "f" else is_missing(column, codes)
 
     def is_numeric(self, name: str) -> bool:
         """Return whether a column holds numbers, and not categories.
@@ -118,6 +136,12 @@ class Table:
         below = others.mean() / unit - 3 * (others / unit).std()
         return bool(others.min() > -9.0 and below > -9.0 / unit)
 
+    def _with_points(self, column: ndarray) -> ndarray:
+        """Return the text of numbers with points in decimals."""
+        if not self.decimal_comma:
+            return column
+        return np.array([re.sub(r"^([+-]?\d*),(\d+)", r"\1.\2", value) for value in column], dtype=object)
+
     def _column(self, name: str) -> ndarray:
         if name not in self.columns:
             raise InputError(f"{self.path} has no column {quoted(name)}; it has {examples(self.columns, most=12)}")
@@ -126,36 +150,60 @@ class Table:
     def _parsed(self, name: str) -> tuple[Float[ndarray, " rows"], Bool[ndarray, " rows"], Int64[ndarray, " wrong"]]:
         """Return a column as numbers, where it is missing, and in which rows something else stands."""
         column, missing = self._column(name), self.is_missing(name)
-        numbers = column.copy() if column.dtype.kind == "f" else as_numbers(column)
+        numbers = column.copy() if column.dtype.kind == "f" else as_numbers(self._with_points(column))
         numbers[missing] = np.nan
         return numbers, missing, np.flatnonzero(~(np.abs(numbers) <= _LARGEST) & ~missing)
 
 
-def read_table(path: str | Path, *, missing: Sequence[str] = ()) -> Table:
-    """Read a table whose header names its columns, one of them ``IID`` (or ``#IID``).
+def read_table(
+    path: str | Path, *, missing: Sequence[str] = (), id: Sequence[str] = (), unnamed: Unnamed = "PHENO"
+) -> Table:
+    """Read a table with one row for each individual.
 
-    Tabs, commas or runs of blanks separate the columns: the header line decides. ``FID`` or ``#FID`` is accepted and
-    not used: individuals are matched by IID. Missing is empty or one of `MISSING` (``NA``, ``nan``, ``.``, ``null``
-    and so on).
+    Text with tabs, commas, semicolons (decimals may then have commas) or runs of blanks between its columns, as the
+    first line shows, which may be compressed; Excel's ``.xlsx``; Parquet. Individuals are those of the column ``IID``
+    or ``#IID``, or of ``id``; where IIDs repeat, ``FID`` or ``#FID`` tells them apart. Missing is empty or one of
+    `MISSING` (``NA``, ``nan``, ``.``, ``null`` and so on).
+
+    Files of GCTA and PLINK have no header: FID, IID, then values, which are called PHENO1, PHENO2 and so on (PC1 in an
+    ``.eigenvec``); a ``.fam`` has SEX and, from its sixth column, PHENO1. In these files, and in a ``.psam``, -9 is
+    missing.
 
     Args:
-        path: the file, which may be compressed (gzip).
+        path: the file.
         missing: further codes that mean "not measured", such as ``-9``, which is ``-9.0`` as well.
+        id: the column of ids in place of IID, or several that are joined by ``_``, such as FID and IID; a table without
+            them is read by its IID.
+        unnamed: what columns without a name are called; those of COVAR hold categories, as in GCTA's ``--covar``.
 
     Raises:
-        InputError: no such file, no header with IID, repeated names or ids, rows of another length.
+        InputError: no such file, no ids, repeated names or ids, rows of another length.
     """
-    names, rows, lines = read_text(path)
-    ids = [name for name in names if name in _ID_COLUMNS]
-    if len(ids) != 1:
-        raise InputError(
-            f"{path} line 1: the header must name one column IID (or #IID), but it names {examples(names, most=8)}: "
-            "add a header line such as 'FID IID trait'"
-        )
-    columns = dict(zip(names, rows.T, strict=True))
-    iid = columns[ids[0]]
-    if (iid == "").any():
-        raise InputError(f"{path} line {lines[int(np.argmax(iid == ''))]}: the IID is empty")
-    check_unique(iid.tolist(), where=path, advice=SEVERAL_RECORDS)
-    data = {name: column for name, column in columns.items() if name not in (*_ID_COLUMNS, *_FAMILY_COLUMNS)}
-    return Table(Path(path), tuple(iid.tolist()), lines, data, tuple(missing))
+    cells = read_cells_of(path)
+    layout = layout_of(cells, path, id=id, unnamed=unnamed)
+    rows = np.array(cells.rows[layout.first :], dtype=object)
+    lines = cells.lines[layout.first :]
+    columns = dict(zip(layout.names, rows.T, strict=True))
+    iids = np.array(["_".join(parts) for parts in zip(*(columns[name] for name in layout.ids), strict=True)])
+    for name in layout.ids:
+        if (gap := columns[name] == "").any():
+            raise InputError(f"{path} {cells.unit} {lines[int(np.argmax(gap))]}: the {name} is empty")
+    families = columns[layout.family].tolist() if layout.family else ["0"] * len(lines)
+    who = individuals_of(families, iids.tolist(), where=path, advice=SEVERAL_RECORDS)
+    data = {name: columns[name] for name in layout.data}
+    if layout.sex:
+        data[layout.sex] = np.where(data[layout.sex] == "0", "NA", data[layout.sex])
+    return Table(
+        Path(path),
+        who.ids,
+        lines,
+        data,
+        tuple(missing),
+        cells.unit,
+        who.families,
+        tuple(name for name in layout.data if name != layout.sex),
+        decimal_comma=cells.decimal_comma,
+        minus_nine=layout.minus_nine,
+        coded=layout.coded,
+        note=layout.note,
+    )

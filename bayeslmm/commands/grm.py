@@ -9,8 +9,8 @@ from bayeslmm.commands.genotypes import GenotypeFile
 from bayeslmm.commands.results_folder import new_files
 from bayeslmm.commands.settings import MarkerSettings
 from bayeslmm.genotypes.selection import Selection
-from bayeslmm.kinship.files import grm_paths, write_grm
 from bayeslmm.kinship.from_genotypes import genomic_kinship
+from bayeslmm.kinship.grm import grm_paths, write_grm
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bayeslmm.base.checks import InputError, examples
@@ -14,8 +15,10 @@ from bayeslmm.commands.settings import KinshipSettings, TableSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.genotypes.selection import Selection
-from bayeslmm.kinship.files import read_grm, read_kinship
+from bayeslmm.kinship.eigen_files import read_eigen
+from bayeslmm.kinship.files import read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
+from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.pedigree import pedigree_kinship
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
@@ -49,16 +52,46 @@ def read_measurements(tables: TableSettings) -> Measurements:
     Raises:
         InputError: as `read_table` and `measure` do.
     """
-    everything = (tables.covar is not None and tables.covariates is None) or tables.formula is not None
+    everything = (bool(tables.of_covariates) and tables.covariates is None) or tables.formula is not None
+    read = partial(read_table, missing=tables.missing, id=tables.id)
     return measure(
-        read_table(tables.pheno, missing=tables.missing),
+        read(tables.pheno),
         tables.trait,
-        covariate_table=read_table(tables.covar, missing=tables.missing) if tables.covar else None,
+        covariate_table=read(tables.covar, unnamed="COVAR") if tables.covar else None,
+        quantitative_table=read(tables.qcovar, unnamed="QCOVAR") if tables.qcovar else None,
         covariates=None if everything else tables.named,
         categorical=tables.categorical,
         intercept=not tables.no_intercept,
         formula=tables.formula,
+        transform=tables.transform,
     )
+
+
+def traits_of(
+    pheno: str, numbers: Sequence[int] | None, *, id: Sequence[str], missing: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the traits that are analysed where none is named: those of some numbers, or the only one.
+
+    Args:
+        pheno: the table of phenotypes.
+        numbers: which columns, from 1; the first by default in a file whose columns have no names.
+        id: its column of ids.
+        missing: its codes of missing values.
+
+    Raises:
+        InputError: if there is no such column, or it is not clear which one is meant; as `read_table`.
+    """
+    table = read_table(pheno, missing=missing, id=id)
+    names = table.numbered
+    if numbers is None and (len(names) == 1 or (names and table.minus_nine)):
+        numbers = [1]
+    if not numbers:
+        raise InputError(f"{pheno} has the columns {examples(names, most=12)}: name those to analyse (--trait)")
+    if beyond := [number for number in numbers if number > len(names)]:
+        raise InputError(
+            f"--mpheno {beyond[0]}: {pheno} has {len(names)} columns of phenotypes ({examples(names, most=12)})"
+        )
+    return tuple(names[number - 1] for number in numbers)
 
 
 def read_inputs(
@@ -89,6 +122,8 @@ def read_inputs(
     with clock.step("tables"):
         mark(tables.files)
         measurements = read_measurements(tables)
+    for note in measurements.notes:
+        print(note)
     with clock.step("kinship"):
         mark(kinship.files)
         if genotypes is None and kinship.genotypes:
@@ -120,6 +155,8 @@ def _given_kinship(kinship: KinshipSettings, *, missing: Sequence[str]) -> Kinsh
         return read_grm(kinship.grm)
     if kinship.pedigree:
         return pedigree_kinship(kinship.pedigree, missing=missing)
+    if kinship.gemma_eigen and kinship.fam:
+        return read_eigen(*kinship.gemma_eigen, fam=kinship.fam)
     return read_kinship(kinship.kinship or "", fam=kinship.fam)
 
 

@@ -4,9 +4,10 @@ import argparse
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from typing import Any
 
 from bayeslmm.base.checks import InputWarning, one_line
 from bayeslmm.base.log import diverted
@@ -54,6 +55,8 @@ def run_command(options: argparse.Namespace) -> Answer:
     """
     command = import_module(f"bayeslmm.commands.{options.command}")
     values = vars(options)
+    if "mpheno" in values and not values["trait"]:
+        values = values | {"trait": _traits(values)}
     return command.run(
         build(command.SETTINGS, values | {"genotypes": genotype_file(values), "options": as_typed(values)})
     )
@@ -79,6 +82,13 @@ def _answer(typed: Sequence[str], options: argparse.Namespace) -> Answer:
             answer = Answer(code, one_line(text))
             print(f"bayeslmm: error: {answer.error}", file=sys.stderr)
         return answer
+
+
+def _traits(values: Mapping[str, Any]) -> list[str]:
+    """Return the traits where none is named, which the table of phenotypes tells."""
+    from bayeslmm.commands.inputs import traits_of
+
+    return [*traits_of(values["pheno"], values["mpheno"], id=values["id"], missing=values["missing"])]
 
 
 @contextmanager

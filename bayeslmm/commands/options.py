@@ -48,16 +48,26 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
     """Add where K comes from; if markers are tested, from them unless another kinship is given."""
     if tested:
         add_genotype_options(parser.add_mutually_exclusive_group(required=True), ": the markers to test")
-        group = parser.add_argument_group("kinship (from these genotypes, or one of the first three)")
+        group = parser.add_argument_group("kinship (from these genotypes, or from one of the files)")
         source = group.add_mutually_exclusive_group()
     else:
         group = parser.add_argument_group("kinship (from genotypes, or --grm, --kinship or --pedigree)")
         source = group.add_mutually_exclusive_group(required=True)
         add_genotype_options(source)
-    source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.id")
-    source.add_argument("--kinship", metavar="F", help="square text matrix with a line of ids (or see --fam)")
+    source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.gz or X.grm.sp, with X.grm.id")
+    source.add_argument(
+        "--kinship", metavar="F", help="matrix of plink, GEMMA, KING, R or NumPy, in text or binary (ids: see --fam)"
+    )
     source.add_argument("--pedigree", metavar="F", help="table with the columns id, sire, dam")
-    group.add_argument("--fam", metavar="F", help="ids of a --kinship without them, such as GEMMA's .cXX.txt")
+    source.add_argument(
+        "--gemma-eigen", nargs=2, metavar=("D", "U"), help="eigenvalues and eigenvectors of GEMMA, with --fam"
+    )
+    group.add_argument(
+        "--fam",
+        metavar="F",
+        help="ids of a --kinship without them, such as GEMMA's .cXX.txt: a .fam, or one or two columns (by default the "
+        "file beside it, X.rel.id of X.rel)",
+    )
     add_format_options(group)
     add_marker_options(group)
     add_selection_options(group)
@@ -73,15 +83,32 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
 def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add tables of traits and covariates; return the group, for the traits."""
     group = parser.add_argument_group("traits and covariates")
-    group.add_argument("--pheno", required=True, metavar="F", help="table with a header, one column of it IID")
-    group.add_argument("--covar", metavar="F", help="table of covariates, like --pheno")
     group.add_argument(
-        "--covariates", nargs="+", metavar="NAME", help="columns to use: of --covar (all by default), else of --pheno"
+        "--pheno",
+        required=True,
+        metavar="F",
+        help="table with a header, one column of it IID: text, .xlsx or .parquet; or a .fam, .psam, or GCTA's file "
+        "without a header",
+    )
+    group.add_argument(
+        "--id",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="column of ids in place of IID, in all tables that have it; several are joined: FID IID makes FID_IID",
+    )
+    group.add_argument("--covar", metavar="F", help="table of covariates, like --pheno; without a header all are codes")
+    group.add_argument("--qcovar", metavar="F", help="table of covariates that are numbers, beside or without --covar")
+    group.add_argument(
+        "--covariates",
+        nargs="+",
+        metavar="NAME",
+        help="columns to use: of --covar and --qcovar (all by default), else of --pheno",
     )
     group.add_argument(
         "--formula",
         metavar="F",
-        help="in place of --covariates: '~ sex * age + bs(weight, df=4)', of columns of --covar and --pheno; its "
+        help="in place of --covariates: '~ sex * age + bs(weight, df=4)', of columns of all tables; its "
         "expressions are Python and are run",
     )
     group.add_argument(
@@ -99,7 +126,22 @@ def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
 
 def add_trait_option(group: argparse._ArgumentGroup, help: str, *, number: int | str = "+") -> None:
     """Add which traits, and how many."""
-    group.add_argument("--trait", "--traits", required=True, nargs=number, metavar="NAME", help=help)
+    which = group.add_mutually_exclusive_group()
+    which.add_argument("--trait", "--traits", nargs=number, metavar="NAME", help=f"{help}; by default the only one")
+    which.add_argument(
+        "--mpheno", type=int, nargs=number, metavar="N", help="their numbers in place of names, the first column is 1"
+    )
+
+
+def add_transform_options(group: argparse._ArgumentGroup) -> None:
+    """Add what is done with the values of the traits."""
+    how = group.add_mutually_exclusive_group()
+    how.add_argument("--log", action="store_true", help="analyse natural logarithms of the traits")
+    how.add_argument(
+        "--rank-normalise",
+        action="store_true",
+        help="analyse normal scores of the ranks of each trait among the individuals analysed",
+    )
 
 
 def add_method_option(parser: argparse.ArgumentParser, names: Sequence[str], default: Sequence[str], help: str) -> None:

@@ -34,6 +34,7 @@ from bayeslmm.commands.options import (
     add_run_options,
     add_table_options,
     add_trait_option,
+    add_transform_options,
 )
 from bayeslmm.commands.suggestions import check_typed, command_at
 
@@ -121,7 +122,9 @@ def _grm(parser: argparse.ArgumentParser) -> None:
 
 def _h2(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
-    add_trait_option(add_table_options(parser), "columns of --pheno to analyse")
+    group = add_table_options(parser)
+    add_trait_option(group, "columns of --pheno to analyse")
+    add_transform_options(group)
     add_method_option(
         parser,
         methods.NAMES,
@@ -136,7 +139,9 @@ def _h2(parser: argparse.ArgumentParser) -> None:
 
 def _compare(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
-    add_trait_option(add_table_options(parser), "columns of --pheno to analyse")
+    group = add_table_options(parser)
+    add_trait_option(group, "columns of --pheno to analyse")
+    add_transform_options(group)
     add_moments_option(add_inference_options(parser))
     add_plots_option(parser)
     add_out_option(parser)
@@ -146,6 +151,7 @@ def _rg(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to analyse together, two or more")
+    add_transform_options(group)
     group.add_argument(
         "--covariates-of",
         nargs="+",
@@ -173,7 +179,9 @@ def _rg(parser: argparse.ArgumentParser) -> None:
 
 def _scan(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser, tested=True)
-    add_trait_option(add_table_options(parser), "columns of --pheno to scan")
+    group = add_table_options(parser)
+    add_trait_option(group, "columns of --pheno to scan")
+    add_transform_options(group)
     group = parser.add_argument_group("tests")
     group.add_argument(
         "--test",
@@ -268,6 +276,7 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
         "individuals with this trait are analysed; its values are not used, but must vary",
         number=1,
     )
+    parser.set_defaults(log=False, rank_normalise=False)  # its own traits are normal
     group = parser.add_argument_group("simulated traits")
     group.add_argument("--h2", nargs="+", type=float, default=[0.05, 0.2, 0.5, 0.8], metavar="H2", help="true values")
     group.add_argument("--datasets", type=int, default=200, metavar="N", help="simulated traits for each")

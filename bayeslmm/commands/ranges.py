@@ -10,6 +10,7 @@ from bayeslmm.commands.settings import option
 
 _RANGES: dict[str, tuple[float, float]] = {
     "pcs": (0, 10_000),
+    "mpheno": (1, 1_000_000),
     "chains": (1, 1_000),
     "draws": (1, 1_000_000),
     "warmup": (1, 1_000_000),

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.transform import WORDS
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, describe
@@ -36,6 +37,7 @@ def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
         "covariates": list(cohort.covariates[0] if cohort.uniform else cohort.covariates),
         "k_scale": spectrum.k_scale,
         "mean_diagonal": spectrum.mean_diagonal,
+        "transform": WORDS[cohort.transform] if cohort.transform else None,
         "dropped": [asdict(drop) for drop in cohort.dropped],
     }
 
@@ -67,6 +69,7 @@ def run_record(
         "convention": CONVENTION,
         "loglik_convention": _LOGLIK,
         "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
+        "tables": list(inputs.measurements.notes),
         "started": clock.started,
         "inputs_sha256": {path: mark.sha256 for path, mark in inputs.files.items()},
         "traits": dict(traits),

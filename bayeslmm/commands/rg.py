@@ -134,5 +134,7 @@ def _covariates_of(tables: TogetherTraits, measurements: Measurements) -> dict[s
     """Return the covariates of each trait: those given for it, or those for all; nothing where a formula says it."""
     if tables.formula is not None:
         return {}
-    for_all = list(measurements.covariates) if tables.covar and tables.covariates is None else tables.covariates or ()
+    for_all = (
+        list(measurements.covariates) if tables.of_covariates and tables.covariates is None else tables.covariates or ()
+    )
     return {trait: [*for_all] for trait in tables.trait} | {trait: names for trait, *names in tables.covariates_of}

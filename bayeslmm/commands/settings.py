@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 from bayeslmm.genotypes.selection import Selection
+from bayeslmm.kinship.names import grm_files, kinship_files
 
 OF_THE_RUN = ("no_plots", "quiet", "json", "log_file", "threads", "config")
 """Options that change no number of a result, but how it is shown and computed."""
@@ -69,6 +70,7 @@ class KinshipSettings:
     grm: str | None
     kinship: str | None
     pedigree: str | None
+    gemma_eigen: tuple[str, str] | None
     fam: str | None
     markers: MarkerSettings
     selection: Selection
@@ -79,8 +81,10 @@ class KinshipSettings:
     eigen: Path | None
 
     def __post_init__(self) -> None:
-        if self.fam and not self.kinship:
-            raise InputError(f"--fam {self.fam} gives the ids of --kinship, which was not given")
+        if self.fam and not (self.kinship or self.gemma_eigen):
+            raise InputError(f"--fam {self.fam} gives the ids of --kinship or --gemma-eigen, which was not given")
+        if self.gemma_eigen and not self.fam:
+            raise InputError("--gemma-eigen holds no ids: give the .fam of the same run of GEMMA (--fam)")
         for field in fields(self.markers) if self.given else ():
             tested = self.genotypes and field.name in ("maf", "geno")  # of the markers that are tested
             if getattr(self.markers, field.name) != field.default and not tested:
@@ -93,14 +97,15 @@ class KinshipSettings:
     @property
     def given(self) -> bool:
         """Whether K is not computed from genotypes."""
-        return bool(self.grm or self.kinship or self.pedigree)
+        return bool(self.grm or self.kinship or self.pedigree or self.gemma_eigen)
 
     @property
     def files(self) -> list[Path]:
         """What is read."""
-        files = [Path(file) for file in (self.kinship, self.pedigree, self.fam) if file]
+        files = [Path(file) for file in (self.pedigree, *(self.gemma_eigen or ())) if file]
+        files += kinship_files(self.kinship, self.fam) if self.kinship else [Path(self.fam)] if self.fam else []
         files += [*self.selection.files, *(self.genotypes.files if self.genotypes else [])]
-        return files + ([Path(f"{self.grm}.grm.{suffix}") for suffix in ("bin", "id")] if self.grm else [])
+        return files + (list(grm_files(self.grm)) if self.grm else [])
 
 
 @dataclass(frozen=True)
@@ -108,14 +113,18 @@ class TableSettings:
     """Which traits and covariates are taken from which tables."""
 
     pheno: str
+    id: tuple[str, ...]
     trait: tuple[str, ...]
     covar: str | None
+    qcovar: str | None
     covariates: tuple[str, ...] | None
     formula: str | None
     categorical: tuple[str, ...]
     pcs: int
     no_intercept: bool
     missing: tuple[str, ...]
+    log: bool
+    rank_normalise: bool
 
     def __post_init__(self) -> None:
         if self.formula is not None:
@@ -126,9 +135,9 @@ class TableSettings:
                     "--formula says whether there is an intercept: leave out --no-intercept, write '~ 0 + ...'"
                 )
             return
-        if self.covar is None and not self.named and self.categorical:
+        if not self.of_covariates and not self.named and self.categorical:
             raise InputError(f"--categorical {self.categorical[0]} needs --covariates, --covar or --formula")
-        if self.no_intercept and not self.pcs and self.covar is None and not self.named:
+        if self.no_intercept and not self.pcs and not self.of_covariates and not self.named:
             raise InputError(
                 "--no-intercept leaves no fixed effect: leave it out, or give covariates that include the mean"
             )
@@ -141,7 +150,17 @@ class TableSettings:
     @property
     def files(self) -> list[Path]:
         """What is read."""
-        return [Path(file) for file in (self.pheno, self.covar) if file]
+        return [Path(file) for file in (self.pheno, *self.of_covariates)]
+
+    @property
+    def of_covariates(self) -> list[str]:
+        """The tables of covariates."""
+        return [file for file in (self.covar, self.qcovar) if file]
+
+    @property
+    def transform(self) -> Literal["log", "rank"] | None:
+        """What is done with the values of the traits."""
+        return "log" if self.log else "rank" if self.rank_normalise else None
 
 
 @dataclass(frozen=True)

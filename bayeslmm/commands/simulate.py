@@ -14,6 +14,7 @@ from numpy import ndarray
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
+from bayeslmm.base.ids import Individuals, plain_iids
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 from bayeslmm.commands.record import command_line, versions
@@ -117,7 +118,8 @@ def _simulate(
     Y = simulate.phenotypes(G + X @ beta, Gamma_e, missing=missing.tolist(), rng=rng)
 
     traits, covariates = ([f"{letter}{k + 1}" for k in range(count)] for letter, count in (("T", t), ("C", c)))
-    ids = {"FID": genotypes.families, "IID": genotypes.ids}
+    iids = plain_iids(Individuals(genotypes.families, genotypes.ids))
+    ids = {"FID": genotypes.families, "IID": iids}
     write_table(pd.DataFrame(ids | dict(zip(traits, Y.T, strict=True))), out / "pheno.tsv")
     if covariates:
         write_table(pd.DataFrame(ids | dict(zip(covariates, X.T, strict=True))), out / "covar.tsv")

@@ -13,9 +13,11 @@ from bayeslmm.base.frames import as_text
 from bayeslmm.base.text import split_lines
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.genotypes.source import formats_there
-from bayeslmm.kinship.files import read_grm, read_kinship
+from bayeslmm.kinship.files import read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
+from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.names import grm_files
 from bayeslmm.kinship.pedigree import is_pedigree, pedigree_kinship
 
 KinshipLike = Kinship | Genotypes | pd.DataFrame | ndarray | str | Path
@@ -31,7 +33,7 @@ def kinship_of(given: KinshipLike, *, ids: Iterable[object] | None = None) -> tu
     Args:
         given: a `Kinship`; a matrix as a DataFrame with the ids in index and columns, or as an array with ``ids``; a
             pedigree as a DataFrame with the columns id, sire, dam; opened genotypes; or a path: of genotypes, of
-            GCTA's ``.grm.bin``, each with or without its ending, of a matrix as text, or of a pedigree.
+            GCTA's ``.grm.bin``, each with or without its ending, of a matrix (`read_kinship`), or of a pedigree.
         ids: of the rows of an array.
 
     Raises:
@@ -75,8 +77,7 @@ def _of_frame(K: pd.DataFrame) -> Kinship:
 
 
 def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
-    grm = path.removesuffix(".grm.bin")
-    genotyped, related = formats_there(path), Path(f"{grm}.grm.bin").exists()
+    genotyped, related = formats_there(path), grm_files(path)[0].exists()
     if genotyped and related:
         raise InputError(
             f"{path} names genotypes and a kinship: say which with bl.open_genotypes({path!r}) or bl.read_grm({path!r})"
@@ -85,13 +86,14 @@ def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
         genotypes = open_genotypes(path)
         return genomic_kinship(genotypes), genotypes
     if related:
-        return read_grm(grm), None
+        return read_grm(path), None
     if not Path(path).exists():
         raise InputError(
             f"kinship {path}: there is no such file, nor genotypes {path}.bed or a kinship {path}.grm.bin: check the "
             "name and the folder"
         )
-    return (pedigree_kinship(path) if is_pedigree(_header(path)) else read_kinship(path)), None
+    text = Path(path).suffix not in (".bin", ".npy")
+    return (pedigree_kinship(path) if text and is_pedigree(_header(path)) else read_kinship(path)), None
 
 
 def _header(path: str) -> list[str]:

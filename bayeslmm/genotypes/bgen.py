@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_readable, check_unique
 from bayeslmm.base.files import read_lines, reading
-from bayeslmm.base.ids import Individuals
+from bayeslmm.base.ids import Individuals, individuals_of
 from bayeslmm.genotypes.bgen_probabilities import COMPRESSIONS, DamagedError, decompressed, dosage
 from bayeslmm.genotypes.variants import MarkerTable, markers_of
 
@@ -142,9 +142,8 @@ def read_sample(path: str | Path) -> Individuals:
                 "were found"
             )
     two = len(names) > 1 and names[1].upper() == "ID_2"
-    ids = tuple(fields[1 if two else 0] for _, fields in lines[2:])
-    check_unique(ids, where=path)
-    return Individuals(tuple(fields[0] if two else "0" for _, fields in lines[2:]), ids)
+    families, iids = ([fields[0] if two else "0" for _, fields in lines[2:]], [fields[two] for _, fields in lines[2:]])
+    return individuals_of(families, iids, where=path)
 
 
 def _individuals(path: Path, header: _Header, sample: str | Path | None) -> Individuals:

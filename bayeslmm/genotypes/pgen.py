@@ -13,10 +13,10 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_readable, check_unique
+from bayeslmm.base.checks import InputError, check_readable
 from bayeslmm.base.extras import optional
 from bayeslmm.base.files import open_text, read_lines, reading
-from bayeslmm.base.ids import Individuals, read_fam
+from bayeslmm.base.ids import Individuals, individuals_of, read_fam
 from bayeslmm.genotypes.variants import MarkerTable, as_positions, markers_of
 
 _NAMES = {"#CHROM": "chrom", "ID": "snp", "POS": "pos", "ALT": "a1", "REF": "a0"}
@@ -117,7 +117,7 @@ def read_psam(path: str | Path) -> Individuals:
     """Read a PLINK 2 ``.psam``; without its header ``#FID`` or ``#IID`` it is a ``.fam``.
 
     Raises:
-        InputError: no individual, no IID, lines of different widths, or repeated IIDs.
+        InputError: no individual, no IID, lines of different widths, or individuals that repeat.
     """
     lines = [
         (number, fields)
@@ -138,8 +138,8 @@ def read_psam(path: str | Path) -> Individuals:
     if len(lines) == 1:
         raise InputError(f"{path} holds no individual: write it with plink2")
     columns = dict(zip(header, zip(*(fields for _, fields in lines[1:]), strict=True), strict=True))
-    check_unique(columns["IID"], where=path)
-    return Individuals(columns.get("FID", ("0",) * len(columns["IID"])), columns["IID"])
+    iids = columns["IID"]
+    return individuals_of(columns.get("FID", ("0",) * len(iids)), iids, where=path)
 
 
 def read_pvar(path: str | Path) -> pd.DataFrame:

@@ -50,7 +50,7 @@ class Selection:
         return [field.name for field in fields(self)[2:] if getattr(self, field.name)]
 
     def individuals(self, ids: Sequence[str], *, where: str | Path) -> Chosen:
-        """Choose among individuals, whom their IID identifies.
+        """Choose among individuals, whom their IID identifies, or FID and IID together.
 
         Raises:
             InputError: for a file that names none of them, or if nobody is left.
@@ -94,7 +94,7 @@ def _chosen(
     for (option, file), wanted in zip(files.items(), (True, False), strict=True):
         if file is None:
             continue
-        listed = _listed(file, individuals=what == "individuals")
+        listed = _listed(file, known, individuals=what == "individuals")
         unknown = [name for name in listed if name not in known]
         if len(unknown) == len(listed):
             raise InputError(
@@ -111,8 +111,8 @@ def _chosen(
     return Chosen(np.flatnonzero(use), tuple(said))
 
 
-def _listed(path: str | Path, *, individuals: bool) -> list[str]:
-    """Return the ids of a file, each once.
+def _listed(path: str | Path, known: "pd.Index", *, individuals: bool) -> list[str]:
+    """Return the ids of a file, each once; FID and IID of individuals that are known by both.
 
     Raises:
         InputError: if it is empty, or lines of markers hold more than an id.
@@ -122,7 +122,10 @@ def _listed(path: str | Path, *, individuals: bool) -> list[str]:
     if individuals:
         # FID and IID, unless a header says that IID comes first.
         first = header[:1] == ["#IID"]
-        ids = [fields[0 if first or len(fields) == 1 else 1] for _, fields in lines[len(header) > 0 :]]
+        data = [fields for _, fields in lines[len(header) > 0 :]]
+        both = [" ".join(fields[:2]) for fields in data]
+        iids = [fields[0 if first or len(fields) == 1 else 1] for fields in data]
+        ids = [pair if pair in known else iid for pair, iid in zip(both, iids, strict=True)]
     else:
         if wide := next(((number, fields) for number, fields in lines if len(fields) > 1), None):
             raise InputError(

@@ -1,7 +1,7 @@
 """The kinship matrix of genotypes, and that of all markers but some."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,7 @@ def genomic_kinship(
         "left_out": genotypes.left_out,
         "selection": list(genotypes.said),
     }
-    return Kinship(genotypes.ids, K, genotypes.name, details)
+    return Kinship(genotypes.ids, K, genotypes.name, details, genotypes.families)
 
 
 def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
@@ -95,7 +95,7 @@ def without(kinship: Kinship, genotypes: Genotypes, left_out: range) -> Kinship:
         rest = [blocks_of(span) for span in (range(left_out.start), range(left_out.stop, p)) if span]
         K = sum((_products(blocks.blocks(rows), n, len(genotypes.ids))[0] for blocks in rest), start=np.zeros_like(K))
     K /= weight
-    return Kinship(kinship.ids, K, kinship.source, details | {"weight": weight})
+    return replace(kinship, K=K, details=details | {"weight": weight})
 
 
 def _products(blocks: Iterable[Block], n: int, everybody: int) -> tuple[Float64[ndarray, "n n"], Tally]:

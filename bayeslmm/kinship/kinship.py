@@ -19,19 +19,21 @@ class Kinship:
     """A kinship matrix with the ids of its rows; a dense `Covariance`.
 
     Attributes:
-        ids: IID of each row.
+        ids: of each row: its IID or, if IIDs repeat, FID and IID with a blank between.
         K: symmetric, shape (n, n), on the scale of its source.
         source: where it comes from, for messages.
-        details: how it was made (scale, filters, marker counts), for the record of the run.
+        details: how it was made (scale, filters, marker counts), or what its file was read as, for the record.
+        families: FID of each row, 0 where it has none; empty if none is known.
     """
 
     ids: tuple[str, ...]
     K: Float64[ndarray, "rows columns"]
     source: str
     details: dict[str, Any] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.ids) != len(self.K):
+        if len(self.ids) != len(self.K) or len(self.families) not in (0, len(self.ids)):
             raise InputError(f"{self.source}: {len(self.ids)} ids were given for a K of {len(self.K)} rows")
         check_unique(self.ids, where=self.source)
         check_square(self.K, where=self.source)
@@ -42,8 +44,10 @@ class Kinship:
         return float(np.trace(self.K) / len(self.K))
 
     def origin_line(self) -> str:
-        """Say which markers or animals it was computed from; empty for a kinship read from a file."""
+        """Say which markers or animals it was computed from, or what its file was read as; empty if neither."""
         details = self.details
+        if "read_as" in details:
+            return f"{self.source}: {details['read_as']}"
         if "markers" in details:
             left_out = left_out_words(details["left_out"])
             return MarkerCounts(**details["markers"]).line(maf=details["maf"], geno=details["geno"], left_out=left_out)
@@ -68,7 +72,8 @@ class Kinship:
 
     def take(self, rows: Sequence[int] | ndarray) -> "Kinship":
         """Return the kinship of some of the individuals, a copy."""
-        return replace(self, ids=tuple(self.ids[i] for i in rows), K=self.K[np.ix_(rows, rows)])
+        ids, families = (tuple(names[i] for i in rows) if names else () for names in (self.ids, self.families))
+        return replace(self, ids=ids, families=families, K=self.K[np.ix_(rows, rows)])
 
 
 def centre(K: Float64[ndarray, "n n"]) -> Float64[ndarray, "n n"]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_unique, examples, quoted
 from bayeslmm.base.frames import as_text
 from bayeslmm.base.ids import near_matches, near_words
 from bayeslmm.base.memory import check_memory
-from bayeslmm.base.text import is_missing, read_text
+from bayeslmm.base.text import check_header, is_missing, read_cells
 from bayeslmm.kinship.kinship import Kinship
 
 _FEW = 10  # founders: among fewer, two may well be the parents of all the others
@@ -39,7 +40,7 @@ def pedigree_kinship(pedigree: str | Path | pd.DataFrame, *, missing: Sequence[s
         pedigree: a DataFrame, or the path of a table with a header, with the columns id, sire and dam in any order
             (IID, animal, father and mother are accepted too), its rows in any order. Unknown parents are 0, -1, -9, or
             what is missing in any table (`tables.MISSING`: empty, ``NA``, ``.``, ``*`` and so on); parents without a
-            row are founders.
+            row are founders. Three columns without a header are animal and parents, in whatever order (A is the same).
         missing: further codes of an unknown parent.
 
     Raises:
@@ -53,7 +54,7 @@ def pedigree_kinship(pedigree: str | Path | pd.DataFrame, *, missing: Sequence[s
         path, names, lines = "pedigree", [str(name) for name in frame.columns], list(range(1, len(frame) + 1))
         rows = np.column_stack([as_text(frame.iloc[:, j]) for j in range(len(names))])
     else:
-        path, (names, rows, lines) = pedigree, read_text(pedigree)
+        path, (names, rows, lines) = pedigree, _read(pedigree, [*_UNKNOWN, *missing])
     columns = [rows[:, _column(names, wanted, path)] for wanted in ("id", "sire", "dam")]
     codes = [*_UNKNOWN, *missing]
     unnamed, *unknown = (is_missing(column, codes) for column in columns)
@@ -93,6 +94,20 @@ def pedigree_kinship(pedigree: str | Path | pd.DataFrame, *, missing: Sequence[s
         "inbred": int((np.diag(A) > 1).sum()),
     }
     return Kinship(tuple(order), A, str(path), details)
+
+
+def _read(path: str | Path, codes: Sequence[str]) -> tuple[list[str], ndarray, list[int]]:
+    """Return names, rows and lines of a table; without a header its three columns are animal, parent and parent."""
+    cells = read_cells(path)
+    first, *parents = cells.rows[0]
+    known = {row[0] for row in cells.rows}
+    named = [name.lower() for name in cells.rows[0]]
+    if len(parents) == 2 and not any(name in names for names in _NAMES.values() for name in named):
+        unknown = is_missing(np.array(parents, dtype=object), codes)
+        if all(gap or parent in known - {first} for parent, gap in zip(parents, unknown, strict=True)):
+            return ["id", "sire", "dam"], np.array(cells.rows, dtype=object), cells.lines
+    check_header(cells, path)
+    return cells.rows[0], np.array(cells.rows[1:], dtype=object), cells.lines[1:]
 
 
 def _check_founders(parents: dict[str, tuple[str | None, ...]], offspring: Counter[str], path: str | Path) -> None:

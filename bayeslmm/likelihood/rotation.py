@@ -210,5 +210,6 @@ def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False)
         return Spectrum(np.maximum(s, 0.0), U)
     raise InputError(
         f"{problem}: it must be positive semi-definite, and neither rounding nor missing genotypes explain this: "
-        "compute it again from complete data, or bend it (bend), which sets them to 0"
+        "compute it again from complete data (by plink2 --make-rel, not --make-king), or bend it (bend), which sets "
+        "them to 0"
     )

@@ -1,6 +1,7 @@
 """Who was analysed and who was not, in words."""
 
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.transform import WORDS
 
 
 def cohort_lines(cohort: Cohort) -> str:
@@ -22,6 +23,8 @@ def cohort_lines(cohort: Cohort) -> str:
             f"  covariates of {trait}: {', '.join(names) or 'none'}"
             for trait, names in zip(cohort.traits, cohort.covariates, strict=True)
         ]
+    if cohort.transform:
+        lines.append(f"  values are {WORDS[cohort.transform]}: all numbers are those of the transformed trait")
     lines += [f"  dropped: {drop}" for drop in cohort.dropped]
     if m := int(cohort.missing.sum()):
         c = sum(map(len, cohort.covariates))

@@ -418,7 +418,10 @@ def test_the_prior_reaches_oracle_and_draws(toy):
         (["--trait", "x", "--chains", "0"], "--chains must be at least 1"),
         (["--trait", "x", "--target-accept", "1"], "--target-accept must be between 0 and 1, but 1 was given"),
         (["--trait", "x", "--prior-h2", "0", "1"], "--prior-h2 must be at least 0.01, but 0 was given"),
-        (["--trait", "x", "--fam", "a.fam"], "--fam a.fam gives the ids of --kinship, which was not given"),
+        (
+            ["--trait", "x", "--fam", "a.fam"],
+            "--fam a.fam gives the ids of --kinship or --gemma-eigen",
+        ),
         (["--trait", "x", "--maf", "0.7"], "maf must be at least 0 and below 0.5"),
         (["--trait", "x", "--eigen", "nowhere/e.npz"], "the folder nowhere does not exist"),
         (["--trait", "x", "--categorical", "y"], "--categorical y needs --covariates, --covar or --formula"),

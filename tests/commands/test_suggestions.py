@@ -29,7 +29,7 @@ TERMS = (ROOT / "docs" / "terms.md").read_text()
         ("scna", "there is no command 'scna': did you mean scan?"),
         ("gwas", "there is no command 'gwas'; bayeslmm --help lists all"),
         ("h2 --chains four", "argument --chains: invalid int value: 'four' (bayeslmm h2 --help)"),
-        ("h2 --maf=0.1 --bfile X", "the following arguments are required: --pheno, --trait/--traits, --out"),
+        ("h2 --maf=0.1 --bfile X", "the following arguments are required: --pheno, --out"),
         ("", "the following arguments are required: COMMAND (bayeslmm --help)"),
     ],
 )

@@ -66,7 +66,7 @@ def test_ids_are_those_of_the_sample(bgen, write):
         ("", "must have a line of names"),
         ("ID_1 ID_2 missing\nf1 p1 0\nf2 p2 0\n", "line of types that begins with 0"),
         (SAMPLE.replace("f2 p2 0", "f2 p2"), "line 4: 3 columns were expected"),
-        (SAMPLE.replace("p3", "p1"), "ids must be unique"),
+        (SAMPLE.replace("f3 p3", "f1 p1"), "ids must be unique"),
     ],
 )
 def test_a_sample_that_is_none_is_refused(write, text, message):
