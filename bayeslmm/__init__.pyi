@@ -69,6 +69,7 @@ from .likelihood.rotation import Spectrum as Spectrum
 from .likelihood.rotation import decompose as decompose
 from .posterior import exact as exact
 from .posterior.diagnostics import diagnose as diagnose
+from .posterior.groups import with_groups as with_groups
 from .posterior.sampling import sample as sample
 from .scan.tests import exact_scan as exact_scan
 from .scan.tests import fixed_scan as fixed_scan

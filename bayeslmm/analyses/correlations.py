@@ -15,6 +15,7 @@ from numpy import ndarray
 from xarray import DataTree
 
 from bayeslmm.analyses.heritability import check_methods
+from bayeslmm.analyses.joint_methods.nuts import program_of
 from bayeslmm.analyses.joint_rows import draws_of_traits, places, without_overlap
 from bayeslmm.analyses.method import Drawn, JointRequest, JointSettings, methods_in
 from bayeslmm.analyses.pairs import Pair, evidence_of, pair_of, pair_table, with_evidence
@@ -24,7 +25,6 @@ from bayeslmm.estimators.joint_reml import JointEstimate
 from bayeslmm.likelihood.joint_whitened import check_distinct, joint_whitened
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData
-from bayeslmm.models import bivariate, multivariate
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.sampling import Program
 
@@ -115,7 +115,7 @@ def correlations(
     methods = tuple(dict.fromkeys(methods))
     _check_names(data, traits, covariates)
     check_methods(methods, JOINT_METHODS)
-    ours = bivariate if len(traits) == 2 else multivariate
+    ours = program_of(len(traits))
     check_distinct(data, traits)
     request = JointRequest(
         seed=seed,

@@ -9,6 +9,9 @@ SCALE, MAF, GENO = SCALES[0], 0.01, 0.05
 CHAINS, DRAWS, WARMUP, TARGET_ACCEPT = 4, 1000, 1000, 0.9
 """Of NUTS: chains, kept draws and adaptation steps of each, acceptance rate."""
 
+DRAWS_GROUPS = ("prior", "log_prior", "posterior_predictive", "log_likelihood")
+"""What can be added to draws, as groups of ArviZ."""
+
 PRIOR_H2 = (1.0, 1.0)
 """Shapes of the Beta prior of h2."""
 

@@ -11,9 +11,11 @@ from xarray import DataTree
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import replacing
 from bayeslmm.cohort.cohort import Drop
-from bayeslmm.commands.inference import PriorSettings
+from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.settings import KinshipSettings
 from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.posterior.groups import check_groups
 from bayeslmm.posterior.sampling import takes_prior
 from bayeslmm.posterior.user_program import UserProgram, load_program
 
@@ -36,6 +38,28 @@ def user_program(model: str | None, prior: PriorSettings, methods: Sequence[str]
         )
     print(f"NUTS samples {program}, {program.kind}; {'the prior of the options' if passed else 'its own prior'}")
     return program
+
+
+def check_draws_groups(groups: Sequence[str], methods: Sequence[str], model: str | None) -> None:
+    """Refuse groups of draws where there are no draws of a built-in program.
+
+    Raises:
+        InputError: without NUTS, or with ``--model``.
+    """
+    if groups and "nuts" not in methods:
+        raise InputError(f"--draws-groups {groups[0]} requires --methods nuts")
+    if groups and model:
+        raise InputError("--draws-groups are those of the built-in programs: leave it out, or --model")
+
+
+def told_groups(groups: Sequence[str], data: RotatedData | JointData, nuts: NutsSettings) -> None:
+    """Say how large groups of draws will be.
+
+    Raises:
+        InputError: as `check_groups`.
+    """
+    if words := check_groups(groups, data, nuts.chains * nuts.draws):
+        print(f"  {words}")
 
 
 def program_record(program: UserProgram | None, prior: PriorSettings) -> dict[str, dict[str, Any]]:

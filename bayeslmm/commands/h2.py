@@ -2,18 +2,17 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
-from bayeslmm.analyses.heritability import Heritability, heritability
+from bayeslmm.analyses.heritability import heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.draws import attributes, user_program, write_draws
+from bayeslmm.commands.draws import attributes, check_draws_groups, told_groups, user_program, write_draws
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Analysed, Run
-from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.models import univariate
+from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import UserProgram, guarded
 from bayeslmm.report.h2 import heritability_part, heritability_report, picture_names, result_lines
 
@@ -24,10 +23,12 @@ class H2Settings(EachTraitSettings):
 
     methods: tuple[str, ...]
     model: str | None
+    draws_groups: tuple[str, ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_methods(self.methods)
+        check_draws_groups(self.draws_groups, self.methods, self.model)
 
 
 SETTINGS = H2Settings
@@ -52,6 +53,7 @@ def run(settings: H2Settings) -> Answer:
 
 def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
     prior = settings.prior.of_one_trait()
+    told_groups(settings.draws_groups, one.data, settings.nuts)
     with run.clock.step("inference"), guarded(program, one.data):
         result = heritability(
             one.data,
@@ -68,7 +70,17 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             markers=inputs.markers,
         )
     with run.clock.step("writing"):
-        _write(run.out, result, one.data)
+        write_hsq(run.out / f"{result.trait}.hsq", result.reml, one.data)
+        if result.posterior is not None:
+            draws = with_groups(
+                result.posterior,
+                one.data,
+                settings.draws_groups,
+                program=univariate,
+                prior=prior,
+                seed=settings.nuts.seed,
+            )
+            write_draws(draws, run.out / f"{result.trait}.posterior.nc")
         label = f"{program.path.name}:{program.name}" if program else ""
         part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures, program=label)
     return Outcome(
@@ -80,9 +92,3 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
         part=part,
         diagnostics=result.diagnostics,
     )
-
-
-def _write(out: Path, result: Heritability, data: RotatedData) -> None:
-    write_hsq(out / f"{result.trait}.hsq", result.reml, data)
-    if result.posterior is not None:
-        write_draws(result.posterior, out / f"{result.trait}.posterior.nc")

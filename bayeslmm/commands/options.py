@@ -4,7 +4,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bayeslmm.base.defaults import CHAINS, DRAWS, GENO, MAF, PRIOR_ETA, PRIOR_H2, SCALE, SCALES, TARGET_ACCEPT, WARMUP
+from bayeslmm.base.defaults import (
+    CHAINS,
+    DRAWS,
+    DRAWS_GROUPS,
+    GENO,
+    MAF,
+    PRIOR_ETA,
+    PRIOR_H2,
+    SCALE,
+    SCALES,
+    TARGET_ACCEPT,
+    WARMUP,
+)
 from bayeslmm.commands.genotypes import (
     add_cutoff_option,
     add_format_options,
@@ -155,6 +167,17 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="FILE.py:FUNCTION",
         help="your own NumPyro program for --methods nuts: a function of the rotated data",
+    )
+
+
+def add_draws_groups_option(parser: argparse.ArgumentParser) -> None:
+    """Add what is kept with draws."""
+    parser.add_argument(
+        "--draws-groups",
+        nargs="+",
+        default=(),
+        choices=DRAWS_GROUPS,
+        help="groups of ArviZ to add to the draws: of the prior, new data, the density of each row of the rotated data",
     )
 
 

@@ -21,6 +21,7 @@ from bayeslmm.commands.options import (
     DEMO_RESULTS,
     Formatter,
     add_correlation_prior,
+    add_draws_groups_option,
     add_h2_prior,
     add_inference_options,
     add_kinship_options,
@@ -132,6 +133,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
         "likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
     )
     add_model_option(parser)
+    add_draws_groups_option(parser)
     add_moments_option(add_inference_options(parser))
     add_plots_option(parser)
     add_out_option(parser)
@@ -172,6 +174,7 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         "moments, restricted maximum likelihood, posterior by NUTS",
     )
     add_model_option(parser)
+    add_draws_groups_option(parser)
     add_correlation_prior(add_inference_options(parser))
     add_plots_option(parser)
     add_out_option(parser)

@@ -8,13 +8,21 @@ from pathlib import Path
 import pandas as pd
 
 from bayeslmm.analyses.correlations import correlations
+from bayeslmm.analyses.joint_methods.nuts import program_of
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.measurements import Measurements
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.draws import attributes, program_record, user_program, write_draws
+from bayeslmm.commands.draws import (
+    attributes,
+    check_draws_groups,
+    program_record,
+    told_groups,
+    user_program,
+    write_draws,
+)
 from bayeslmm.commands.failures import ANALYSIS_FAILED
 from bayeslmm.commands.inference import JointPriorSettings, NutsSettings
 from bayeslmm.commands.inputs import Inputs
@@ -23,6 +31,7 @@ from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, TogetherTraits
 from bayeslmm.estimators.information import Kind
 from bayeslmm.likelihood.rotation import JointData, Spectrum
+from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.failed import failed_report
 from bayeslmm.report.individuals import cohort_lines
@@ -38,9 +47,14 @@ class RgSettings(AnalysisSettings):
     tables: TogetherTraits
     methods: tuple[str, ...]
     model: str | None
+    draws_groups: tuple[str, ...]
     se: Kind
     prior: JointPriorSettings
     nuts: NutsSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_draws_groups(self.draws_groups, self.methods, self.model)
 
 
 SETTINGS = RgSettings
@@ -61,6 +75,7 @@ def run(settings: RgSettings) -> Answer:
         run.results.begin()
         with failures.caught([name]):
             data, cohort, spectrum = _rotated(settings, run, inputs)
+            told_groups(settings.draws_groups, data, settings.nuts)
             with run.clock.step("inference"), guarded(program, data):
                 result = correlations(
                     data,
@@ -77,7 +92,15 @@ def run(settings: RgSettings) -> Answer:
             tables = {"estimates": result.estimates, "pairs": result.pairs}
             with run.clock.step("writing"):
                 if result.posterior is not None:
-                    write_draws(result.posterior, run.out / "posterior.nc")
+                    draws = with_groups(
+                        result.posterior,
+                        data,
+                        settings.draws_groups,
+                        program=program_of(len(result.traits)),
+                        prior=prior,
+                        seed=settings.nuts.seed,
+                    )
+                    write_draws(draws, run.out / "posterior.nc")
                 _write(tables, run.out)
                 label = f"{program.path.name}:{program.name}" if program else ""
                 report = correlation_report(result, cohort, spectrum, run.pictures, program=label)

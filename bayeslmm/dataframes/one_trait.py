@@ -24,6 +24,7 @@ from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.models import univariate
 from bayeslmm.posterior.exact_draws import exact_draws
+from bayeslmm.posterior.groups import check_groups, with_groups
 from bayeslmm.report.h2 import heritability_answers, heritability_table
 from bayeslmm.report.plots.h2 import plot_posterior
 from bayeslmm.report.plots.style import axes_or_new
@@ -41,6 +42,7 @@ class Fit:
         rotated: the trait in the eigenbasis, for every method of the package.
         prior: of the posterior.
         settings: of `fit`: the seed, and how many draws.
+        draws_groups: what `posterior` has beside the draws.
     """
 
     result: Heritability
@@ -49,6 +51,7 @@ class Fit:
     rotated: RotatedData
     prior: VariancePrior
     settings: dict[str, Any]
+    draws_groups: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return as_text(heritability_answers(self.result), self.cohort)
@@ -79,13 +82,18 @@ class Fit:
             InputError: if neither method was asked for.
         """
         if self.result.posterior is not None:
-            return self.result.posterior
+            return self._with_groups(self.result.posterior)
         if self.result.exact is None:
             raise InputError(f"there is no posterior by {', '.join(self.result.fits)}: ask for exact or nuts (methods)")
         coords = {"trait": [self.result.trait], "covariate": list(self.cohort.covariates[0])}
-        return exact_draws(
+        draws = exact_draws(
             self.result.exact, self.rotated, self.prior, dims=univariate.DIMS, coords=coords, **self.settings
         )
+        return self._with_groups(draws)
+
+    def _with_groups(self, draws: DataTree) -> DataTree:
+        of_draws = {"program": univariate, "prior": self.prior, "seed": self.settings["seed"]}
+        return with_groups(draws, self.rotated, self.draws_groups, **of_draws)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the posterior of h2 with its prior, and REML beside it; return the axes.
@@ -108,6 +116,7 @@ def fit(
     ids: Iterable[object] | None = None,
     methods: Sequence[str] = ("reml", "exact"),
     seed: int = 1,
+    draws_groups: Sequence[str] = (),
     pcs: int = 0,
     centre: bool = False,
     normalise: bool = False,
@@ -128,6 +137,8 @@ def fit(
         ids: of the rows of a kinship that is an array.
         methods: which of those of `heritability`.
         seed: for all random numbers.
+        draws_groups: what to add to the draws: "prior", "log_prior", "posterior_predictive", "log_likelihood" (see
+            `with_groups`).
         pcs: how many leading principal components of K to add to the covariates.
         centre: centre K on the individuals analysed.
         normalise: divide it by its mean diagonal.
@@ -145,6 +156,8 @@ def fit(
     spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
     cohort = with_components(cohort, spectrum, pcs)
     rotated = spectrum.rotate(cohort.Y, cohort.X)
+    of_draws = {"seed": seed, "chains": settings.get("chains", CHAINS), "draws": settings.get("draws", DRAWS)}
+    check_groups(draws_groups, rotated, of_draws["chains"] * of_draws["draws"])
     result = heritability(
         rotated,
         trait=cohort.traits[0],
@@ -155,5 +168,5 @@ def fit(
         markers=MarkerBlocks(genotypes) if genotypes else None,
         **settings,
     )
-    of_draws = {"seed": seed, "chains": settings.get("chains", CHAINS), "draws": settings.get("draws", DRAWS)}
-    return Fit(result, cohort, spectrum, rotated, settings.get("prior") or VariancePrior(), of_draws)
+    prior = settings.get("prior") or VariancePrior()
+    return Fit(result, cohort, spectrum, rotated, prior, of_draws, tuple(draws_groups))

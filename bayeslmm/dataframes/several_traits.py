@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Unpack
 
 import pandas as pd
@@ -10,15 +11,19 @@ from xarray import DataTree
 
 from bayeslmm.analyses.components import with_components
 from bayeslmm.analyses.correlations import Correlations, correlations
+from bayeslmm.analyses.joint_methods.nuts import program_of
 from bayeslmm.analyses.joint_rows import draws_of_traits
 from bayeslmm.analyses.method import JointSettings
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
 from bayeslmm.dataframes.shown import as_html, as_text, dropped_of, summary_of
 from bayeslmm.dataframes.tables import measurements_of
+from bayeslmm.likelihood.priors import JointPrior
 from bayeslmm.likelihood.rotation import JointData, Spectrum, decompose
+from bayeslmm.posterior.groups import check_groups, with_groups
 from bayeslmm.report.plots.rg import plot_correlation, plot_matrix
 from bayeslmm.report.plots.style import axes_or_new
 from bayeslmm.report.rg import correlation_answers, correlation_table
@@ -34,12 +39,18 @@ class JointFit:
         cohort: the individuals, matched.
         spectrum: of their kinship.
         rotated: the traits in the eigenbasis.
+        prior: that was given, if one was.
+        seed: of all random numbers.
+        draws_groups: what `posterior` has beside the draws.
     """
 
     result: Correlations
     cohort: Cohort
     spectrum: Spectrum
     rotated: JointData
+    prior: JointPrior | None
+    seed: int
+    draws_groups: tuple[str, ...]
 
     def __repr__(self) -> str:
         return as_text(correlation_answers(self.result), self.cohort)
@@ -66,7 +77,7 @@ class JointFit:
         """Return the estimates of the best method as numbers, the 95% interval first, one row for each parameter."""
         return summary_of(best_rows(self.result.rows, own=self.result.own))
 
-    @property
+    @cached_property
     def posterior(self) -> DataTree:
         """Draws of NUTS, as ArviZ has them.
 
@@ -75,7 +86,14 @@ class JointFit:
         """
         if self.result.posterior is None:
             raise InputError(f"there is no posterior by {', '.join(self.result.fits)}: ask for nuts (methods)")
-        return self.result.posterior
+        return with_groups(
+            self.result.posterior,
+            self.rotated,
+            self.draws_groups,
+            program=program_of(len(self.result.traits)),
+            prior=self.prior,
+            seed=self.seed,
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the genetic correlation: of two traits its posterior with its prior and REML, of more a matrix.
@@ -101,6 +119,7 @@ def fit_jointly(
     ids: Iterable[object] | None = None,
     methods: Sequence[str] = ("mom", "reml", "nuts"),
     seed: int = 1,
+    draws_groups: Sequence[str] = (),
     pcs: int = 0,
     complete_only: bool = False,
     centre: bool = False,
@@ -122,6 +141,7 @@ def fit_jointly(
         ids: of the rows of a kinship that is an array.
         methods: which of those of `correlations`.
         seed: for all random numbers.
+        draws_groups: what to add to the draws, as in `fit`.
         pcs: how many leading principal components of K to add to the covariates.
         complete_only: drop individuals without all of the traits.
         centre: centre K on the individuals analysed.
@@ -139,6 +159,7 @@ def fit_jointly(
     spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
     cohort = with_components(cohort, spectrum, pcs)
     rotated = spectrum.rotate_jointly(cohort.Y, cohort.X)
+    check_groups(draws_groups, rotated, settings.get("chains", CHAINS) * settings.get("draws", DRAWS))
     result = correlations(
         rotated,
         traits=cohort.traits,
@@ -148,4 +169,4 @@ def fit_jointly(
         coords=cohort.coords,
         **settings,
     )
-    return JointFit(result, cohort, spectrum, rotated)
+    return JointFit(result, cohort, spectrum, rotated, settings.get("prior"), seed, tuple(draws_groups))

@@ -21,12 +21,12 @@ def multivariate(
     mean: Float[ArrayLike, "n t"],
     Gamma_u: Float[ArrayLike, "t t"],
     Gamma_e: Float[ArrayLike, "t t"],
-) -> dist.Distribution:
+) -> "NormalRows":
     r"""Several traits: :math:`Y^*_i \sim N_t(\mu_i,\; s_i \Gamma_u + \Gamma_e)`, rows independent.
 
     Source: Zhou and Stephens (2014), doi:10.1038/nmeth.2848.
     """
-    return _NormalRows(mean, row_covariances(s, Gamma_u, Gamma_e))
+    return NormalRows(mean, row_covariances(s, Gamma_u, Gamma_e))
 
 
 def row_covariances(
@@ -38,7 +38,7 @@ def row_covariances(
     return [[s * Gamma_u[j, k] + Gamma_e[j, k] for k in range(t)] for j in range(t)]
 
 
-class _NormalRows(dist.Distribution):
+class NormalRows(dist.Distribution):
     """Independent normal rows, each with a covariance matrix of its own; event shape (n, t)."""
 
     support = dist.constraints.real_matrix  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
@@ -50,6 +50,7 @@ class _NormalRows(dist.Distribution):
         super().__init__(batch_shape=(), event_shape=self.loc.shape)
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw all rows."""
         if key is None:
             raise ValueError("sampling needs a key")
         z = jax.random.normal(key, (*sample_shape, *self.event_shape))
@@ -57,10 +58,15 @@ class _NormalRows(dist.Distribution):
         return self.loc + jnp.stack([jnp.asarray(row) for row in rows], axis=-1)
 
     def log_prob(self, value: Float[ArrayLike, "n t"], intermediates: list[Any] | None = None) -> Array:
+        """Return the log density of all rows."""
+        return self.log_prob_of_rows(value).sum()
+
+    def log_prob_of_rows(self, value: Float[ArrayLike, "n t"]) -> Array:
+        """Return the log density of each row, shape (n,)."""
         r = jnp.asarray(value) - self.loc
         z = solve_lower(self.L, [r[:, j] for j in range(r.shape[1])])
-        log_det = sum(jnp.log(row[-1]).sum() for row in self.L)
-        return -sum(jnp.square(part).sum() for part in z) / 2 - log_det - r.size / 2 * jnp.log(2 * jnp.pi)
+        log_det = sum(jnp.log(row[-1]) for row in self.L)
+        return -sum(jnp.square(part) for part in z) / 2 - log_det - r.shape[1] / 2 * jnp.log(2 * jnp.pi)
 
 
 class JointGls(NamedTuple):

@@ -14,7 +14,7 @@ CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_
 ROTATED_ROW = "rotated_row"
 """The dimension of the rows of the rotated data, along the eigenvectors of K: they are no individuals."""
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
-_DATA_DIMS = {"y": [ROTATED_ROW, "trait"], "s": [ROTATED_ROW], "X": [ROTATED_ROW, "covariate"]}
+_DATA_DIMS = {"s": [ROTATED_ROW], "X": [ROTATED_ROW, "covariate"]}
 
 
 def draws_tree(
@@ -28,6 +28,8 @@ def draws_tree(
 ) -> DataTree:
     """Return draws as a DataTree with groups posterior, observed_data (y), constant_data (s, X; E of several traits).
 
+    y of one trait has one dimension, as its site in the program, and as ArviZ likes it.
+
     Args:
         posterior: draws of each site, shapes (chain, draw, ...).
         data: what they are conditional on.
@@ -36,15 +38,19 @@ def draws_tree(
         attrs: kept with the tree, beside versions, n, k_scale and the convention.
         sample_stats: of the sampler, if there was one.
     """
+    y = np.asarray(data.Y[:, 0] if data.Y.shape[1] == 1 else data.Y)
+    of_data = {**_DATA_DIMS, "y": [ROTATED_ROW, "trait"][: y.ndim]}
+    if isinstance(data, JointData):
+        of_data["X"] = [ROTATED_ROW, "coefficient"]
     tree = arviz_base.from_dict(
         {
             "posterior": dict(posterior),
             **({"sample_stats": dict(sample_stats)} if sample_stats else {}),
-            "observed_data": {"y": np.asarray(data.Y)},
+            "observed_data": {"y": y},
             "constant_data": _constant_data(data),
         },
         coords={name: list(values) for name, values in (coords or {}).items()},
-        dims={**_DATA_DIMS, **({"X": [ROTATED_ROW, "coefficient"]} if isinstance(data, JointData) else {}), **dims},
+        dims={**of_data, **dims},
     )
     tree.attrs |= {
         **{f"version_{name}": version(name) for name in _PACKAGES},

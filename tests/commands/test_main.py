@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
@@ -206,6 +207,20 @@ def test_a_formula_makes_the_covariates(toy, capsys):
     )
     assert "dropped: 3 without a value of the covariate y (p0, p1, p2)" in printed
     assert row(table(folder / "out"), "x", "reml", "beta[poly(y, 2)[2]]")["se"] > 0
+
+
+@pytest.mark.slow
+def test_groups_are_added_to_the_draws(toy, capsys):
+    base, folder = toy
+    groups = ["prior", "log_prior", "posterior_predictive", "log_likelihood"]
+    run = [*base, "--trait", "y", "--draws", "300", "--draws-groups", *groups, "--out", str(folder / "out")]
+    assert main(run) in (0, 3)  # so few draws may fail their checks
+    assert "posterior_predictive and log_likelihood of 1,200 draws of 27 rows: 1 MB" in capsys.readouterr().out
+    draws = xr.open_datatree(folder / "out" / "y.posterior.nc")
+    assert set(groups) < set(draws.children)
+    assert draws["log_likelihood"]["y"].sizes == {"chain": 4, "draw": 300, "rotated_row": 27}
+    assert "not to leave out an individual" in draws["log_likelihood"].attrs["rows"]
+    assert np.isfinite(az.psense_summary(draws, var_names=["h2"])["prior"].astype(float)).all()
 
 
 @pytest.mark.slow
@@ -428,6 +443,11 @@ def test_the_prior_reaches_oracle_and_draws(toy):
         (["--trait", "x", "--formula", "~ z"], "there is no column (or function) 'z'; the columns are x, y"),
         (["--trait", "x", "--formula", "~ y", "--covariates", "y"], "--formula takes the place of --covariates"),
         (["--trait", "x", "--formula", "~ y", "--no-intercept"], "leave out --no-intercept, write '~ 0 + ...'"),
+        (
+            ["--trait", "x", "--methods", "reml", "--draws-groups", "prior"],
+            "--draws-groups prior requires --methods nuts",
+        ),
+        (["--trait", "x", "--model", "m.py:f", "--draws-groups", "prior"], "are those of the built-in programs"),
         (["--trait", "x", "--pheno", "nothing.txt"], "nothing.txt does not exist"),
     ],
 )

@@ -74,7 +74,7 @@ def test_draws_of_the_exact_posterior_are_independent_and_of_its_marginals(fitte
     beta = draws["posterior"]["beta"].sel(covariate="C(sex)[2]").to_numpy()
     assert abs(beta.mean() - exact.beta[1]) < 4 * exact.se_beta[1] / np.sqrt(4000)
     assert_allclose(beta.std(), exact.se_beta[1], rtol=0.05)
-    assert draws["observed_data"]["y"].dims == ("rotated_row", "trait")
+    assert draws["observed_data"]["y"].dims == ("rotated_row",)
     assert fitted.posterior is draws
     assert draws.attrs["model"] == "quadrature"
 
@@ -88,6 +88,17 @@ def test_many_draws_have_the_moments_of_the_quadrature(fitted):
         assert_allclose(drawn[name].std(), marginal.sd, rtol=0.01)
     assert_allclose((drawn["beta"].mean(axis=0) - exact.beta) / exact.se_beta, 0, atol=0.01)
     assert_allclose(drawn["beta"].std(axis=0), exact.se_beta, rtol=0.01)
+
+
+def test_groups_on_demand(gryphons):
+    options = {"data": gryphons, "kinship": GRYPHON / "pedigree.csv", "draws": 250}
+    fit = bl.fit("BWT ~ 1", draws_groups=["prior", "log_prior", "posterior_predictive", "log_likelihood"], **options)
+    assert {"prior", "log_prior", "posterior_predictive", "log_likelihood"} < set(fit.posterior.children)
+    loo = az.loo(fit.posterior)
+    assert abs(loo.p - 3) < 1  # parameters: two variances, a mean
+    assert az.psense_summary(fit.posterior, var_names=["h2"])["diagnosis"].tolist() == ["✓"]
+    with pytest.raises(InputError, match="groups of draws must be among"):
+        bl.fit("BWT ~ 1", draws_groups=["likelihood"], **options)
 
 
 def test_the_plot_has_posterior_prior_and_reml(fitted):

@@ -68,7 +68,7 @@ def test_result_is_named_and_float64(fitted):
     assert {values.dtype for values in draws.data_vars.values()} == {np.dtype("float64")}
     assert_allclose(draws["sigma2_u"] + draws["sigma2_e"], draws["sigma2_p"])
     assert_allclose(draws["sigma2_u"] / draws["sigma2_p"], draws["h2"])
-    assert_allclose(posterior["observed_data"]["y"], data.Y)
+    assert_allclose(posterior["observed_data"]["y"], data.Y[:, 0])
     assert {"diverging", "energy", "n_steps", "tree_depth", "acceptance_rate"} <= set(posterior["sample_stats"])
     assert posterior.attrs["n"] == len(data.s)
     assert posterior.attrs["k_scale"] == data.k_scale

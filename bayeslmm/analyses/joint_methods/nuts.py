@@ -9,6 +9,12 @@ from bayeslmm.analyses.site_rows import site_rows
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row, draws_row
 from bayeslmm.models import bivariate, multivariate
+from bayeslmm.posterior.sampling import Program
+
+
+def program_of(t: int) -> Program:
+    """Return our program of t traits."""
+    return bivariate if t == 2 else multivariate
 
 
 def _fit(request: JointRequest) -> Drawn:
@@ -17,8 +23,8 @@ def _fit(request: JointRequest) -> Drawn:
     coords = {"trait": request.traits, "trait_bis": request.traits, "coefficient": names} | dict(request.coords)
     if request.own:
         return request.draw(request.data, coords)
-    ours = bivariate if len(request.traits) == 2 else multivariate
-    return request.draw(request.data, coords, start=ours.start(request.data, request.reml))
+    start = program_of(len(request.traits)).start(request.data, request.reml)
+    return request.draw(request.data, coords, start=start)
 
 
 def _rows(fit: Drawn, request: JointRequest) -> list[Row]:
