@@ -130,7 +130,8 @@ def fit(
 
     Args:
         formula: ``BWT ~ sex * age + bs(weight, df=4) + C(year)``: what formulaic understands, of columns of ``data``.
-            Its expressions are Python, and see no variable of the caller. Categories keep the order of their column.
+            Its expressions are Python, and see no variable of the caller. Columns of text or categories are categories,
+            the latter in their order; numbers are numbers, and `C(year)` makes them categories.
         data: one row for each individual; rows with a missing value of what the formula uses are dropped, and counted.
         kinship: as `kinship_of` takes it: a matrix, a pedigree, genotypes, or the path of one.
         id: the column of ids; by default they are the index.

@@ -23,7 +23,8 @@ def measurements_of(formula: str, data: pd.DataFrame, *, id: str | None, kinship
     """Return the traits and covariates of a formula.
 
     Args:
-        formula: ``BWT ~ sex + age``; traits may be expressions, such as ``log(BWT)``.
+        formula: ``BWT ~ sex + age``; traits may be expressions, such as ``log(BWT)``. Covariates that pandas has as
+            text or categories are categories, whatever they look like; True is 1 and False 0.
         data: one row for each individual.
         id: the column of ids; by default they are the index.
         kinship: of everybody, for what a message can advise.
@@ -46,7 +47,15 @@ def measurements_of(formula: str, data: pd.DataFrame, *, id: str | None, kinship
     for trait in read.traits:
         if trait not in columns:
             columns[trait] = _expression(trait, table, of_traits, formula)
-    people = measure(table, read.traits, formula=f"~{formula.partition('~')[2]}")
+    covariates = read.columns(names, where=NAME)
+    for name in covariates:
+        table.is_numeric(name)  # refuses numbers among which a few words stand
+    people = measure(
+        table,
+        read.traits,
+        formula=f"~{formula.partition('~')[2]}",
+        categorical=[name for name in covariates if columns[name].dtype.kind == "O"],
+    )
     return replace(people, levels=_levels(series))
 
 

@@ -46,6 +46,19 @@ def test_text_without_a_value_is_missing(frame, kinship):
     assert cohort.covariates == (("intercept", "tag[q]"),)
 
 
+def test_what_pandas_has_as_text_or_categories_is_one(frame, kinship):
+    frame["code"] = pd.Categorical([2, 1, 2, 1, 1, 2, None, 1], categories=[2, 1])
+    frame["word"] = list("01010101")
+    (cohort,) = bl.align(kinship, measurements_of("y ~ code + word", frame, id=None, kinship=kinship))
+    assert cohort.ids == tuple("hfedcba")
+    assert cohort.covariates == (("intercept", "code[1]", "word[1]"),)
+    frame["word"] = ["1", "2", "x", "3", "4", "5", "6", "7"]
+    with pytest.raises(
+        InputError, match=r"data row 3 \(id c\): column 'word' holds numbers, but 1 of 8 values are none"
+    ):
+        measurements_of("y ~ word", frame, id=None, kinship=kinship)
+
+
 def test_ids_may_be_a_column_of_numbers(frame):
     kinship = bl.Kinship(tuple(str(k) for k in range(10, 18)), np.eye(8), "K")
     assert measurements_of("y ~ 1", frame, id="animal", kinship=kinship).ids == kinship.ids
