@@ -26,6 +26,21 @@ def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     assert "h2[CD8]" in printed
 
 
+@pytest.mark.slow
+def test_the_python_of_the_pages_runs(monkeypatch):
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "how-to" / "dataframes.md").read_text()
+    names = {}
+    first, _, last = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)  # that between: tests/dataframes
+    for code in (first, last):
+        exec(compile(code, "dataframes.md", "exec"), names)
+    mpl.pyplot.close("all")
+    assert abs(names["fit"].summary().loc["h2", "estimate"] - 0.469) < 0.001
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
