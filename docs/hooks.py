@@ -5,6 +5,7 @@ text. The reference of options is made from the parser, that of Python from the 
 """
 
 import argparse
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from mkdocs.structure.pages import Page
 sys.path.insert(0, str(Path(__file__).parent))
 from run_notebook import ROOT, markdown
 
+from bayeslmm.commands.options import Formatter
 from bayeslmm.commands.parser import commands_of, parser
 
 _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
@@ -118,7 +120,7 @@ def _options() -> str:
 
 
 def _typed(action: argparse.Action) -> str:
-    formatter = argparse.HelpFormatter("")
+    formatter = Formatter("")
     return f"`{formatter._format_action_invocation(action)}`".replace("|", "\\|")
 
 
@@ -133,9 +135,28 @@ def _python() -> str:
         if found := re.match(r"from \.(\S*) import (\w+) as \2", line):
             names.setdefault(found[1].split(".")[0] or "models", []).append(found[2])
     lines = ["# Python", "", "All public names, as `bl.NAME` after `import bayeslmm as bl`.", ""]
-    for folder, members in names.items():
-        lines += [f"## {folder}", ""] + [f"::: bayeslmm.{member}\n" for member in members]
+    programs = sorted(path.stem for path in (ROOT / "models").glob("[a-z]*.py"))
+    names["models"] += [f"models.{program}" for program in programs]
+    for folder in sorted(names, key=_FIRST.index):
+        about = ast.get_docstring(ast.parse((ROOT / "bayeslmm" / folder / "__init__.py").read_text()))
+        lines += [f"## {folder}", "", about or "", "", *(f"::: bayeslmm.{member}\n" for member in names[folder])]
     return "\n".join(lines)
 
+
+_FIRST = (
+    "dataframes",
+    "analyses",
+    "cohort",
+    "kinship",
+    "genotypes",
+    "likelihood",
+    "estimators",
+    "posterior",
+    "models",
+    "scan",
+    "studies",
+    "base",
+)
+"""Folders in the order in which users meet them."""
 
 _GENERATED = {"docs/reference/options.md": _options, "docs/reference/python.md": _python}

@@ -44,7 +44,8 @@ def test_the_reference_has_every_option_of_every_command(hooks):
 
 def test_the_reference_has_every_public_name(hooks):
     named = re.findall(r"^::: bayeslmm\.(\S+)$", hooks._python(), flags=re.MULTILINE)
-    assert sorted(named) == sorted(bl.__all__)
+    assert sorted(name for name in named if "." not in name) == sorted(bl.__all__)
+    assert "models.univariate" in named
 
 
 def test_formulas_become_mathml(hooks):

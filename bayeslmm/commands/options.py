@@ -30,6 +30,15 @@ DEMO_RESULTS = Path("demo-results")
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Show defaults, but not the empty ones."""
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """Write the value after the last of several names, and not after each."""
+        names = ", ".join(action.option_strings)
+        return (
+            super()._format_action_invocation(action)
+            if action.nargs == 0 or not names
+            else (f"{names} {self._format_args(action, self._get_default_metavar_for_optional(action))}")
+        )
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False, (), []) or not action.option_strings:
             return action.help
