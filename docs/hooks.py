@@ -27,12 +27,13 @@ from bayeslmm.commands.parser import commands_of, parser
 
 _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
 _FORMULA = re.compile(r"(?::math:|\$)<code>(.*?)</code>\$?")
+_WIDE = 45
 _SHOWN_AS_PAGES = {".ipynb": ".md", ".py": ".py.md"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Let blocks of ``math`` be formulas."""
-    fence = {"name": "math", "class": "math", "format": lambda source, *_, **__: convert(source, display="block")}
+    fence = {"name": "math", "class": "math", "format": _displayed}
     config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
     return config
 
@@ -59,7 +60,7 @@ def on_page_markdown(text: str, *, page: Page, config: MkDocsConfig, files: File
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Write formulas, in docstrings and in pages, as MathML."""
-    return _FORMULA.sub(lambda found: convert(unescape(found[1])), html)
+    return _FORMULA.sub(lambda found: _in_text(unescape(found[1])), html)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -72,6 +73,16 @@ def on_post_build(config: MkDocsConfig) -> None:
     for path in Path(config.site_dir).rglob("*.html"):
         if found := outside.search(path.read_text(encoding="utf-8")):
             raise PluginError(f"{path} loads something from elsewhere: {found.group()}")
+
+
+def _in_text(formula: str) -> str:
+    """Return a formula in a line as MathML; one that may be wider than a telephone can be scrolled."""
+    written = convert(formula)
+    return f'<span class="formula">{written}</span>' if len(formula) > _WIDE else written
+
+
+def _displayed(formula: str, *_: object, **__: object) -> str:
+    return f'<div class="formula">{convert(formula, display="block")}</div>'
 
 
 def _leaves(nav: object) -> Iterator[str]:
