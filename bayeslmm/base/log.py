@@ -62,6 +62,9 @@ def diverted(*, silent: bool, watched: bool, log: Path | None, title: str) -> It
     Raises:
         InputError: if the log cannot be written, or is another kind of file.
     """
+    if not silent and watched and log is None:
+        yield
+        return
     with ExitStack() as stack:
         kept = _Log(stack, log, title) if log is not None else None
         tell = kept.write_line if kept else None

@@ -128,7 +128,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     )
     group.add_argument(
         "--formula",
-        metavar="F",
+        metavar="FORMULA",
         help="in place of --covariates: '~ sex * age + bs(weight, df=4)', of columns of all tables; its "
         "expressions are Python and are run",
     )

@@ -37,4 +37,5 @@ def test_bash_completes_commands_choices_and_files(tmp_path, monkeypatch):
     assert {"average", "expected", "observed"} == {*completed(["bayeslmm", "h2", "--se"])}
     assert "pheno.tsv" in completed(["bayeslmm", "h2", "--pheno"])
     assert completed(["bayeslmm", "h2", "--out"]) == ["folder"]
-    assert completed(["bayeslmm", "h2", "--maf"]) == []
+    for option in ("--maf", "--formula", "--trait"):
+        assert completed(["bayeslmm", "h2", option]) == []
