@@ -121,7 +121,7 @@ def _options() -> str:
     """Return the reference of the command line."""
     lines = ["# Options", "", "What each command takes, as `bayeslmm COMMAND --help` prints it.", ""]
     for name, command in commands_of(parser()).items():
-        lines += [f"## {name}", "", f"`{' '.join(command.format_usage().split()[1:])}`", ""]
+        lines += [f"## {name}", ""]
         for group in command._action_groups:
             if actions := [action for action in group._group_actions if action.dest != "help"]:
                 lines += [f"**{(group.title or '').capitalize()}**", "", "| option | what |", "|---|---|"]
