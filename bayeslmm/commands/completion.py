@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import shtab
 
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.parser import commands_of, parser
 
-_PATHS = {"F": shtab.FILE, "X": shtab.FILE, "FILE.py:FUNCTION": shtab.FILE, "DIR": shtab.DIRECTORY}
+_FILES: tuple[Any, ...] = ("F", "X", "FILE.py:FUNCTION", ("D", "U"))
+_PATHS = dict.fromkeys(_FILES, shtab.FILE) | {"DIR": shtab.DIRECTORY}
 """What is a path, by how its value is called in ``--help``."""
 
 
@@ -33,6 +35,6 @@ def completion(shell: str) -> str:
     whole = parser()
     for command in commands_of(whole).values():
         for action in command._actions:
-            if action.type in (None, Path) and action.metavar in _PATHS:
-                action.complete = _PATHS[action.metavar]  # pyright: ignore[reportAttributeAccessIssue]
+            if action.type in (None, Path) and (kind := _PATHS.get(action.metavar)):
+                action.complete = kind  # pyright: ignore[reportAttributeAccessIssue]
     return shtab.complete(whole, shell)
