@@ -51,6 +51,7 @@ def test_the_document_has_the_rows_of_the_table_and_nothing_else_is_printed(tmp_
     assert not list(out.glob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_document_of_correlations_has_both_tables(tmp_path, capsys):
     assert main(typed(tmp_path / "out", "--json", command="rg", traits=("BWT", "TARSUS"))) == 0
     answer = json.loads(capsys.readouterr().out)
