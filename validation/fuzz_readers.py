@@ -4,14 +4,17 @@
 
 writes small files of each kind, changes bits, bytes, words and lines of one of them, reads the lot and uses what was
 read as the commands do. It prints how many were read, read with a warning, and refused, by kind. `tests/test_fuzz.py`
-runs some hundreds of the same.
+runs some hundreds of the same. A ``.pgen`` and a VCF are not changed: random damage can end the process inside pgenlib
+or cyvcf2.
 """
 
 import argparse
 import gzip
 import io
+import struct
 import tempfile
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,6 +118,7 @@ def readers() -> dict[str, Reader]:
         properties = {"iid": ids, "chromosome": ["1"] * 8 + ["2"] * 4 + ["X"] * 4, "bp_position": range(1, P + 1)}
         to_bed(folder / "g.bed", G, properties=properties)
         plink = {path.name: path.read_bytes() for path in folder.iterdir()}
+        pgen = _pgen(G, ids, folder)
         W = rng.standard_normal((N, 30))
         bl.write_grm(bl.Kinship(tuple(ids), W @ W.T / 30, "K"), folder / "k")
         grm = {path.name: path.read_bytes() for path in folder.glob("k.grm.*")}
@@ -157,6 +161,13 @@ def readers() -> dict[str, Reader]:
             {"t.tsv.gz": gzip.compress(pheno.encode(), mtime=0)}, lambda folder: _measured(folder / "t.tsv.gz")
         ),
         "plink": Reader(plink, lambda folder: _genotyped(folder / "g")),
+        "pgen": Reader(pgen, lambda folder: _opened(folder / "h.pgen")),
+        "bgen": Reader(_bgen(G, ids), lambda folder: _opened(folder / "h.bgen", sample=folder / "h.sample")),
+        "vcf-zarr": Reader({"h.vcz.zip": _vcf_zarr(G, ids)}, lambda folder: _opened(folder / "h.vcz.zip")),
+        "selection": Reader(
+            {"ids.txt": "".join(f"p{i} p{i}\n" for i in range(9)).encode(), "snps.txt": b"sid1\nsid3\nsid4\n"} | plink,
+            lambda folder: _selected(folder),
+        ),
         "grm": Reader(grm | text, lambda folder: _aligned(bl.read_grm(folder / "k"), folder)),
         "kinship with ids": Reader(
             {"k.txt": square.encode()} | text, lambda folder: _aligned(bl.read_kinship(folder / "k.txt"), folder)
@@ -221,6 +232,56 @@ def readers() -> dict[str, Reader]:
     }
 
 
+def _pgen(G: np.ndarray, ids: Sequence[str], folder: Path) -> dict[str, bytes]:
+    import pgenlib
+
+    writer = pgenlib.PgenWriter(bytes(folder / "h.pgen"), N, variant_ct=P, nonref_flags=False, dosage_present=True)
+    for column in np.where(np.isnan(G), -9, G * 0.99).astype(np.float32).T:
+        writer.append_dosages(np.ascontiguousarray(column))
+    writer.close()
+    pvar = "##x\n#CHROM\tPOS\tID\tREF\tALT\n" + "".join(f"{1 + j // 8}\t{j + 1}\ts{j}\tA\tC\n" for j in range(P))
+    psam = "#FID\tIID\tSEX\n" + "".join(f"f{name}\t{name}\tNA\n" for name in ids)
+    return {"h.pgen": (folder / "h.pgen").read_bytes(), "h.pvar": pvar.encode(), "h.psam": psam.encode()}
+
+
+def _bgen(G: np.ndarray, ids: Sequence[str]) -> dict[str, bytes]:
+    """Return a BGEN file of 8 bits without ids, and its .sample."""
+    records = b""
+    for j, column in enumerate(G.T):
+        ploidy = bytes(0x82 if np.isnan(g) else 2 for g in column)
+        stored = b"".join(b"\0\0" if np.isnan(g) else bytes([255 * (g == 0), 255 * (g == 1)]) for g in column)
+        data = struct.pack("<IHBB", N, 2, 2, 2) + ploidy + b"\0\x08" + stored
+        packed = struct.pack("<I", len(data)) + zlib.compress(data)
+        names = b"".join(struct.pack("<H", len(word)) + word.encode() for word in (f"id{j}", f"s{j}", "1"))
+        alleles = b"".join(struct.pack("<I", 1) + word for word in (b"A", b"C"))
+        records += names + struct.pack("<IH", j + 1, 2) + alleles + struct.pack("<I", len(packed)) + packed
+    head = struct.pack("<IIII", 20, 20, P, N) + b"bgen" + struct.pack("<I", 1 | 2 << 2)
+    sample = "ID_1 ID_2 missing\n0 0 0\n" + "".join(f"{name} {name} 0\n" for name in ids)
+    return {"h.bgen": head + records, "h.sample": sample.encode()}
+
+
+def _vcf_zarr(G: np.ndarray, ids: Sequence[str]) -> bytes:
+    """Return a zip file of a store, whose parts have checksums."""
+    import zarr
+
+    calls = np.stack([(G.T > 0), (G.T > 1)], axis=2).astype(np.int8)
+    calls[np.isnan(G.T)] = -1
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "h.vcz.zip"
+        with zarr.storage.ZipStore(path, mode="w") as store:
+            group = zarr.open_group(store, mode="w", zarr_format=2)
+            for what, data in {
+                "sample_id": np.array(ids, dtype="T"),
+                "contig_id": np.array(["1"], dtype="T"),
+                "variant_contig": np.zeros(P, dtype=np.int8),
+                "variant_position": np.arange(P, dtype=np.int32),
+                "variant_allele": np.array([["A", "C"]] * P, dtype="T"),
+                "call_genotype": calls,
+            }.items():
+                group.create_array(what, data=data)
+        return path.read_bytes()
+
+
 def _measured(path: Path) -> Measurements:
     table = bl.read_table(path, missing=["-9"])
     return bl.measure(table, ["y"], covariates=["age", "farm"])
@@ -232,6 +293,18 @@ def _genotyped(prefix: Path) -> None:
     bl.genomic_kinship(genotypes, maf=0.0, geno=0.5)
     for _ in dosages(genotypes, np.arange(len(genotypes.ids)), [range(genotypes.n_markers)]):
         pass
+
+
+def _opened(path: Path, **options: str | Path) -> None:
+    genotypes: Genotypes = bl.open_genotypes(path, **options)
+    bl.genomic_kinship(genotypes, maf=0.0, geno=0.5)
+    for _ in dosages(genotypes, np.arange(len(genotypes.ids)), [range(genotypes.n_markers)]):
+        pass
+
+
+def _selected(folder: Path) -> None:
+    selection = bl.Selection(keep=folder / "ids.txt", exclude=folder / "snps.txt", autosomes=True)
+    bl.genomic_kinship(bl.open_genotypes(folder / "g", selection=selection), maf=0.0, geno=0.5)
 
 
 def _aligned(kinship: bl.Kinship, folder: Path) -> None:
@@ -258,8 +331,8 @@ def outcome(reader: Reader, name: str, edits: Sequence[Edit], folder: Path) -> s
 
 
 def files_of(kinds: dict[str, Reader]) -> list[tuple[str, str]]:
-    """Return each file of each kind."""
-    return [(kind, file) for kind, reader in kinds.items() for file in reader.files]
+    """Return each file of each kind that is changed."""
+    return [(kind, file) for kind, reader in kinds.items() for file in reader.files if file != "h.pgen"]
 
 
 def main() -> None:

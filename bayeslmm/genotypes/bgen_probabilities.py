@@ -5,6 +5,7 @@ Source: the specification of BGEN 1.2 and 1.3, https://www.chg.ox.ac.uk/~gav/bge
 
 import struct
 import zlib
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -100,19 +101,35 @@ def _expected(
 def _of_copies(
     values: Num[ndarray, "m k"], copies: int, alleles: int, phased: bool, bits: int, allele: int
 ) -> Float64[ndarray, " m"]:
-    """Return dosages of individuals with the same number of copies; ``values`` are probabilities times 2^bits - 1."""
+    """Return dosages of individuals with the same number of copies; ``values`` are probabilities times 2^bits - 1.
+
+    Raises:
+        DamagedError: for probabilities that add up to more than one.
+    """
+    weights, of_last = _weights(copies, alleles, phased, allele)
+    top = 2.0**bits - 1
+    sums = values.astype(np.float64) @ weights
+    if (sums[:, 1:] > top).any():
+        raise DamagedError("its probabilities add up to more than one: copy the file again")
+    return of_last + sums[:, 0] / top
+
+
+@lru_cache(maxsize=64)
+def _weights(copies: int, alleles: int, phased: bool, allele: int) -> tuple[Float64[ndarray, "k columns"], float]:
+    """Return what the stored probabilities are multiplied with, and the dosage if all of them are 0.
+
+    The first column gives the rest of the dosage, each of the others the sum of the probabilities of one set: those of
+    a genotype, or of one haplotype.
+    """
     if phased or copies == 1:
-        counts = np.arange(alleles) == allele
-        sets = copies
+        counts, sets = (np.arange(alleles) == allele).astype(float), copies
     else:
         # Genotypes in the order of the format: (0,0), (0,1), (1,1), (0,2), (1,2), (2,2), ...
-        counts = np.array([(a == allele) + (b == allele) for b in range(alleles) for a in range(b + 1)])
-        sets = 1
-    counts = counts.astype(float) * (2 / copies)
-    if (values.reshape(len(values), sets, -1).sum(axis=2) > 2**bits - 1).any():
-        raise DamagedError("its probabilities add up to more than one: copy the file again")
-    weights = np.tile(counts[:-1] - counts[-1], sets)
-    return sets * counts[-1] + values @ weights / (2.0**bits - 1)
+        pairs = [(a, b) for b in range(alleles) for a in range(b + 1)]
+        counts, sets = np.array([float((a == allele) + (b == allele)) for a, b in pairs]), 1
+    counts *= 2 / copies
+    rest = np.tile(counts[:-1] - counts[-1], sets)
+    return np.column_stack([rest, np.kron(np.eye(sets), np.ones((len(counts) - 1, 1)))]), float(sets * counts[-1])
 
 
 def _numbers(data: bytes, start: int, count: int, bits: int) -> Num[ndarray, " count"]:

@@ -40,20 +40,24 @@ def dosages_of(
     if calls is None:
         assert dosages is not None
         return Dosages(_of_allele(dosages, allele), 0)
-    first = calls[..., 0]
-    second = calls[..., 1] if calls.shape[-1] == 2 else np.full_like(first, _NO_ALLELE)
+    first = np.ascontiguousarray(calls[..., 0])
+    second = np.ascontiguousarray(calls[..., 1]) if calls.shape[-1] == 2 else np.full_like(first, _NO_ALLELE)
+    counted = allele[:, None].astype(calls.dtype)
+    G = np.add(first == counted, second == counted, dtype=np.int8).astype(np.float32)
     haploid = second == _NO_ALLELE
-    counted = allele[:, None]
-    G = ((first == counted).astype(np.float32) + (second == counted)) * np.where(haploid, np.float32(2), np.float32(1))
+    if any_haploid := haploid.any():
+        G[haploid] *= 2
     lacks = (first < 0) | (second == _MISSING)
     G[lacks] = np.nan
-    half = lacks & ~haploid & ((first >= 0) | (second >= 0)) & (counted == 1)
-    if dosages is None:
-        return Dosages(G, int(half.sum()))
-    D = _of_allele(dosages, allele)
-    D[haploid] *= 2
-    unknown = np.isnan(D)
-    return Dosages(np.where(unknown, G, D), int((half & unknown).sum()))
+    if dosages is not None:
+        D = _of_allele(dosages, allele)
+        if any_haploid:
+            D[haploid] *= 2
+        known = ~np.isnan(D)
+        np.copyto(G, D, where=known)
+        lacks &= ~known
+    half = lacks & ((first >= 0) | (second >= 0))
+    return Dosages(G, int(half.sum(axis=1)[allele == 1].sum()))
 
 
 def check_calls(

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, check_readable
+from bayeslmm.base.checks import InputError, check_readable, quoted
 from bayeslmm.base.extras import optional
 from bayeslmm.base.files import open_text, read_lines, reading
 from bayeslmm.base.ids import Individuals, individuals_of, read_fam
@@ -160,6 +160,8 @@ def read_pvar(path: str | Path) -> pd.DataFrame:
     else:
         names = _WITHOUT_HEADER.get(len(names), [])
     names = [_NAMES.get(name, name) for name in names]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path} line {skip}: the column {quoted(repeated[0])} occurs more than once")
     if absent := [name for name, own in _NAMES.items() if own not in names]:
         raise InputError(f"{path} line {skip or 1}: a .pvar has the column {absent[0]}: write it with plink2")
     try:

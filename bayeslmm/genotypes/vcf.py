@@ -102,24 +102,32 @@ class VcfReader:
             return
         if record < self._next or not self._next:
             self._records, self._next = iter(_opened(self._source.path)), 0
-        variant: Any = None
-        while self._next <= record:
-            variant = _next_record(self._records, self._source.path, self._next)
-            self._next += 1
+        while self._next < record:
+            self._advance()
+        variant = self._advance()
+        self._calls = self._dosages = None
+        with _damage(self._source.path, record):
+            fields = variant.FORMAT or ()
+            if "GT" in fields:
+                # The last column says whether they are phased.
+                self._calls = np.ascontiguousarray(variant.genotype.array()[:, :-1])[None]
+            if self._source.dosage == "DS" and "DS" in fields:
+                self._dosages = variant.format("DS")[None]
+        if self._calls is not None and self._calls.shape[2] > 2:
+            copies = self._calls.shape[2]
+            raise InputError(f"{self._where()}: somebody has {copies} copies, at most two are understood")
+        check_calls(self._calls, self._dosages, alternates=len(variant.ALT), where=self._where())
+
+    def _advance(self) -> Any:
+        """Return the next record."""
+        with _damage(self._source.path, self._next):
+            variant = _next(self._records)
         if variant is None:
             raise InputError(
                 f"{self._source.path} has fewer records than before: start again when nothing writes to it"
             )
-        fields = variant.FORMAT or ()
-        self._calls = self._dosages = None
-        if "GT" in fields:
-            calls = variant.genotype.array()[None, :, :-1]  # the last column says whether they are phased
-            if calls.shape[2] > 2:
-                raise InputError(f"{self._where()}: somebody has {calls.shape[2]} copies, at most two are understood")
-            self._calls = calls
-        if self._source.dosage == "DS" and "DS" in fields:
-            self._dosages = variant.format("DS")[None]
-        check_calls(self._calls, self._dosages, alternates=len(variant.ALT), where=self._where())
+        self._next += 1
+        return variant
 
     def _where(self) -> str:
         return f"{self._source.path} record {self._next}"
@@ -140,7 +148,10 @@ def open_vcf(path: Path, *, dosage: str | None = None) -> Vcf:
     check_readable(path)
     _check_end(path)
     file = _opened(path)
-    ids = tuple(file.samples)
+    try:
+        ids = tuple(file.samples)
+    except UnicodeDecodeError:
+        raise InputError(f"{path} has names of samples that are not UTF-8: convert it (iconv)") from None
     if not ids:
         raise InputError(f"{path} has no samples: genotypes are needed, not a list of sites")
     check_unique(ids, where=path)
@@ -149,9 +160,12 @@ def open_vcf(path: Path, *, dosage: str | None = None) -> Vcf:
         check_field(path, wanted, declared)
     rows: list[tuple[str, str, int, str, str]] = []
     records = iter(_opened(path, samples=[]))
-    while (variant := _next_record(records, path, len(rows))) is not None:
-        alternates = ",".join(variant.ALT) or "."
-        rows.append((variant.CHROM, variant.ID or ".", variant.POS, variant.REF, alternates))
+    while True:
+        with _damage(path, len(rows)):
+            if (variant := _next(records)) is None:
+                break
+            alternates = ",".join(variant.ALT) or "."
+            rows.append((variant.CHROM, variant.ID or ".", variant.POS, variant.REF, alternates))
     if not rows:
         raise InputError(f"{path} has no record: there is no marker to read")
     table = pd.DataFrame(rows, columns=["chrom", "snp", "pos", "a0", "a1"])
@@ -185,13 +199,27 @@ def _opened(path: Path, **options: Any) -> Any:
         raise InputError(f"{path} must be a VCF or BCF, but it does not begin like one: check the name") from None
 
 
-def _next_record(records: Iterator[Any], path: Path, number: int) -> Any:
-    """Return the next record, None at the end."""
+def _next(records: Iterator[Any]) -> Any:
+    """Return the next record, None at the end.
+
+    Raises:
+        ValueError: for a record that htslib gave up, which cyvcf2 returns if its chromosome is not in the header: to
+            ask it for alleles would crash.
+    """
+    variant = next(records, None)
+    if variant is not None and variant.end < variant.POS:
+        raise ValueError
+    return variant
+
+
+@contextmanager
+def _damage(path: Path, record: int) -> Iterator[None]:
+    """Turn what cyvcf2 raises at a record into one line about it."""
     try:
-        return next(records, None)
-    except Exception:  # cyvcf2 raises that
+        yield
+    except Exception:  # it raises that, and htslib says on standard error what it found
         raise InputError(
-            f"{path} record {number + 1} is damaged or cut off: copy the file again, or look at it with bcftools view"
+            f"{path} record {record + 1} is damaged or cut off: copy the file again, or look at it with bcftools view"
         ) from None
 
 
