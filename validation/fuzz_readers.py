@@ -18,7 +18,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from bed_reader import to_bed
@@ -263,12 +263,13 @@ def _bgen(G: np.ndarray, ids: Sequence[str]) -> dict[str, bytes]:
 def _vcf_zarr(G: np.ndarray, ids: Sequence[str]) -> bytes:
     """Return a zip file of a store, whose parts have checksums."""
     import zarr
+    from zarr.storage import ZipStore
 
     calls = np.stack([(G.T > 0), (G.T > 1)], axis=2).astype(np.int8)
     calls[np.isnan(G.T)] = -1
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "h.vcz.zip"
-        with zarr.storage.ZipStore(path, mode="w") as store:
+        with ZipStore(path, mode="w") as store:
             group = zarr.open_group(store, mode="w", zarr_format=2)
             for what, data in {
                 "sample_id": np.array(ids, dtype="T"),
@@ -295,7 +296,7 @@ def _genotyped(prefix: Path) -> None:
         pass
 
 
-def _opened(path: Path, **options: str | Path) -> None:
+def _opened(path: Path, **options: Any) -> None:
     genotypes: Genotypes = bl.open_genotypes(path, **options)
     bl.genomic_kinship(genotypes, maf=0.0, geno=0.5)
     for _ in dosages(genotypes, np.arange(len(genotypes.ids)), [range(genotypes.n_markers)]):

@@ -10,7 +10,7 @@ from bayeslmm.commands.results_folder import new_files
 from bayeslmm.commands.settings import MarkerSettings
 from bayeslmm.genotypes.selection import Selection
 from bayeslmm.kinship.from_genotypes import genomic_kinship
-from bayeslmm.kinship.grm import grm_paths, write_grm
+from bayeslmm.kinship.grm import grm_paths, id_lines, write_grm
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
 
 
@@ -46,10 +46,12 @@ def run(settings: GrmSettings) -> Answer:
         kinship = genomic_kinship(genotypes, scale=markers.scale, maf=markers.maf, geno=markers.geno)
         print(kinship.origin_line())
         if cutoff is not None:
-            kinship = without_relatives(kinship, cutoff)
+            everybody, kinship = kinship, without_relatives(kinship, cutoff)
             print(relatives_line(kinship))
+            left = set(kinship.ids)
+            gone = everybody.take([i for i, name in enumerate(everybody.ids) if name not in left])
             with replacing(removed) as temporary:
-                temporary.write_text("".join(f"{name}\t{name}\n" for name in kinship.details["related"]["removed"]))
+                temporary.write_text(id_lines(gone))
         write_grm(kinship, settings.out)
     who = f"{len(kinship.ids):,} individuals, mean diagonal {kinship.mean_diagonal:.4f}"
     print(f"wrote {', '.join(map(str, paths))}: {who}")

@@ -118,10 +118,10 @@ def _listed(path: str | Path, known: "pd.Index", *, individuals: bool) -> list[s
         InputError: if it is empty, or lines of markers hold more than an id.
     """
     lines = [(number, fields) for number, line in enumerate(read_lines(path), start=1) if (fields := line.split())]
-    header = lines[0][1] if lines and lines[0][1][0] in ("#FID", "#IID") else []
+    header = lines[0][1] if lines and lines[0][1][0].lstrip("#") in ("FID", "IID") else []
     if individuals:
         # FID and IID, unless a header says that IID comes first.
-        first = header[:1] == ["#IID"]
+        first = header[:1] in (["#IID"], ["IID"])
         data = [fields for _, fields in lines[len(header) > 0 :]]
         both = [" ".join(fields[:2]) for fields in data]
         iids = [fields[0 if first or len(fields) == 1 else 1] for fields in data]

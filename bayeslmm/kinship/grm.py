@@ -38,10 +38,14 @@ def write_grm(kinship: Kinship, out: str | Path) -> list[Path]:
             for i in range(n):
                 value_stream.write(kinship.K[i, : i + 1].astype("<f4").tobytes())
                 count_stream.write(np.full(i + 1, n_markers, dtype="<f4").tobytes())
-        iids = plain_iids(Individuals(kinship.families, kinship.ids))
-        lines = (f"{family}\t{iid}\n" for family, iid in zip(kinship.families or iids, iids, strict=True))
-        ids.write_text("".join(lines))
+        ids.write_text(id_lines(kinship))
     return paths
+
+
+def id_lines(kinship: Kinship) -> str:
+    """Return FID and IID of each individual as the lines of a ``.grm.id``."""
+    iids = plain_iids(Individuals(kinship.families, kinship.ids))
+    return "".join(f"{family}\t{iid}\n" for family, iid in zip(kinship.families or iids, iids, strict=True))
 
 
 def read_grm(prefix: str | Path) -> Kinship:

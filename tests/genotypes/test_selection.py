@@ -15,7 +15,16 @@ VARIANTS = pd.DataFrame({"chrom": ["1", "chr2", "X", "MT", "1"], "snp": ["s1", "
 
 
 @pytest.mark.parametrize(
-    "text", ["a\nc\n", "#IID\nc\na\n", "f a\nf c\n", "#FID IID\nf c\nf a\n", "#IID SID\na x\nc y\n", "\na\r\nc\na\n"]
+    "text",
+    [
+        "a\nc\n",
+        "#IID\nc\na\n",
+        "f a\nf c\n",
+        "#FID IID\nf c\nf a\n",
+        "#IID SID\na x\nc y\n",
+        "FID\tIID\nf\tc\nf\ta\n",
+        "\na\r\nc\na\n",
+    ],
 )
 def test_individuals_are_named_by_iid_or_by_fid_and_iid(write, text):
     path = write("ids.txt", text)

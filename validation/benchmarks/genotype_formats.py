@@ -136,8 +136,7 @@ def bare_vcz_ds(folder: Path) -> None:
 def _bare_vcz(path: Path, *names: str) -> None:
     import zarr
 
-    group = zarr.open_group(path, mode="r")
-    for array in (group[name] for name in names):
+    for array in (zarr.open_array(path / name, mode="r") for name in names):
         for start in range(0, MARKERS, array.chunks[0]):
             array[start : start + array.chunks[0]]
 
