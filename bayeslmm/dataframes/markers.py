@@ -14,6 +14,7 @@ from bayeslmm.base.defaults import GENO, MAF, PRIOR_EFFECT
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.cohort.align import align
 from bayeslmm.cohort.cohort import Cohort, Drop
+from bayeslmm.cohort.transform import Transform
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
 from bayeslmm.dataframes.shown import as_html, as_text, dropped_of
 from bayeslmm.dataframes.tables import measurements_of
@@ -42,6 +43,7 @@ class Scan:
         p_values: of each trait, along the genome.
         cohorts: the individuals of each trait.
         how: what was tested, in words.
+        origin: which markers or animals K was computed from, or what its file was read as; empty if neither.
     """
 
     table: pd.DataFrame
@@ -49,6 +51,7 @@ class Scan:
     p_values: Mapping[str, PValues]
     cohorts: Mapping[str, Cohort]
     how: str
+    origin: str
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -56,11 +59,11 @@ class Scan:
         return tuple(self.cohorts)
 
     def __repr__(self) -> str:
-        return "\n\n".join(as_text(self._answers(trait), cohort) for trait, cohort in self.cohorts.items())
+        return "\n\n".join(as_text(self._answers(trait), cohort, self.origin) for trait, cohort in self.cohorts.items())
 
     def _repr_html_(self) -> str:
         return "".join(
-            as_html(self._answers(trait), self.top(trait=trait)[_SHOWN], cohort)
+            as_html(self._answers(trait), self.top(trait=trait)[_SHOWN], cohort, self.origin)
             for trait, cohort in self.cohorts.items()
         )
 
@@ -128,6 +131,7 @@ def fit_scan(
     loco: bool = False,
     id: str | None = None,
     ids: Iterable[object] | None = None,
+    transform: Transform | None = None,
     test: Literal["exact", "null"] = "exact",
     maf: float = MAF,
     geno: float = GENO,
@@ -150,6 +154,7 @@ def fit_scan(
         loco: test each chromosome against the kinship of all others.
         id: the column of ids; by default they are the index.
         ids: of the rows of a kinship that is an array.
+        transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
         test: variance ratio estimated anew with each marker, or that of the model without markers.
         maf: least minor allele frequency, of those tested and of those in the kinship.
         geno: largest missing rate of them.
@@ -175,7 +180,7 @@ def fit_scan(
         genomic_kinship(markers.genotypes, maf=maf, geno=geno) if kinship is None else kinship_of(kinship, ids=ids)[0]
     )
     K, without_any = genotyped(whole, markers.genotypes)
-    people = measurements_of(formula, data, id=id, kinship=K)
+    people = measurements_of(formula, data, id=id, kinship=K, transform=transform)
     settings = ScanSettings(
         test=test, maf=maf, geno=geno, ols=ols, interaction=interaction, covariate_effects=covariate_effects,
         prior_effect=prior_effect,
@@ -208,7 +213,7 @@ def fit_scan(
             if p is not None:
                 p_values[trait] = p
         tables.append(tests)
-    return Scan(pd.concat(tables, ignore_index=True), numbers, p_values, cohorts, HOW[test])
+    return Scan(pd.concat(tables, ignore_index=True), numbers, p_values, cohorts, HOW[test], whole.origin_line())
 
 
 def _noted(cohort: Cohort, kinship: Kinship, markers: Markers, without_any: Sequence[str]) -> Cohort:

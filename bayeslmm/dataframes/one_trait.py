@@ -16,6 +16,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.cohort.align import align
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.transform import Transform
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
 from bayeslmm.dataframes.shown import as_html, as_text, dropped_of, summary_of
 from bayeslmm.dataframes.tables import measurements_of
@@ -42,6 +43,7 @@ class Fit:
         rotated: the trait in the eigenbasis, for every method of the package.
         prior: of the posterior.
         settings: of `fit`: the seed, and how many draws.
+        origin: which markers or animals K was computed from, or what its file was read as; empty if neither.
         draws_groups: what `posterior` has beside the draws.
     """
 
@@ -51,13 +53,14 @@ class Fit:
     rotated: RotatedData
     prior: VariancePrior
     settings: dict[str, Any]
+    origin: str = ""
     draws_groups: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return as_text(heritability_answers(self.result), self.cohort)
+        return as_text(heritability_answers(self.result), self.cohort, self.origin)
 
     def _repr_html_(self) -> str:
-        return as_html(heritability_answers(self.result), heritability_table(self.result), self.cohort)
+        return as_html(heritability_answers(self.result), heritability_table(self.result), self.cohort, self.origin)
 
     @property
     def estimates(self) -> pd.DataFrame:
@@ -114,6 +117,7 @@ def fit(
     kinship: KinshipLike,
     id: str | None = None,
     ids: Iterable[object] | None = None,
+    transform: Transform | None = None,
     methods: Sequence[str] = ("reml", "exact"),
     seed: int = 1,
     draws_groups: Sequence[str] = (),
@@ -136,6 +140,7 @@ def fit(
         kinship: as `kinship_of` takes it: a matrix, a pedigree, genotypes, or the path of one.
         id: the column of ids; by default they are the index.
         ids: of the rows of a kinship that is an array.
+        transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
         methods: which of those of `heritability`.
         seed: for all random numbers.
         draws_groups: what to add to the draws: "prior", "log_prior", "posterior_predictive", "log_likelihood" (see
@@ -150,7 +155,7 @@ def fit(
         InputError: for what the user can fix in the formula, the DataFrame, the kinship or the settings.
     """
     K, genotypes = kinship_of(kinship, ids=ids)
-    people = measurements_of(formula, data, id=id, kinship=K)
+    people = measurements_of(formula, data, id=id, kinship=K, transform=transform)
     if len(people.traits) > 1:
         raise InputError(f"fit takes one trait, but {', '.join(people.traits)} were given: use fit_jointly")
     (cohort,) = align(K, people, centred=centre, normalised=normalise)
@@ -170,4 +175,4 @@ def fit(
         **settings,
     )
     prior = settings.get("prior") or VariancePrior()
-    return Fit(result, cohort, spectrum, rotated, prior, of_draws, tuple(draws_groups))
+    return Fit(result, cohort, spectrum, rotated, prior, of_draws, K.origin_line(), tuple(draws_groups))

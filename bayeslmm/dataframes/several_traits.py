@@ -18,6 +18,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.transform import Transform
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
 from bayeslmm.dataframes.shown import as_html, as_text, dropped_of, summary_of
 from bayeslmm.dataframes.tables import measurements_of
@@ -41,6 +42,7 @@ class JointFit:
         rotated: the traits in the eigenbasis.
         prior: that was given, if one was.
         seed: of all random numbers.
+        origin: which markers or animals K was computed from, or what its file was read as; empty if neither.
         draws_groups: what `posterior` has beside the draws.
     """
 
@@ -50,13 +52,14 @@ class JointFit:
     rotated: JointData
     prior: JointPrior | None
     seed: int
+    origin: str
     draws_groups: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return as_text(correlation_answers(self.result), self.cohort)
+        return as_text(correlation_answers(self.result), self.cohort, self.origin)
 
     def _repr_html_(self) -> str:
-        return as_html(correlation_answers(self.result), correlation_table(self.result), self.cohort)
+        return as_html(correlation_answers(self.result), correlation_table(self.result), self.cohort, self.origin)
 
     @property
     def estimates(self) -> pd.DataFrame:
@@ -117,6 +120,7 @@ def fit_jointly(
     kinship: KinshipLike,
     id: str | None = None,
     ids: Iterable[object] | None = None,
+    transform: Transform | None = None,
     methods: Sequence[str] = ("mom", "reml", "nuts"),
     seed: int = 1,
     draws_groups: Sequence[str] = (),
@@ -139,6 +143,7 @@ def fit_jointly(
         kinship: as in `fit`.
         id: the column of ids; by default they are the index.
         ids: of the rows of a kinship that is an array.
+        transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
         methods: which of those of `correlations`.
         seed: for all random numbers.
         draws_groups: what to add to the draws, as in `fit`.
@@ -154,7 +159,7 @@ def fit_jointly(
         AnalysisError: if no method succeeds.
     """
     K, _ = kinship_of(kinship, ids=ids)
-    people = measurements_of(formula, data, id=id, kinship=K)
+    people = measurements_of(formula, data, id=id, kinship=K, transform=transform)
     cohort = align_jointly(K, people, complete_only=complete_only, centred=centre, normalised=normalise)
     spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
     cohort = with_components(cohort, spectrum, pcs)
@@ -169,4 +174,5 @@ def fit_jointly(
         coords=cohort.coords,
         **settings,
     )
-    return JointFit(result, cohort, spectrum, rotated, settings.get("prior"), seed, tuple(draws_groups))
+    told = K.origin_line(), tuple(draws_groups)
+    return JointFit(result, cohort, spectrum, rotated, settings.get("prior"), seed, *told)

@@ -24,15 +24,19 @@ def dropped_of(cohort: Cohort) -> pd.DataFrame:
     return pd.DataFrame([vars(drop) for drop in cohort.dropped], columns=["reason", "count", "examples"])
 
 
-def as_text(sentences: Sequence[str], cohort: Cohort) -> str:
-    """Return an answer and who was analysed, for a terminal."""
-    return "\n".join([*sentences, cohort_lines(cohort)])
+def as_text(sentences: Sequence[str], cohort: Cohort, origin: str) -> str:
+    """Return an answer, who was analysed, and where K comes from if that is to be told, for a terminal."""
+    return "\n".join([*sentences, *_told(cohort, origin)])
 
 
-def as_html(sentences: Sequence[str], table: pd.DataFrame, cohort: Cohort) -> str:
-    """Return an answer, a table of estimates as text, and who was analysed, for a notebook."""
+def as_html(sentences: Sequence[str], table: pd.DataFrame, cohort: Cohort, origin: str) -> str:
+    """Return the same for a notebook, with a table of estimates as text."""
     first = [name for name in table.columns if str(name).startswith(_INTERVAL)]
     shown = table[[*first, *(name for name in table.columns if name not in first)]]
     lines = "".join(f"<div>{escape(line)}</div>" for line in sentences)
-    who = "".join(f"<div>{escape(line)}</div>" for line in cohort_lines(cohort).splitlines())
+    who = "".join(f"<div>{escape(line)}</div>" for line in _told(cohort, origin))
     return f'<div class="bayeslmm">{lines}{shown.to_html(border=0)}<small>{who}</small></div>'
+
+
+def _told(cohort: Cohort, origin: str) -> list[str]:
+    return [*cohort_lines(cohort).splitlines(), *([origin] if origin else [])]

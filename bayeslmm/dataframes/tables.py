@@ -13,13 +13,16 @@ from bayeslmm.base.frames import as_text
 from bayeslmm.cohort.formula import evaluate, read_formula, used_columns
 from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.tables import SEVERAL_RECORDS, Table
+from bayeslmm.cohort.transform import Transform
 from bayeslmm.kinship.kinship import Kinship
 
 NAME = Path("data")
 """How messages call the DataFrame: it is the argument of this name."""
 
 
-def measurements_of(formula: str, data: pd.DataFrame, *, id: str | None, kinship: Kinship) -> Measurements:
+def measurements_of(
+    formula: str, data: pd.DataFrame, *, id: str | None, kinship: Kinship, transform: Transform | None = None
+) -> Measurements:
     """Return the traits and covariates of a formula.
 
     Args:
@@ -28,6 +31,7 @@ def measurements_of(formula: str, data: pd.DataFrame, *, id: str | None, kinship
         data: one row for each individual.
         id: the column of ids; by default they are the index.
         kinship: of everybody, for what a message can advise.
+        transform: of the traits among those who are analysed, see `transform.transformed`.
 
     Raises:
         InputError: if the formula has no trait or names no column, ids repeat, or none of them is in K.
@@ -55,6 +59,7 @@ def measurements_of(formula: str, data: pd.DataFrame, *, id: str | None, kinship
         read.traits,
         formula=f"~{formula.partition('~')[2]}",
         categorical=[name for name in covariates if columns[name].dtype.kind == "O"],
+        transform=transform,
     )
     return replace(people, levels=_levels(series))
 

@@ -49,8 +49,9 @@ def test_what_was_dropped_is_shown(fitted):
         assert "heritability of BWT: 0.508 (posterior mean, exact), with 95% probability between" in text
         assert "854 individuals with BWT" in text
         assert "dropped: 230 without a value of BWT (360, 1275, 1180, ...)" in text
+        assert "pedigree: 1,309 animals" in text
     assert fitted._repr_html_().index("95% interval") < fitted._repr_html_().index("REML (se)")
-    assert len(repr(fitted).splitlines()) == 4
+    assert len(repr(fitted).splitlines()) == 5
 
 
 def test_html_is_escaped(gryphons):
@@ -129,6 +130,14 @@ def test_components_and_scale_of_k(gryphons):
     assert_allclose(fit.spectrum.mean_diagonal, 1)
     with pytest.raises(InputError, match="there is no posterior by reml: ask for exact or nuts"):
         _ = fit.posterior
+
+
+def test_normal_scores_do_not_depend_on_the_scale(gryphons):
+    options = {"data": gryphons, "kinship": GRYPHON / "pedigree.csv", "methods": ["reml"], "transform": "rank"}
+    plain, cubed = (bl.fit(f"{trait} ~ 1", **options) for trait in ("BWT", "I(BWT ** 3)"))
+    assert cubed.cohort.traits == ("I(BWT ** 3)",)
+    assert_allclose(cubed.result.reml.h2, plain.result.reml.h2, rtol=1e-9)
+    assert "normal scores" in repr(plain)
 
 
 def test_two_traits_are_sent_elsewhere(gryphons):
