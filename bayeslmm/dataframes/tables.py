@@ -29,7 +29,7 @@ def measurements_of(
         formula: ``BWT ~ sex + age``; traits may be expressions, such as ``log(BWT)``. Covariates that pandas has as
             text or categories are categories, whatever they look like; True is 1 and False 0.
         data: one row for each individual.
-        id: the column of ids; by default they are the index.
+        id: the column of ids; by default they are the index, unless that is of row numbers.
         kinship: of everybody, for what a message can advise.
         transform: of the traits among those who are analysed, see `transform.transformed`.
 
@@ -69,20 +69,33 @@ def _ids(data: pd.DataFrame, names: Sequence[str], id: str | None, kinship: Kins
         raise InputError(f"the index of {NAME} has {data.index.nlevels} levels: name the column of ids (id='...')")
     if id is not None and id not in names:
         raise InputError(f"{NAME} has no column {quoted(id)} of ids; it has {examples(names, most=12)}")
+    if id is None and data.index.name is None and pd.api.types.is_integer_dtype(data.index.dtype):
+        # Ids are whole numbers too, as a rule: rows would be taken for individuals of other names.
+        raise InputError(
+            f"the index of {NAME} has no name and holds whole numbers (such as {examples(data.index)}), as pandas "
+            f"numbers rows: {_advice(data, names, kinship)}; or name the index if it is one (data.index.name = 'id')"
+        )
     ids = tuple(as_text(data.index if id is None else data.iloc[:, names.index(id)]).tolist())
     where = f"the index of {NAME}" if id is None else f"column {quoted(id)} of {NAME}"
     if "" in ids:
         raise InputError(f"{where}, row {ids.index('') + 1}: the id is missing")
     check_unique(ids, where=where, advice=SEVERAL_RECORDS)
-    known = set(kinship.ids)
-    if known.isdisjoint(ids):
-        others = [name for j, name in enumerate(names) if not known.isdisjoint(as_text(data.iloc[:, j]).tolist())]
-        advice = f"the column {quoted(others[0])} has such ids: id={others[0]!r}" if others else "check both"
+    if set(kinship.ids).isdisjoint(ids):
         raise InputError(
             f"no id of {where} (such as {examples(ids)}) is in {kinship.source} (such as {examples(kinship.ids)}): "
-            f"{advice}"
+            f"{_advice(data, names, kinship)}"
         )
     return ids
+
+
+def _advice(data: pd.DataFrame, names: Sequence[str], kinship: Kinship) -> str:
+    """Say which column has ids of K, if one has."""
+    known = set(kinship.ids)
+    found = {name: sum(cell in known for cell in as_text(data.iloc[:, j])) for j, name in enumerate(names)}
+    best = max(names, key=lambda name: (found[name], name.upper() != "FID"), default="")
+    if found.get(best):
+        return f"the column {quoted(best)} has ids of {kinship.source}: id={best!r}"
+    return "give the column of ids (id='...')"
 
 
 def _column(values: pd.Series) -> ndarray:

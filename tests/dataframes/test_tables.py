@@ -63,9 +63,21 @@ def test_ids_may_be_a_column_of_numbers(frame):
     kinship = bl.Kinship(tuple(str(k) for k in range(10, 18)), np.eye(8), "K")
     assert measurements_of("y ~ 1", frame, id="animal", kinship=kinship).ids == kinship.ids
     with pytest.raises(
-        InputError, match=r"no id of the index of data .* the column 'animal' has such ids: id='animal'"
+        InputError, match=r"no id of the index of data .* the column 'animal' has ids of K: id='animal'"
     ):
         measurements_of("y ~ 1", frame, id=None, kinship=kinship)
+
+
+def test_row_numbers_are_no_ids(frame):
+    """Though those of the individuals are whole numbers as well."""
+    kinship = bl.Kinship(tuple(str(k) for k in range(9)), np.eye(9), "K")
+    rows = frame.reset_index(drop=True).drop(columns=["animal", "age"])
+    for data in (rows, rows.iloc[[3, 1, 2]]):
+        with pytest.raises(
+            InputError, match=r"the index of data has no name and holds whole numbers .*the column of ids \(id='...'\)"
+        ):
+            measurements_of("y ~ 1", data, id=None, kinship=kinship)
+    assert measurements_of("y ~ 1", rows.rename_axis("id"), id=None, kinship=kinship).ids == kinship.ids[:8]
 
 
 def test_traits_may_be_expressions(frame, kinship):
