@@ -25,7 +25,7 @@ from bayeslmm.posterior.sampling import Program, default_prior
 from bayeslmm.posterior.tree import ROTATED_ROW
 
 _OF_ROWS: tuple[str, ...] = ("posterior_predictive", "log_likelihood")
-_COPIES = 4  # of these groups: as they are computed, as they are kept, and as the file they are written to
+_COPIES = 3  # of these groups while they are computed, and while they are written: measured
 _OF_EFFECTS = ("beta", "b", "b_base")
 _ROWS = (
     "rows of the rotated data U'Y, along the eigenvectors of K: given the parameters they are independent, and each is "
