@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from bed_reader import to_bed
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -149,6 +150,15 @@ def readers() -> dict[str, Reader]:
         f"p{i},{'NA' if i < 4 else f'p{i % 4}'},{'0' if i < 4 else f'p{i - 3}'}\n" for i in range(N)
     )
     text = {"t.tsv": pheno.encode()}
+    frame = pd.read_csv(io.StringIO(pheno), sep="\t", dtype=str)
+    frame.to_excel(workbook := io.BytesIO(), index=False)
+    frame.assign(y=frame["y"].astype(float)).to_parquet(parquet := io.BytesIO())
+    of_r_table = "\n".join(
+        " ".join(f'"{word}"' for word in words)
+        for words in (frame.columns.tolist(), *([str(i), *row] for i, row in enumerate(frame.to_numpy().tolist(), 1)))
+    )
+    phen = "".join(f"f{i} p{i} {rng.normal():.4f} {i % 3}\n" for i in range(N))
+    psam = "#FID\tIID\tSEX\ty\n" + "".join(f"0\tp{i}\t{i % 3}\t{rng.normal():.4f}\n" for i in range(N))
     return {
         "table": Reader(text, lambda folder: _measured(folder / "t.tsv")),
         "table of blanks": Reader(
@@ -160,6 +170,16 @@ def readers() -> dict[str, Reader]:
         "compressed table": Reader(
             {"t.tsv.gz": gzip.compress(pheno.encode(), mtime=0)}, lambda folder: _measured(folder / "t.tsv.gz")
         ),
+        "table of semicolons": Reader(
+            {"t.csv": pheno.replace("\t", ";").replace(".", ",").encode()}, lambda folder: _measured(folder / "t.csv")
+        ),
+        "table of R": Reader({"t.txt": of_r_table.encode()}, lambda folder: _measured(folder / "t.txt")),
+        "workbook": Reader({"t.xlsx": workbook.getvalue()}, lambda folder: _measured(folder / "t.xlsx")),
+        "parquet": Reader({"t.parquet": parquet.getvalue()}, lambda folder: _measured(folder / "t.parquet")),
+        "tables of GCTA": Reader(
+            {"t.phen": phen.encode(), "t.covar": phen.encode(), "t.qcovar": phen.encode()}, _measured_of_gcta
+        ),
+        "fam and psam": Reader({"t.fam": fam.encode(), "t.psam": psam.encode()}, _measured_of_plink),
         "plink": Reader(plink, lambda folder: _genotyped(folder / "g")),
         "pgen": Reader(pgen, lambda folder: _opened(folder / "h.pgen")),
         "bgen": Reader(_bgen(G, ids), lambda folder: _opened(folder / "h.bgen", sample=folder / "h.sample")),
@@ -225,6 +245,10 @@ def readers() -> dict[str, Reader]:
             {"p.csv": pedigree.encode()} | text,
             lambda folder: _aligned(bl.pedigree_kinship(folder / "p.csv", missing=["-9"]), folder),
         ),
+        "pedigree without a header": Reader(
+            {"p.txt": pedigree.split("\n", 1)[1].replace("NA", "0").replace(",", " ").encode()} | text,
+            lambda folder: _aligned(bl.pedigree_kinship(folder / "p.txt"), folder),
+        ),
         "pairs": Reader(
             {"pairs.txt": b"sid1 sid2\nsid3 sid1\n\nsid9 sid2\n", "g.bim": plink["g.bim"]},
             lambda folder: read_pairs(folder / "pairs.txt", read_bim(folder / "g.bim")),
@@ -286,6 +310,21 @@ def _vcf_zarr(G: np.ndarray, ids: Sequence[str]) -> bytes:
 def _measured(path: Path) -> Measurements:
     table = bl.read_table(path, missing=["-9"])
     return bl.measure(table, ["y"], covariates=["age", "farm"])
+
+
+def _measured_of_gcta(folder: Path) -> Measurements:
+    tables = {
+        name: bl.read_table(folder / f"t.{suffix}", unnamed=name)
+        for name, suffix in (("PHENO", "phen"), ("COVAR", "covar"), ("QCOVAR", "qcovar"))
+    }
+    return bl.measure(tables["PHENO"], ["PHENO1"], covariate_table=tables["COVAR"], quantitative_table=tables["QCOVAR"])
+
+
+def _measured_of_plink(folder: Path) -> Measurements:
+    covariates = bl.read_table(folder / "t.psam")
+    return bl.measure(
+        bl.read_table(folder / "t.fam"), ["PHENO1"], covariate_table=covariates, covariates=["SEX"], transform="rank"
+    )
 
 
 def _genotyped(prefix: Path) -> None:

@@ -11,7 +11,6 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
 from bayeslmm.base.ids import in_common, near_matches, near_words, spelled_alike
-from bayeslmm.base.text import is_code
 from bayeslmm.cohort.design import INTERCEPT, treatment_coding
 from bayeslmm.cohort.formula import Formula, read_formula
 from bayeslmm.cohort.tables import Table
@@ -264,7 +263,7 @@ def _warn_of_code(table: Table, name: str) -> None:
 def _warn_of_unseen_codes(columns: Sequence[tuple[Table, str]]) -> None:
     """Warn of codes of missing values that do not occur: they may be written in another way."""
     for code in dict.fromkeys(code for table, _ in columns for code in table.codes):
-        if not any(is_code(table.text(name), [code]).any() for table, name in columns):
+        if not any(table.holds_code(name, code) for table, name in columns):
             files = " and ".join(dict.fromkeys(str(table.path) for table, _ in columns))
             warnings.warn(
                 f"the missing code {quoted(code)} does not occur in the columns used of {files}: is it spelled so?",

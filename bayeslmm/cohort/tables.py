@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples, quoted
 from bayeslmm.base.ids import Individuals, individuals_of
-from bayeslmm.base.text import as_numbers, is_missing
+from bayeslmm.base.text import as_numbers, is_code, is_missing
 from bayeslmm.cohort.layouts import Unnamed, layout_of, read_cells_of
 
 _LARGEST = 1e300  # of a number: sums over individuals must be numbers as well
@@ -76,7 +76,11 @@ class Table:
         """Return which rows of a column are missing."""
         column = self._column(name)
         codes = (*self.codes, "-9") if self.minus_nine else self.codes
-        return np.isnan(column) if column.dtype.kind == "f" else is_missing(column, codes)
+        return np.isnan(column) if column.dtype.kind == "f" else is_missing(self._with_points(column), codes)
+
+    def holds_code(self, name: str, code: str) -> bool:
+        """Return whether a code of missing values occurs in a column."""
+        return bool(is_code(self._with_points(self.text(name)), [code]).any())
 
     def is_numeric(self, name: str) -> bool:
         """Return whether a column holds numbers, and not categories.
