@@ -75,7 +75,7 @@ def check_unique(
     *,
     where: str | Path,
     what: str = "id",
-    advice: str = f"{_RENAME} (individuals are matched by IID alone)",
+    advice: str = _RENAME,
 ) -> None:
     """Refuse ids (or other names) that occur more than once.
 

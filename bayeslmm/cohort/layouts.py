@@ -88,7 +88,9 @@ def _with_header(cells: Cells, path: str | Path, id: Sequence[str], *, psam: boo
     apart = {*ids, *_IIDS, *_FIDS, ROW_NAMES, *(_PSAM if psam else ())}
     data = [name for name in header if name not in apart]
     if not psam:
-        return Layout(header, 1, ids, families[0] if families else "", data)
+        unused = ROW_NAMES in header and ROW_NAMES not in ids
+        note = f"its row names are not used (id {ROW_NAMES} makes them ids)" if unused else ""
+        return Layout(header, 1, ids, families[0] if families else "", data, note=note)
     note = "it is a .psam, where -9 (and 0 of SEX) is missing"
     sex = "SEX" * ("SEX" in data)
     return Layout(header, 1, ids, families[0] if families else "", data, sex, minus_nine=True, note=note)

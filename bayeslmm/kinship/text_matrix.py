@@ -69,7 +69,7 @@ def read_text_matrix(
     if alike and numeric and not no_header and len(frame) == frame.shape[1] - 2:
         no_header, frame = True, numeric_frame(path, separator, skip=0)  # ids precede the rows only
     n, width = frame.shape
-    if width == 3 and n > 4:
+    if width == len(header) == 3 and n > 4:
         return _list(path, separator, named=not is_number(header[2]))
     if width == 4 and n > 5:
         raise InputError(

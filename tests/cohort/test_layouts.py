@@ -112,6 +112,7 @@ def test_row_names_of_r_are_no_data(write):
     assert table.ids == ("007", "8")
     assert table.names() == ["y", "farm"]
     assert table.text("farm").tolist() == ["north west", "south"]
+    assert "row names are not used" in table.note
     csv = bl.read_table(write("t.csv", '"","IID","y"\n"1","007",1.5\n'))
     assert csv.ids == ("007",)
     assert csv.names() == ["y"]
@@ -155,3 +156,14 @@ def test_families_tell_repeated_iids_apart(write):
         bl.read_table(write("u.txt", "IID y\na 1\na 2\n"))
     with pytest.raises(InputError, match="ids must be unique"):
         bl.read_table(write("v.txt", "FID IID y\n1 a 1\n1 a 2\n"))
+
+
+def test_formulas_without_a_value_are_refused(tmp_path):
+    """As programs write them that do not compute: they would look like empty cells."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["IID", "y"], ["a", 1], ["b", "=B2+1"]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    with pytest.raises(InputError, match=r"row 3: a formula has no value: open the file in Excel, and save it again"):
+        bl.read_table(tmp_path / "t.xlsx")

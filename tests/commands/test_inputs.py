@@ -128,3 +128,18 @@ def test_repeated_iids_are_matched_with_their_fid(gcta, tmp_path, capsys):
     assert main(["h2", *map(str, [*base, tmp_path / "none.tsv", "--out", tmp_path / "none"])]) == 2
     assert "IIDs repeat in" in (error := capsys.readouterr().err)
     assert "none.tsv has no FID: add the FIDs" in error
+
+
+def test_eigenvectors_of_gemma_are_a_kinship(gcta, tmp_path):
+    """GEMMA centres K on those analysed, and writes ten digits."""
+    kinship = bl.read_grm(gcta / "x")
+    J = np.eye(N) - 1 / N
+    s, U = np.linalg.eigh(J @ kinship.K @ J)
+    np.savetxt(tmp_path / "x.eigenD.txt", s, fmt="%.10g")
+    np.savetxt(tmp_path / "x.eigenU.txt", U, fmt="%.10g", delimiter="\t")
+    base = ["--pheno", gcta / "phen.tsv", "--trait", "height"]
+    pair = [tmp_path / "x.eigenD.txt", tmp_path / "x.eigenU.txt"]
+    found = estimates(tmp_path, [*base, "--gemma-eigen", *pair, "--fam", gcta / "x.grm.id"])
+    wanted = estimates(gcta, [*base, "--grm", gcta / "x", "--centre"])
+    np.testing.assert_allclose(found["estimate"], wanted["estimate"], rtol=1e-6)
+    assert main(["h2", *map(str, [*base, "--gemma-eigen", *pair, "--out", tmp_path / "none"])]) == 2
