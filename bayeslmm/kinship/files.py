@@ -7,12 +7,12 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_readable
 from bayeslmm.base.files import reading
-from bayeslmm.base.ids import Individuals, read_ids
+from bayeslmm.base.ids import read_ids
 from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.names import ids_beside, is_grm
 from bayeslmm.kinship.numbers import check_kinship_memory
-from bayeslmm.kinship.text_matrix import TextMatrix, read_text_matrix
+from bayeslmm.kinship.text_matrix import Beside, TextMatrix, read_text_matrix
 from bayeslmm.kinship.triangles import mirrored, triangle
 
 _BY_SIZE = "{0} x {0} values of float64 or float32, or a triangle of them"
@@ -40,22 +40,26 @@ def read_kinship(path: str | Path, *, fam: str | Path | None = None) -> Kinship:
     """
     if is_grm(path):
         return read_grm(path)
-    beside = Path(fam) if fam else ids_beside(path)
-    individuals = read_ids(beside) if beside else None
-    king = any(".king" in Path(name).name for name in (path, beside or ""))
+    ids = Path(fam) if fam else ids_beside(path)
+    beside = Beside(read_ids(ids), ids, needed=fam is not None) if ids else None
+    king = any(".king" in Path(name).name for name in (path, ids or ""))
     with reading(check_readable(path)), Path(path).open("rb") as stream:
         start = stream.read(6)
     _refuse_zstd(start, path)
     if Path(path).suffix == ".bin" or start == b"\x93NUMPY":
-        if beside is None or individuals is None:
+        if beside is None:
             raise InputError(
                 f"{path} holds numbers only: give the ids beside it (fam), or name them {Path(path).with_suffix('.id')}"
             )
-        K, words = _numpy(path) if start == b"\x93NUMPY" else _binary(path, len(individuals.ids), king=king)
-        _check_size(K, individuals, path, beside)
-        found = TextMatrix(individuals, K, f"{words}, with the ids of {beside}")
+        n = len(beside.individuals.ids)
+        K, words = _numpy(path) if start == b"\x93NUMPY" else _binary(path, n, king=king)
+        if K.shape != (n, n):
+            raise InputError(
+                f"{path} is {K.shape[0]} x {K.shape[1]}, but {ids} has {n} individuals: give the ids of the same run"
+            )
+        found = TextMatrix(beside.individuals, K, f"{words}, with the ids of {ids}")
     else:
-        found = read_text_matrix(path, individuals, beside, required=fam is not None, king=king)
+        found = read_text_matrix(path, beside, king=king)
     K, words = found.K, found.words
     if king or found.king:
         K, words = 2 * K, f"{words}; the values are KING's phi, half the relationship, and are doubled"
@@ -104,11 +108,3 @@ def _binary(path: str | Path, n: int, *, king: bool) -> tuple[ndarray, str]:
         f"{path}: {n} ids need {_BY_SIZE.format(n)}, but {size} bytes were found: the file is cut off, or belongs to "
         "other ids"
     )
-
-
-def _check_size(K: ndarray, individuals: Individuals, path: str | Path, ids: str | Path) -> None:
-    n = len(individuals.ids)
-    if K.shape != (n, n):
-        raise InputError(
-            f"{path} is {K.shape[0]} x {K.shape[1]}, but {ids} has {n} individuals: give the ids of the same run"
-        )

@@ -37,16 +37,26 @@ class TextMatrix(NamedTuple):
     king: bool = False
 
 
-def read_text_matrix(
-    path: str | Path, beside: Individuals | None, ids_path: Path | None, *, required: bool, king: bool
-) -> TextMatrix:
-    """Read a matrix; arguments and shapes as for `files.read_kinship`.
+class Beside(NamedTuple):
+    """The ids of a matrix that holds numbers only.
+
+    Attributes:
+        individuals: whose relationships.
+        path: where they were read.
+        needed: whether the matrix has none of its own; otherwise these serve if it has none.
+    """
+
+    individuals: Individuals
+    path: Path
+    needed: bool
+
+
+def read_text_matrix(path: str | Path, beside: Beside | None, *, king: bool) -> TextMatrix:
+    """Read a matrix; its shapes are those of `files.read_kinship`.
 
     Args:
         path: the text.
         beside: the ids of a matrix without them.
-        ids_path: where they were read.
-        required: the matrix has no ids of its own; otherwise those beside it serve if it has none.
         king: whether a triangle lacks the diagonal, which is 0.5.
 
     Raises:
@@ -55,19 +65,20 @@ def read_text_matrix(
     separator, header, first = _first_lines(path)
     check_kinship_memory(16.0 * len(first) ** 2, len(first), path)
     if len(header) == 1 and len(first) == 2 and is_number(header[0]) and is_number(first[0]):
-        return _triangle(path, beside, ids_path, king=king)
+        return _triangle(path, beside, king=king)
     names = [name.upper() for name in header]
     if all(any(name in names for name in known) for known in _PAIR.values()):
         return _kin0(path, separator, names)
-    alike, numeric = len(header) == len(first), all(map(is_number, header[1:]))
-    no_header = required
-    if beside and ids_path and not required and alike and numeric and is_number(header[0]):
+    if beside and (beside.needed or (len(header) == len(first) and all(map(is_number, header)))):
         frame = numeric_frame(path, separator, skip=0)
-        if frame.shape == (len(beside.ids), len(beside.ids)):
-            return _numbers(frame, path, beside, ids_path)
-    frame = numeric_frame(path, separator, skip=0 if no_header else 1)
-    if alike and numeric and not no_header and len(frame) == frame.shape[1] - 2:
-        no_header, frame = True, numeric_frame(path, separator, skip=0)  # ids precede the rows only
+        if beside.needed or frame.shape == (len(beside.individuals.ids),) * 2:
+            return _numbers(frame, path, beside)
+    return _with_ids(path, separator, header, first)
+
+
+def _with_ids(path: str | Path, separator: str | None, header: list[str], first: list[str]) -> TextMatrix:
+    """Read a square matrix with ids, or a list of pairs."""
+    frame = numeric_frame(path, separator, skip=1)
     n, width = frame.shape
     if width == len(header) == 3 and n > 4:
         return _list(path, separator, named=not is_number(header[2]))
@@ -76,28 +87,33 @@ def read_text_matrix(
             f"{path} has {n} rows of 4 columns, like a list of pairs: name it X.grm.gz beside X.grm.id if it is "
             "GCTA's, or write it as a square matrix with a line of ids"
         )
-    if required and beside and ids_path:
-        return _numbers(frame, path, beside, ids_path)
-    if not no_header and alike and numeric and n == width - 1 and is_number(header[0]):
+    numeric = len(header) == len(first) and all(map(is_number, header[1:]))
+    if numeric and n == width - 2:
+        frame = numeric_frame(path, separator, skip=0)
+        return _with_first_column(frame, path, "")
+    if numeric and n == width - 1 and is_number(header[0]):
         raise InputError(
             f"{path} has no line of ids: add one, or give the ids beside it (fam, the .fam of the same run)"
         )
-    if width == n + 1 and (no_header or len(header) == 1):
-        words = f"a square matrix with ids in its first column{' and their number above' if not no_header else ''}"
-        return TextMatrix(_unrelated(frame[0].tolist(), path), floats(frame.drop(columns=0), path), words)
-    if no_header or width not in (n, n + 1) or len(header) not in (n, n + 1):
-        above = f"{len(header)} ids, " if not no_header else ""
+    if width == n + 1 and len(header) == 1:
+        return _with_first_column(frame, path, " and their number above")
+    if width not in (n, n + 1) or len(header) not in (n, n + 1):
         raise InputError(
-            f"{path}: a kinship matrix must be square under its line of ids, but {above}{n} rows and "
+            f"{path}: a kinship matrix must be square under its line of ids, but {len(header)} ids, {n} rows and "
             f"{width} columns were found"
         )
-    ids, words = header[-n:], "a square matrix with ids in its first line"
+    ids, where = header[-n:], "line"
     if width == n + 1:
-        rows, frame = frame[0].tolist(), frame.drop(columns=0)
+        rows, frame, where = frame[0].tolist(), frame.drop(columns=0), "line and column"
         if differing := [f"{row} / {column}" for row, column in zip(rows, ids, strict=True) if row != column]:
             raise InputError(f"{path}: rows and columns must have the same ids in one order ({examples(differing)})")
-        words = "a square matrix with ids in its first line and column"
-    return TextMatrix(_unrelated(ids, path), floats(frame, path), words)
+    return TextMatrix(_unrelated(ids, path), floats(frame, path), f"a square matrix with ids in its first {where}")
+
+
+def _with_first_column(frame: pd.DataFrame, path: str | Path, more: str) -> TextMatrix:
+    """Return a square matrix whose first column alone holds ids."""
+    words = f"a square matrix with ids in its first column{more}"
+    return TextMatrix(_unrelated(frame[0].tolist(), path), floats(frame.drop(columns=0), path), words)
 
 
 def _unrelated(ids: Sequence[str], path: str | Path) -> Individuals:
@@ -105,28 +121,29 @@ def _unrelated(ids: Sequence[str], path: str | Path) -> Individuals:
     return individuals_of(["0"] * len(ids), ids, where=path)
 
 
-def _numbers(frame: pd.DataFrame, path: str | Path, beside: Individuals, ids_path: Path) -> TextMatrix:
+def _numbers(frame: pd.DataFrame, path: str | Path, beside: Beside) -> TextMatrix:
     """Return a square matrix without ids."""
-    n = len(beside.ids)
+    n = len(beside.individuals.ids)
     if frame.shape != (n, n):
         raise InputError(
-            f"{path} is {frame.shape[0]} x {frame.shape[1]}, but {ids_path} has {n} individuals: give the .fam of the "
-            "same run, and none if the matrix has ids of its own"
+            f"{path} is {frame.shape[0]} x {frame.shape[1]}, but {beside.path} has {n} individuals: give the .fam of "
+            "the same run, and none if the matrix has ids of its own"
         )
     K = floats(frame, path)
     whole = mirrored(K)
     zeros = "" if whole is K else ", zeros above its diagonal filled from below"
-    return TextMatrix(beside, whole, f"a square matrix of numbers with the ids of {ids_path}{zeros}")
+    words = f"a square matrix of numbers with the ids of {beside.path}{zeros}"
+    return TextMatrix(beside.individuals, whole, words)
 
 
-def _triangle(path: str | Path, beside: Individuals | None, ids_path: Path | None, *, king: bool) -> TextMatrix:
+def _triangle(path: str | Path, beside: Beside | None, *, king: bool) -> TextMatrix:
     """Read rows of 1, 2, 3 ... values."""
     if beside is None:
         raise InputError(
             f"{path} holds a triangle of a matrix, without ids: give the ids beside it (fam, the .rel.id or .fam of "
             "the same run)"
         )
-    n = len(beside.ids)
+    n = len(beside.individuals.ids)
     rows: list[ndarray] = []
     with open_text(path) as stream:
         for number, fields in split_lines(stream, path):
@@ -140,11 +157,11 @@ def _triangle(path: str | Path, beside: Individuals | None, ids_path: Path | Non
             rows.append(np.array(fields, dtype=float))
     if len(rows) != n - king:
         raise InputError(
-            f"{path}: a triangle of {n} individuals ({ids_path}) has {n - king} rows, but {len(rows)} were found: give "
-            "the ids of the same run"
+            f"{path}: a triangle of {n} individuals ({beside.path}) has {n - king} rows, but {len(rows)} were found: "
+            "give the ids of the same run"
         )
     K = triangle(np.concatenate(rows), n, diagonal=0.5 if king else None)
-    return TextMatrix(beside, K, f"a triangle of numbers with the ids of {ids_path}")
+    return TextMatrix(beside.individuals, K, f"a triangle of numbers with the ids of {beside.path}")
 
 
 def _kin0(path: str | Path, separator: str | None, names: list[str]) -> TextMatrix:

@@ -1,7 +1,9 @@
 import os
 
 import pytest
+from bed_reader import to_bed
 
+import bayeslmm as bl
 from bayeslmm.base.checks import InputError
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.genotypes import open_genotypes
@@ -88,3 +90,18 @@ def test_positions_that_no_integer_holds_are_refused(write, position):
 def test_a_line_that_is_too_short_is_named(write):
     with pytest.raises(InputError, match=r"line 3: a .bim has six columns, but 5 were found"):
         read_bim(write("x.bim", "1 a 0 1 A G\n\n1 b 0 2 A\n"))
+
+
+def test_families_tell_repeated_iids_apart(tmp_path, write, rng):
+    fids, iids = [f"f{i // 2}" for i in range(12)], [f"{i % 2 + 1}" for i in range(12)]
+    properties = {"fid": fids, "iid": iids, "chromosome": ["1"] * 30}
+    to_bed(tmp_path / "x.bed", rng.binomial(2, 0.4, (12, 30)).astype(float), properties=properties)
+    both = tuple(f"{family} {iid}" for family, iid in zip(fids, iids, strict=True))
+    kinship = bl.genomic_kinship(tmp_path / "x")
+    assert kinship.ids == both
+    rows = "".join(f"{family} {iid} {i * i % 7}.5\n" for i, (family, iid) in enumerate(zip(fids, iids, strict=True)))
+    (cohort,) = bl.align(kinship, bl.measure(bl.read_table(write("t.txt", "FID IID y\n" + rows)), ["y"]))
+    assert cohort.ids == both
+    assert cohort.Y[:, 0].tolist() == [i * i % 7 + 0.5 for i in range(12)]
+    kept = bl.open_genotypes(tmp_path / "x", selection=bl.Selection(keep=write("k.txt", "f0 1\nf3 2\nf9 1\n")))
+    assert kept.ids == ("f0 1", "f3 2")
