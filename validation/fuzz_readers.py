@@ -313,11 +313,12 @@ def _measured(path: Path) -> Measurements:
 
 
 def _measured_of_gcta(folder: Path) -> Measurements:
-    tables = {
-        name: bl.read_table(folder / f"t.{suffix}", unnamed=name)
-        for name, suffix in (("PHENO", "phen"), ("COVAR", "covar"), ("QCOVAR", "qcovar"))
-    }
-    return bl.measure(tables["PHENO"], ["PHENO1"], covariate_table=tables["COVAR"], quantitative_table=tables["QCOVAR"])
+    return bl.measure(
+        bl.read_table(folder / "t.phen"),
+        ["PHENO1"],
+        covariate_table=bl.read_table(folder / "t.covar", unnamed="COVAR"),
+        quantitative_table=bl.read_table(folder / "t.qcovar", unnamed="QCOVAR"),
+    )
 
 
 def _measured_of_plink(folder: Path) -> Measurements:

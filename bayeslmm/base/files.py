@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 from bayeslmm.base.checks import InputError, check_readable
 
@@ -119,17 +119,26 @@ class _Text(io.BufferedReader):
         return read
 
 
+def _decompressed(file: io.BufferedReader) -> Any:
+    """Return what reads the content of a file, which begins with the mark of its compression, if any."""
+    mark = file.peek(4)[:4]
+    if mark == b"\x28\xb5\x2f\xfd":
+        import pyarrow as pa  # not to wait for it where there is none
+
+        return pa.CompressedInputStream(file, "zstd")
+    return gzip.GzipFile(fileobj=file) if mark[:2] == b"\x1f\x8b" else file
+
+
 @contextmanager
 def open_text(path: str | Path) -> Iterator[io.TextIOWrapper]:
-    """Open a text file for reading, through gzip if it is compressed; line ends are those of any system.
+    """Open a text file for reading, through gzip or Zstandard if it is compressed; line ends are those of any system.
 
     Raises:
         InputError: no such file, or as `reading` inside the block; or a byte 0, or text that is not UTF-8.
     """
     path = check_readable(path)
     with reading(path), path.open("rb") as file:
-        compressed = file.peek(2)[:2] == b"\x1f\x8b"
-        plain = gzip.GzipFile(fileobj=file) if compressed else file
+        plain = _decompressed(file)
         text = _Text(plain, path)
         with io.TextIOWrapper(cast(IO[bytes], text), encoding="utf-8-sig") as stream:
             try:

@@ -45,7 +45,6 @@ def read_kinship(path: str | Path, *, fam: str | Path | None = None) -> Kinship:
     king = any(".king" in Path(name).name for name in (path, ids or ""))
     with reading(check_readable(path)), Path(path).open("rb") as stream:
         start = stream.read(6)
-    _refuse_zstd(start, path)
     if Path(path).suffix == ".bin" or start == b"\x93NUMPY":
         if beside is None:
             raise InputError(
@@ -64,11 +63,6 @@ def read_kinship(path: str | Path, *, fam: str | Path | None = None) -> Kinship:
     if king or found.king:
         K, words = 2 * K, f"{words}; the values are KING's phi, half the relationship, and are doubled"
     return Kinship(found.individuals.ids, K, str(path), {"read_as": words}, found.individuals.families)
-
-
-def _refuse_zstd(start: bytes, path: str | Path) -> None:
-    if start[:4] == b"\x28\xb5\x2f\xfd":
-        raise InputError(f"{path} is compressed by Zstandard, which is not read: decompress it with zstd -d")
 
 
 def _numpy(path: str | Path) -> tuple[ndarray, str]:

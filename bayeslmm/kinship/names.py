@@ -29,9 +29,10 @@ def is_grm(path: str | Path) -> bool:
 def ids_beside(path: str | Path) -> Path | None:
     """Return the file with the ids of a matrix that holds numbers only, as plink names it, if it exists.
 
-    ``X.rel.id`` belongs to ``X.rel``, ``X.rel.bin`` and ``X.rel.gz``; for any other matrix it is its name with ``.id``.
+    ``X.rel.id`` belongs to ``X.rel``, ``X.rel.bin``, ``X.rel.gz`` and ``X.rel.zst``; for any other matrix it is its
+    name with ``.id``.
     """
-    names = [f"{path}.id", *(f"{str(path).removesuffix(end)}.id" for end in (".bin", ".gz", ".npy", ".txt"))]
+    names = [f"{path}.id", *(f"{str(path).removesuffix(end)}.id" for end in (".bin", ".gz", ".zst", ".npy", ".txt"))]
     return next((Path(name) for name in names if Path(name).exists()), None)
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -266,10 +267,15 @@ def test_arrays_of_numpy_are_read_with_their_ids(kinship, tmp_path, write):
         bl.read_kinship(tmp_path / "K.npy")
 
 
-def test_what_is_not_read_is_named(tmp_path):
-    (tmp_path / "x.rel").write_bytes(b"\x28\xb5\x2f\xfd rest")
-    with pytest.raises(InputError, match="compressed by Zstandard, which is not read: decompress it with zstd -d"):
-        bl.read_kinship(tmp_path / "x.rel")
+def test_zstandard_of_plink2_is_read(kinship, beside):
+    """As the modifier zs writes it; cut off, it is refused."""
+    path = beside("x.rel").with_name("x.rel.zst")
+    whole = pa.compress(rows_of(kinship.K).encode(), codec="zstd", asbytes=True)
+    path.write_bytes(whole)
+    assert_allclose(bl.read_kinship(path).K, kinship.K, rtol=1e-15)
+    path.write_bytes(whole[:-9])
+    with pytest.raises(InputError, match=r"x\.rel\.zst cannot be read"):
+        bl.read_kinship(path)
 
 
 def test_shared_matrices_equal_their_references(shared):
