@@ -152,9 +152,13 @@ def _triangle(path: str | Path, beside: Beside | None, *, king: bool) -> TextMat
                     f"{path} line {number}: a triangle has one value more in each row, so {len(rows) + 1} were "
                     f"expected, but {len(fields)} were found"
                 )
-            if wrong := [field for field in fields if not is_number(field)]:
-                raise InputError(f"{path} line {number}: values must be numbers, but {examples(wrong)} was found")
-            rows.append(np.array(fields, dtype=float))
+            try:
+                rows.append(np.array(fields, dtype=float))
+            except ValueError:
+                wrong = [field for field in fields if not is_number(field)]
+                raise InputError(
+                    f"{path} line {number}: values must be numbers, but {examples(wrong)} was found"
+                ) from None
     if len(rows) != n - king:
         raise InputError(
             f"{path}: a triangle of {n} individuals ({beside.path}) has {n - king} rows, but {len(rows)} were found: "

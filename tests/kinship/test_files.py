@@ -297,3 +297,18 @@ def test_shared_matrices_equal_their_references(shared):
         bl.decompose(king.K)
     with pytest.raises(InputError, match=r"lists .* pairs of its .* individuals, like a table of relatives only"):
         bl.read_kinship(folder / "mice300.kin0.head")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["1", "0 1", "0 0 x", "0 0 0 1", "0 0 0 0 1"], "line 3: values must be numbers, but x was found"),
+        (["1", "0 1", "0 0", "0 0 0 1", "0 0 0 0 1"], "line 3: a triangle has one value more in each row, so 3 were"),
+        (["1", "0 1", "0 0 1"], r"a triangle of 5 individuals \(.*x\.rel\.id\) has 5 rows, but 3 were found"),
+    ],
+)
+def test_malformed_triangles_are_refused(beside, lines, message):
+    path = beside("x.rel")
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=message):
+        bl.read_kinship(path)
