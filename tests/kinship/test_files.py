@@ -312,3 +312,20 @@ def test_malformed_triangles_are_refused(beside, lines, message):
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=message):
         bl.read_kinship(path)
+
+
+def test_one_matrix_in_the_formats_of_many_programs(shared):
+    """120 individuals, as GAPIT, TASSEL, a list, R's write.csv2, PLINK 1.9 and GCTA have them."""
+    folder = shared.parent / "cases" / "b15-kinship-and-pedigree-formats-of-others"
+    if not folder.is_dir():
+        pytest.skip("the files of users are absent")
+    wanted = bl.read_kinship(folder / "gapit.csv")
+    assert len(wanted.ids) == 120
+    read = [bl.read_kinship(folder / name) for name in ("tassel.txt", "long.txt", "semicolon.csv")]
+    read += [bl.read_kinship(folder / "triangle.rel", fam=folder / "x.id"), bl.read_grm(folder / "gz")]
+    for kinship in read:
+        assert kinship.ids == wanted.ids
+        assert_array_equal(kinship.K, wanted.K)
+    sparse = bl.read_grm(folder / "sp").K
+    assert_array_equal(sparse[sparse != 0], wanted.K[sparse != 0])
+    assert (np.count_nonzero(sparse) - 120) // 2 == 7140 - 5666
