@@ -14,7 +14,8 @@ from importlib.metadata import version
 import pandas as pd
 import study
 
-from bayeslmm.report.plots.calibration import plot_coverage
+from bayeslmm.report.plots.calibration import coverage_panels
+from bayeslmm.report.plots.panels import figure_of, write_figure
 from bayeslmm.studies.coverage import (
     LABELS,
     OVER_PRIOR,
@@ -47,7 +48,8 @@ def main() -> None:
         label = f"n = {len(data.s)}"
         results = study.run(options, "coverage", simulated_intervals, tasks, individuals_of(data), label=label)
         tables[title] = coverage_table(tasks, results)
-    plot_coverage(tables, options.out / "coverage.png")
+    panels = [panel for title, table in tables.items() for panel in coverage_panels(table, title)]
+    write_figure(figure_of(panels), options.out / "coverage.png")
     record = {
         "version": version("bayeslmm"),
         "seconds": round(time.perf_counter() - begun),

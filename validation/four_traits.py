@@ -19,7 +19,8 @@ from four_correlated_traits import simulate, truth
 
 import bayeslmm as bl
 from bayeslmm.likelihood import quantities
-from bayeslmm.report.plots.rg import plot_correlations
+from bayeslmm.report.plots.panels import figure_of, write_figure
+from bayeslmm.report.plots.rg import correlation_panels, correlation_title
 
 HERE = Path(__file__).resolve().parent
 SPECTRUM = HERE / "work" / "source_5123_319147" / "four.npz"
@@ -55,7 +56,8 @@ def main() -> None:
         table = result.estimates.merge(true, on=["trait", "parameter"])
         tables.append(table.assign(covers=(table["lower"] <= table["truth"]) & (table["truth"] <= table["upper"])))
         if seed == 0:
-            plot_correlations(result, HERE / "results" / "four_traits.png")
+            figure = figure_of(correlation_panels(result), correlation_title(result))
+            write_figure(figure, HERE / "results" / "four_traits.png")
             smallest = float(np.linalg.eigvalsh(reml.rho_u)[0])
     report = _report(tables, notes, smallest)
     (HERE / "results" / "four_traits.md").write_text(report)

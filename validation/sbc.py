@@ -17,7 +17,8 @@ import pandas as pd
 import study
 
 from bayeslmm.base.tasks import Task
-from bayeslmm.report.plots.calibration import plot_ranks
+from bayeslmm.report.plots.calibration import rank_panel
+from bayeslmm.report.plots.panels import figure_of, write_figure
 from bayeslmm.studies.ranks import bivariate_ranks, rank_table, rank_tasks, univariate_ranks
 
 SEED = 2022
@@ -44,7 +45,8 @@ def main() -> None:
         titles[f"{name}: {datasets:,} data sets, n = {n:,}"] = results
         lines += ["", f"## {name}: {datasets:,} data sets, n = {n:,}, {divergences} divergences", "", *_rows(table)]
     record["version"], record["seconds"] = version("bayeslmm"), round(time.perf_counter() - begun)
-    plot_ranks(titles, options.out / "sbc.png")
+    panels = [rank_panel(results, title) for title, results in titles.items()]
+    write_figure(figure_of(panels), options.out / "sbc.png")
     study.write(options.out, "sbc", record, [*_head(record), *lines])
 
 

@@ -12,7 +12,8 @@ from bayeslmm.commands.inference import PriorSettings
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import open_run
 from bayeslmm.commands.settings import AnalysisSettings, EachTrait
-from bayeslmm.report.plots.calibration import plot_calibration
+from bayeslmm.report.pictures import picture_names, write_pictures
+from bayeslmm.report.plots.calibration import NAMES, calibration_panels
 from bayeslmm.studies.coverage import (
     LABELS,
     OVER_PRIOR,
@@ -23,7 +24,7 @@ from bayeslmm.studies.coverage import (
 )
 from bayeslmm.studies.ranks import rank_table, rank_tasks, univariate_ranks
 
-_FILES = ("calibration.tsv", "ranks.tsv", "calibration.png")
+_FILES = ("calibration.tsv", "ranks.tsv", *picture_names("calibration", NAMES))
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,11 @@ def run(settings: CalibrateSettings) -> Answer:
                 ranks = rank_table(ranked)
             n, c = one.data.X.shape
             who = f"{n:,} individuals with {one.trait}, {c} covariate{'s' * (c != 1)}"
-            title = f"{who}: {settings.datasets:,} simulated data sets"
             with clock.step("writing"):
                 write_table(intervals, out / "calibration.tsv")
                 write_table(ranks, out / "ranks.tsv")
-                if not settings.no_plots:
-                    plot_calibration(intervals, ranked, title, out / "calibration.png")
+                if run.pictures:
+                    write_pictures(calibration_panels(intervals, ranked), run.pictures, "calibration", of=who)
             found |= {"calibration": intervals, "ranks": ranks}
             print(f"\n{_lines(intervals, ranks)}")
             run.traits[one.trait] = cohort_record(one.cohort, one.spectrum)

@@ -9,7 +9,7 @@ from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Analysed, Run
-from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report, picture_names
+from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report, files
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run(settings: CompareSettings) -> Answer:
         partial(_analyse, settings),
         comparison_report,
         notes={"estimates": "note", "comparison": "why", "boundary": "note", "conventions": "note"},
-        names=picture_names,
+        names=files,
     )
 
 

@@ -14,7 +14,7 @@ from bayeslmm.commands.run import Analysed, Run
 from bayeslmm.models import univariate
 from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import UserProgram, guarded
-from bayeslmm.report.h2 import heritability_part, heritability_report, picture_names, result_lines
+from bayeslmm.report.h2 import files, heritability_part, heritability_report, result_lines
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run(settings: H2Settings) -> Answer:
         partial(_analyse, settings, program),
         heritability_report,
         notes={"estimates": "note"},
-        names=lambda trait: [f"{trait}.hsq", *picture_names(trait), f"{trait}.posterior.nc"],
+        names=lambda trait: [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc"],
         program=program,
     )
 
@@ -81,8 +81,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
                 seed=settings.nuts.seed,
             )
             write_draws(draws, run.out / f"{result.trait}.posterior.nc")
-        label = f"{program.path.name}:{program.name}" if program else ""
-        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures, program=label)
+        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures)
     return Outcome(
         tables={"estimates": result.estimates},
         lines=[

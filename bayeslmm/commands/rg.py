@@ -102,8 +102,7 @@ def run(settings: RgSettings) -> Answer:
                     )
                     write_draws(draws, run.out / "posterior.nc")
                 _write(tables, run.out)
-                label = f"{program.path.name}:{program.name}" if program else ""
-                report = correlation_report(result, cohort, spectrum, run.pictures, program=label)
+                report = correlation_report(result, cohort, spectrum, run.pictures)
             print(f"\n{correlation_lines(result)}")
             for line in large_site_lines(result.posterior) if program and result.posterior is not None else ():
                 print(line)

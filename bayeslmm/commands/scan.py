@@ -35,6 +35,8 @@ from bayeslmm.likelihood.priors import EffectPrior
 from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Report
+from bayeslmm.report.pictures import Picture, picture_names
+from bayeslmm.report.plots.scan import NAMES
 from bayeslmm.report.scan import scan_lines, scan_part, scan_report
 from bayeslmm.scan.against import BLOCK, genotyped, tasks_of
 from bayeslmm.scan.blocks import Markers, ScanSettings, special_words
@@ -98,6 +100,7 @@ class _Found:
         products: tests of pairs of markers, of each cohort.
         individuals: who was analysed, by trait.
         records: what ``run.json`` holds about each trait.
+        pictures: of the p-values, by trait.
     """
 
     blocks: list[int] = field(default_factory=list)
@@ -106,6 +109,7 @@ class _Found:
     products: list[pd.DataFrame] = field(default_factory=list)
     individuals: dict[str, str] = field(default_factory=dict)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pictures: dict[str, list[Picture]] = field(default_factory=dict)
 
 
 def run(settings: ScanCommandSettings) -> Answer:
@@ -145,7 +149,8 @@ def run(settings: ScanCommandSettings) -> Answer:
 
 def _files(settings: ScanCommandSettings) -> list[str]:
     tables = [f"{name}.tsv" for name in ("scan", "top", "effects", "epistasis")]
-    return [*tables, "scan.parquet", *(f"{trait}.png" for trait in settings.tables.trait), "report.html", f"{_PARTS}/"]
+    pictures = [name for trait in settings.tables.trait for name in picture_names(trait, NAMES)]
+    return [*tables, "scan.parquet", *pictures, "report.html", f"{_PARTS}/"]
 
 
 def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> _Found:
@@ -158,7 +163,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
         with failures.caught(cohort.traits):
             write_blocks(job, cohort, spectrum, tasks)
             with job.run.clock.step("writing"):
-                top, numbers = summarise(job, cohort, blocks)
+                top, numbers, pictures = summarise(job, cohort, blocks)
             with job.run.clock.step("posterior"):
                 lines = lines_of_effects(cohort, top, chosen, job.posterior_top)
                 effects = [*effects_of(job, cohort, spectrum, tasks, lines)]
@@ -166,6 +171,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
                 with job.run.clock.step("epistasis"):
                     found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.tests)
             found.effects += effects
+            found.pictures |= pictures
             found.blocks += blocks
             found.tops.append(top.groupby("trait", sort=False).head(TOP))
             found.individuals |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
@@ -202,7 +208,7 @@ def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> tuple[dict[str
     job.run.traits.update(records)
     print(f"\n{scan_lines(records, **tables)}")
     parts = [
-        scan_part(name, of, found.individuals[name], test=tests.test, tables=tables, folder=job.run.pictures)
+        scan_part(name, of, found.individuals[name], test=tests.test, tables=tables, pictures=found.pictures[name])
         for name, of in records.items()
     ]
     return written, scan_report([*parts, *failed_parts(failures.why)])

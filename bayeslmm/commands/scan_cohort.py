@@ -14,7 +14,8 @@ from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Run
 from bayeslmm.genotypes.filters import MarkerCounts
 from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.report.plots.scan import HOW, plot_scan
+from bayeslmm.report.pictures import Picture, write_pictures
+from bayeslmm.report.plots.scan import scan_panels
 from bayeslmm.report.scan_numbers import numbers_of
 from bayeslmm.scan.against import Task, spectrum_against
 from bayeslmm.scan.blocks import Markers, ScanSettings, block_tables, effect_rows, least_allele_counts
@@ -77,8 +78,10 @@ def write_blocks(job: Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[T
                     bar.update(len(todo[number]))
 
 
-def summarise(job: Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    """Draw each trait of a cohort; return the markers with the smallest p-values, and numbers about each trait."""
+def summarise(
+    job: Job, cohort: Cohort, blocks: range
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], dict[str, list[Picture]]]:
+    """Draw each trait of a cohort; return the markers with the smallest p-values; numbers and pictures by trait."""
     along = {trait: [] for trait in cohort.traits}
     top = {trait: pd.DataFrame() for trait in cohort.traits}
     counts, most = MarkerCounts(), max(TOP, job.posterior_top)
@@ -86,9 +89,10 @@ def summarise(job: Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, di
         counts += MarkerCounts(**table.attrs["markers"])
         for trait in cohort.traits:
             rows = table[table["trait"] == trait]
-            along[trait].append(rows[["chrom", "pos", "p_wald", "af", "n_miss"]])
+            along[trait].append(rows[["chrom", "pos", "snp", "p_wald", "af", "n_miss"]])
             top[trait] = pd.concat([top[trait], rows.dropna(subset="p_wald")]).nsmallest(most, "p_wald")
     numbers: dict[str, dict[str, Any]] = {}
+    pictures: dict[str, list[Picture]] = {trait: [] for trait in cohort.traits}
     least, order = least_allele_counts(cohort), list(job.markers.chromosomes)
     for trait, tables in along.items():
         p, numbers[trait] = numbers_of(
@@ -99,8 +103,8 @@ def summarise(job: Job, cohort: Cohort, blocks: range) -> tuple[pd.DataFrame, di
             warnings.warn(text, InputWarning, stacklevel=2)
             continue
         if folder := job.run.pictures:
-            plot_scan(p, trait=trait, test=HOW[job.tests.test], path=folder / f"{trait}.png")
-    return pd.concat(top.values()), numbers
+            pictures[trait] = write_pictures(scan_panels(p), folder, trait, of=trait)
+    return pd.concat(top.values()), numbers, pictures
 
 
 def why_untested(job: Job, numbers: dict[str, dict[str, Any]]) -> str:

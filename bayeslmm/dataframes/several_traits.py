@@ -25,7 +25,7 @@ from bayeslmm.dataframes.tables import measurements_of
 from bayeslmm.likelihood.priors import JointPrior
 from bayeslmm.likelihood.rotation import JointData, Spectrum, decompose
 from bayeslmm.posterior.groups import check_groups, with_groups
-from bayeslmm.report.plots.rg import plot_correlation, plot_matrix
+from bayeslmm.report.plots.rg import matrix_title, plot_correlation, plot_matrix
 from bayeslmm.report.plots.style import axes_or_new
 from bayeslmm.report.rg import correlation_answers, correlation_table
 from bayeslmm.report.tables import best_rows
@@ -110,6 +110,7 @@ class JointFit:
             ax.set_title(f"Genetic correlation of {' and '.join(self.result.traits)}")
         else:
             plot_matrix(ax, self.result, "rho_u")
+            ax.set_title(matrix_title(self.result, "rho_u"))
         return ax
 
 

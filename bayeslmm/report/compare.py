@@ -15,8 +15,9 @@ from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check
 from bayeslmm.report.h2 import heritability_answers, heritability_checks, heritability_notes
 from bayeslmm.report.individuals import cohort_lines
-from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.plots.compare import plot_comparison
+from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.pictures import picture_names, write_pictures
+from bayeslmm.report.plots.compare import NAMES, comparison_panels
 from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import range_cell, shown_effects
 
@@ -24,9 +25,9 @@ COMPARED = "every method (differences of h2 in posterior standard deviations)"
 CONVENTIONS = "the same fit as other programs print it"
 
 
-def picture_names(trait: str) -> list[str]:
-    """Return the names of the pictures of a trait."""
-    return [f"{trait}.compare.png"]
+def files(trait: str) -> list[str]:
+    """Return the files of the pictures of a trait."""
+    return picture_names(trait, NAMES)
 
 
 def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, folder: Path | None) -> Part:
@@ -37,7 +38,7 @@ def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, 
         name=result.trait,
         individuals=cohort_lines(cohort),
         sentences=[answer, *(f"  {sentence}" for sentence in more)],
-        pictures=_pictures(comparison, folder) if folder else [],
+        pictures=write_pictures(comparison_panels(comparison), folder, result.trait, of=result.trait) if folder else [],
         tables=[
             Shown(f"{COMPARED}; all digits in comparison.tsv", comparison_table(comparison)),
             Shown(f"{CONVENTIONS}; all digits in conventions.tsv", conventions_table(comparison)),
@@ -48,12 +49,6 @@ def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, 
         sources=[*(source for method in result.fits for source in METHODS[method].sources), *SOURCES],
         sampled=True,
     )
-
-
-def _pictures(comparison: Comparison, folder: Path) -> list[Picture]:
-    path = folder / picture_names(comparison.result.trait)[0]
-    plot_comparison(comparison, path)
-    return [Picture(path, "all methods with their intervals; traces of EM; the exact test of h2 = 0")]
 
 
 def comparison_report(parts: Sequence[Part]) -> Report:

@@ -15,12 +15,12 @@ from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.individuals import cohort_lines
-from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.plots.h2 import plot_heritability
-from bayeslmm.report.plots.sites import plot_sites
+from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.pictures import picture_names, write_pictures
+from bayeslmm.report.plots import h2, sites
+from bayeslmm.report.plots.panels import Panel
 from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import (
-    OF_SITES,
     best_rows,
     diagnostics_lines,
     interval_words,
@@ -36,9 +36,16 @@ _LITTLE = 2 * MOST_OVERLAP
 """An area that posterior and prior share above which the prior is most of what is seen."""
 
 
-def picture_names(trait: str) -> list[str]:
-    """Return the names of the pictures of a trait."""
-    return [f"{trait}.png"]
+def files(trait: str) -> list[str]:
+    """Return the files of the pictures of a trait."""
+    return picture_names(trait, [*h2.NAMES, *sites.NAMES])
+
+
+def heritability_panels(result: Heritability, data: RotatedData, prior: VariancePrior) -> list[Panel]:
+    """Return the pictures of one trait: of the sites of the user's program, or of the heritability."""
+    if result.own and result.posterior is not None:
+        return sites.site_panels(result.posterior, result.rows)
+    return h2.heritability_panels(result, data, prior)
 
 
 def heritability_part(
@@ -48,8 +55,6 @@ def heritability_part(
     cohort: Cohort,
     spectrum: Spectrum,
     folder: Path | None,
-    *,
-    program: str = "",
 ) -> Part:
     """Draw the pictures of one trait into a folder, if there is one; return what `h2` says about the trait.
 
@@ -60,13 +65,14 @@ def heritability_part(
         cohort: the individuals.
         spectrum: of their kinship.
         folder: of the pictures.
-        program: the name of the user's program, if NUTS sampled one.
     """
+    trait = result.trait
+    panels = heritability_panels(result, data, prior) if folder else []
     return Part(
-        name=result.trait,
+        name=trait,
         individuals=cohort_lines(cohort),
         sentences=heritability_answers(result),
-        pictures=_pictures(result, data, prior, folder, program) if folder else [],
+        pictures=write_pictures(panels, folder, trait, of=trait) if folder else [],
         tables=[
             Shown("by each method; all digits in estimates.tsv", heritability_table(result).rename_axis("parameter")),
             *shown_effects(result),
@@ -76,20 +82,6 @@ def heritability_part(
         sources=[source for method in result.fits for source in METHODS[method].sources],
         sampled=result.posterior is not None,
     )
-
-
-def _pictures(
-    result: Heritability, data: RotatedData, prior: VariancePrior, folder: Path, program: str
-) -> list[Picture]:
-    (name,) = picture_names(result.trait)
-    if result.own and result.posterior is not None:
-        title = f"{result.trait}: n = {len(data.s):,}, {program}"
-        plot_sites(result.posterior, result.rows, title, folder / name)
-        return [Picture(folder / name, OF_SITES)]
-    plot_heritability(result, data, prior, folder / name)
-    draws = "draws; " if result.posterior is not None else ""
-    caption = f"heritability by each method, with the prior; {draws}the fit in the eigenbasis of K"
-    return [Picture(folder / name, caption)]
 
 
 def heritability_report(parts: Sequence[Part]) -> Report:

@@ -1,6 +1,5 @@
 """The report of a run: one HTML page that needs nothing else, made of what was printed, drawn and recorded."""
 
-import base64
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,14 +9,17 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from bayeslmm.analyses.source import Source
 from bayeslmm.base.files import replacing
 from bayeslmm.genotypes.filters import MarkerCounts
 from bayeslmm.posterior.diagnostics import Check, State
 from bayeslmm.report.citations import sources
+from bayeslmm.report.pictures import Picture, inline, variable
+from bayeslmm.report.plots.style import DARK
 
-MOST_PICTURES = 20
+MOST_PICTURES = 40
 _LONG = 40
 _STATES: tuple[State, ...] = ("failed", "look", "fine")
 
@@ -33,19 +35,6 @@ class Shown:
 
     caption: str
     table: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to show.
-
-    Attributes:
-        path: of the PNG.
-        caption: what it shows.
-    """
-
-    path: Path
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +106,11 @@ def write_report(report: Report, record: Mapping[str, Any], path: str | Path) ->
         record=record,
         individuals=dict.fromkeys(part.individuals for part in report.parts),
         markers=_markers(record["kinship"]),
-        pictures=[(name, picture.caption, _data_uri(picture.path)) for name, picture in pictures[:MOST_PICTURES]],
+        pictures=[
+            (name, picture, Markup(inline(picture, f"p{number}")))
+            for number, (name, picture) in enumerate(pictures[:MOST_PICTURES])
+        ],
+        colours=[(variable(light), light, dark) for light, dark in DARK.items()],
         not_shown=len(pictures[MOST_PICTURES:]),
         counts={state: states[state] for state in _STATES},
         cells=_cells,
@@ -133,10 +126,6 @@ def _markers(kinship: Mapping[str, Any]) -> str:
     if "markers" not in kinship:
         return ""
     return MarkerCounts(**kinship["markers"]).line(maf=kinship["maf"], geno=kinship["geno"])
-
-
-def _data_uri(picture: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def _cells(shown: Shown) -> tuple[list[tuple[str, str]], list[list[str]]]:

@@ -13,12 +13,12 @@ from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.individuals import cohort_lines
-from bayeslmm.report.page import Part, Picture, Report, Shown, together
-from bayeslmm.report.plots.rg import plot_correlations
-from bayeslmm.report.plots.sites import plot_sites
+from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.pictures import picture_names, write_pictures
+from bayeslmm.report.plots import rg, sites
+from bayeslmm.report.plots.panels import Panel
 from bayeslmm.report.reading import H2, INTERVALS
 from bayeslmm.report.tables import (
-    OF_SITES,
     best_rows,
     diagnostics_lines,
     interval_words,
@@ -29,12 +29,19 @@ from bayeslmm.report.tables import (
     without_effects,
 )
 
-PICTURES = ("correlations.png",)
+_STEM = "correlations"
+PICTURES = tuple(picture_names(_STEM, [*rg.NAMES, *sites.NAMES]))
+"""The files of the pictures."""
 
 
-def correlation_report(
-    result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path | None, *, program: str = ""
-) -> Report:
+def correlation_panels(result: Correlations) -> list[Panel]:
+    """Return the pictures of several traits: of the sites of the user's program, or of the correlations."""
+    if result.own and result.posterior is not None:
+        return sites.site_panels(result.posterior, select(result.rows, trait=":".join(result.traits)))
+    return rg.correlation_panels(result)
+
+
+def correlation_report(result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path | None) -> Report:
     """Draw the pictures of several traits into a folder, if there is one; return the report of `rg`.
 
     Args:
@@ -42,14 +49,13 @@ def correlation_report(
         cohort: the individuals.
         spectrum: of their kinship.
         folder: of the pictures.
-        program: the name of the user's program, if NUTS sampled one.
     """
     traits = together(result.traits)
     part = Part(
         name=traits,
         individuals=cohort_lines(cohort),
         sentences=correlation_answers(result),
-        pictures=_pictures(result, folder, program) if folder else [],
+        pictures=write_pictures(correlation_panels(result), folder, _STEM, of=traits) if folder else [],
         tables=[
             Shown("by each method; all digits in estimates.tsv", correlation_table(result)),
             *shown_effects(result),
@@ -73,20 +79,6 @@ def correlation_report(
             INTERVALS,
         ],
     )
-
-
-def _pictures(result: Correlations, folder: Path, program: str) -> list[Picture]:
-    path = folder / PICTURES[0]
-    if result.own and result.posterior is not None:
-        title = f"{', '.join(result.traits)}: {result.n:,} individuals, {program}"
-        plot_sites(result.posterior, select(result.rows, trait=":".join(result.traits)), title, path)
-        return [Picture(path, OF_SITES)]
-    plot_correlations(result, path)
-    if result.posterior is not None and len(result.traits) == 2:
-        return [
-            Picture(path, "correlations by each method, with their priors; heritabilities; trace and ranks of draws")
-        ]
-    return [Picture(path, "genetic and residual correlations with their intervals")]
 
 
 def correlation_checks(result: Correlations, spectrum: Spectrum) -> list[Check]:

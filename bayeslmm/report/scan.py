@@ -1,7 +1,6 @@
 """A scan, as the command line prints it and as the report shows it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from bayeslmm.analyses.methods import reml
 from bayeslmm.analyses.source import Source
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check
-from bayeslmm.report.page import Part, Picture, Report, Shown, together
+from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.pictures import Picture
 
 _ROWS = 20
 _HEADINGS = {
@@ -53,10 +53,6 @@ ALL_SOURCES = (
     Source("Aldor-Noiman et al. (2013)", "10.1080/00031305.2013.847865", "the band of the QQ plot"),
 )
 _LEAST_INFLATION = 0.05
-_CAPTION = (
-    "p-values along the genome, and against what chance gives (the band holds all of 95% of scans of independent "
-    "markers without effects)"
-)
 
 
 def scan_part(
@@ -66,7 +62,7 @@ def scan_part(
     *,
     test: str,
     tables: Mapping[str, pd.DataFrame],
-    folder: Path | None,
+    pictures: Sequence[Picture],
 ) -> Part:
     """Return what `scan` says about one trait.
 
@@ -76,14 +72,14 @@ def scan_part(
         individuals: who was analysed.
         test: "exact" or "null".
         tables: "top", "effects" and "epistasis", of all traits.
-        folder: of its picture, if there is one.
+        pictures: of its p-values.
     """
     inflation = [check_of_inflation(numbers["lambda_gc"], numbers["tested"])] if "lambda_gc" in numbers else []
     return Part(
         name=trait,
         individuals=individuals,
         sentences=scan_answers(trait, numbers, **tables),
-        pictures=[Picture(folder / f"{trait}.png", _CAPTION)] if folder and numbers["tested"] else [],
+        pictures=pictures,
         tables=[
             _of_markers(name, table[table["trait"] == trait])
             for name, table in tables.items()

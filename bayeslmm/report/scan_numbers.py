@@ -17,13 +17,13 @@ def numbers_of(
     """Return the p-values of one trait along the genome, None where no marker could be tested, and numbers about it.
 
     Args:
-        tests: one row for each marker, with the columns chrom, pos, p_wald, af and n_miss.
+        tests: one row for each marker, with the columns chrom, pos, snp, p_wald, af and n_miss.
         counts: of the markers that were read.
         n: individuals.
         least_count: see `least_allele_counts`.
         order: of the chromosomes.
     """
-    tested = tests[["chrom", "pos", "p_wald", "af", "n_miss"]].dropna()
+    tested = tests[["chrom", "pos", "snp", "p_wald", "af", "n_miss"]].dropna()
     numbers: dict[str, Any] = {
         "markers": asdict(counts),
         "tested": len(tested),
@@ -31,7 +31,7 @@ def numbers_of(
     }
     if tested.empty:
         return None, numbers
-    p = PValues.of(tested["chrom"], tested["pos"], tested["p_wald"], order=order)
+    p = PValues.of(tested, order=order)
     copies = 2 * (n - tested["n_miss"]) * np.minimum(tested["af"], 1 - tested["af"])
     return p, numbers | {
         "least_allele_count": least_count,

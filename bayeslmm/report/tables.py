@@ -13,7 +13,6 @@ from bayeslmm.report.page import Shown
 
 Key = tuple[str, str]
 """Trait and parameter."""
-OF_SITES = "the first numbers of the program: their draws, with the intervals of other methods; traces and ranks"
 _MOST_DECIMALS, _LARGEST = 9, 1e9
 """Beyond these, numbers are written with an exponent."""
 

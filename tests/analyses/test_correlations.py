@@ -14,7 +14,8 @@ from bayeslmm.analyses.joint_methods import reml
 from bayeslmm.analyses.table import select
 from bayeslmm.estimators.joint_reml import SearchError
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
-from bayeslmm.report.plots.rg import plot_correlations
+from bayeslmm.report.plots.panels import figure_of, write_figure
+from bayeslmm.report.plots.rg import correlation_panels
 from bayeslmm.report.rg import correlation_lines
 
 FAST = {"chains": 2, "draws": 300, "warmup": 300}
@@ -86,7 +87,7 @@ def test_a_trait_without_heritability_is_said_to_leave_rho_u_open(mouse_pair, tm
     assert pd.isna(values(result, "reml", "A:B", "lower")["cov_u"])
     assert "boundary: rho_u = " in lines
     assert "boundary" not in values(result, "reml", "A", "note")["h2"]
-    plot_correlations(result, tmp_path / "a.png")
+    write_figure(figure_of(correlation_panels(result)), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 20_000
 
 
@@ -124,7 +125,7 @@ def test_nobody_with_both_leaves_rho_e_unidentified(rng, tmp_path):
     assert "NUTS (rho_e of A:B, rho_p of A:B, cov_e of A:B): not identified: nobody has both" in correlation_lines(
         alone
     )
-    plot_correlations(result, tmp_path / "a.png")
+    write_figure(figure_of(correlation_panels(result)), tmp_path / "a.png")
 
 
 @pytest.mark.slow
@@ -141,7 +142,7 @@ def test_three_traits_have_three_pairs_and_a_picture(rng, tmp_path):
         for method in ("reml", "mom")
     ]
     for one in (result, *without):
-        plot_correlations(one, tmp_path / "a.png")
+        write_figure(figure_of(correlation_panels(one)), tmp_path / "a.png")
         assert (tmp_path / "a.png").stat().st_size > 20_000
 
 
@@ -200,7 +201,7 @@ def test_no_genetic_correlation_is_made_of_variances_of_zero(rng, tmp_path):
     assert "genetic correlation of A and B: not estimated" in lines
     assert pair["note"] in lines
     assert "nan" not in lines
-    plot_correlations(result, tmp_path / "a.png")
+    write_figure(figure_of(correlation_panels(result)), tmp_path / "a.png")
 
 
 def boundary_triple(rng):
@@ -247,7 +248,7 @@ def test_moments_are_kept_where_reml_fails(gryphon_pair, monkeypatch, tmp_path):
     assert np.isfinite(values(result, "mom", "A:B")["rho_u"])
     assert values(result, "reml", "A:B", "note")["rho_u"] == "failed: lost"
     assert "REML: failed: lost" in correlation_lines(result)
-    plot_correlations(result, tmp_path / "a.png")
+    write_figure(figure_of(correlation_panels(result)), tmp_path / "a.png")
     with pytest.raises(SearchError, match="lost"):
         bl.correlations(gryphon_pair, methods=["reml"], **common)
 

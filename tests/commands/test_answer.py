@@ -48,7 +48,7 @@ def test_the_document_has_the_rows_of_the_table_and_nothing_else_is_printed(tmp_
     assert_same(answer["estimates"], rows_of(out / "estimates.tsv"))
     (h2,) = [row for row in answer["estimates"] if row["parameter"] == "h2"]
     np.testing.assert_allclose(h2["estimate"], 0.4700163, atol=1e-5)  # ASReml's
-    assert not list(out.glob("*.png"))
+    assert not list(out.glob("*.svg"))
 
 
 @pytest.mark.slow

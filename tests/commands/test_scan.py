@@ -104,7 +104,8 @@ def test_scan_writes_its_table_and_pictures(cohort, capsys):
     sizes = table.groupby("trait", sort=False).size()
     assert table.notna().all(axis=None)
     assert sorted(path.name for path in out.iterdir()) == [
-        "a.png", "b.png", "effects.tsv", "report.html", "run.json", "scan.tsv", "top.tsv",
+        "a.manhattan.svg", "a.qq.svg", "b.manhattan.svg", "b.qq.svg", "effects.tsv", "report.html",
+        "run.json", "scan.tsv", "top.tsv",
     ]  # fmt: skip
     # One marker by hand: the model with it as a covariate.
     trait, G = by_hand(cohort, [3])
@@ -293,7 +294,8 @@ def test_nothing_of_an_earlier_scan_is_left(cohort):
     scan(cohort, "--posterior-top", "1")
     _, out = scan(cohort, "--format", "parquet", "--overwrite")
     assert sorted(path.name for path in out.iterdir()) == [
-        "a.png",
+        "a.manhattan.svg",
+        "a.qq.svg",
         "report.html",
         "run.json",
         "scan.parquet",

@@ -1,7 +1,6 @@
 """The page of a run: one file, whatever things are called, that says what the terminal says."""
 
 import ast
-import base64
 import html
 import re
 from dataclasses import replace
@@ -21,14 +20,13 @@ from bayeslmm.posterior.diagnostics import Diagnostics, check_values
 from bayeslmm.report import scan
 from bayeslmm.report.checks import check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.citations import sources
-from bayeslmm.report.page import MOST_PICTURES, Part, Picture, Report, Shown, write_report
+from bayeslmm.report.page import MOST_PICTURES, Part, Report, Shown, write_report
+from bayeslmm.report.pictures import write_pictures
+from bayeslmm.report.plots.panels import Panel
 from conftest import ROOT
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 TRAIT = "<b>&x"
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 class Page(HTMLParser):
@@ -44,7 +42,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.ids += [attrs["id"]] if "id" in attrs else []
-        self.loaded += [attrs["src"]] if "src" in attrs else []
+        self.loaded += [attrs[name] for name in ("src", "xlink:href") if name in attrs]
         (self.linked if tag == "a" else self.loaded).extend([attrs["href"]] if "href" in attrs else [])
         if tag not in VOID:
             self.open.append(tag)
@@ -76,9 +74,9 @@ def run(plink, tmp_path, rng, capsys):
 @pytest.mark.slow
 def test_a_page_is_whole_and_loads_nothing(run):
     page = run.page
-    assert page.loaded
-    assert all(address.startswith("data:image/png;base64,") for address in page.loaded)
-    assert base64.b64decode(page.loaded[0].partition(",")[2])[:4] == b"\x89PNG"
+    assert all(address.startswith(("#p", "data:image/png;base64,")) for address in page.loaded)
+    assert {address[1:] for address in page.loaded if address.startswith("#")} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
     inside = [link for link in page.linked if link.startswith("#")]
     assert {link[1:] for link in inside} <= set(page.ids)
     assert all(
@@ -86,7 +84,7 @@ def test_a_page_is_whole_and_loads_nothing(run):
     )
     assert "default-src 'none'" in run.text
     assert "@import" not in run.text
-    assert "url(" not in run.text
+    assert {link for link in re.findall(r"url\((.*?)\)", run.text) if not link.startswith("#")} == set()
     assert "<script" not in run.text
 
 
@@ -168,13 +166,15 @@ def part(name, *, pictures=(), checks=()):
 
 
 def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
-    (tmp_path / "a.png").write_bytes(PNG)
-    picture = Picture(tmp_path / "a.png", "caption")
+    panel = Panel(name="x", title="t", caption="caption", draw=lambda ax: ax.set_title("left out"))
+    (picture,) = write_pictures([panel], tmp_path, "a", of="a")
     parts = [part(f"t{i}", pictures=[picture]) for i in range(MOST_PICTURES + 3)]
     parts.append(part("t", pictures=[picture] * 2))
     write_report(Report("t", "q", parts, ["r"]), RECORD, tmp_path / "report.html")
-    page = Page((tmp_path / "report.html").read_text())
-    assert len(page.loaded) == MOST_PICTURES
+    text = (tmp_path / "report.html").read_text()
+    page = Page(text)
+    assert text.count("<svg") == MOST_PICTURES
+    assert len(page.ids) == len(set(page.ids))
     assert "5 more pictures are beside this page" in page.text
     assert page.text.count("individuals") == 2  # once for all traits, and of the kinship
     assert "12,345 individuals" in page.text

@@ -1,14 +1,14 @@
 """Pictures of studies: ranks against uniform, coverage and width of intervals."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from bayeslmm.report.plots.style import BLUE, GREEN, GREY, ORANGE, picture
+from bayeslmm.report.plots.panels import Panel
+from bayeslmm.report.plots.style import BAND, BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 from bayeslmm.studies.coverage import LABELS, LEVEL, OVER_PRIOR
 from bayeslmm.studies.ranks import rank_ecdf
 
@@ -16,66 +16,73 @@ _STYLES = {
     "posterior": (BLUE, "o"),
     "shortest": ("#56b4e9", "s"),
     "inversion": (GREEN, "D"),
-    "profile": ("#cc79a7", "^"),
+    "profile": (PURPLE, "^"),
     "wald_average": (ORANGE, "v"),
     "wald_expected": ("#e69f00", "<"),
-    "wald_observed": ("0.25", ">"),
+    "wald_observed": (INK, ">"),
 }
 _LOWEST = 0.84
+_TALL = (5.4, 4.8)
+NAMES = ("coverage", "width", "ranks")
+"""Of the panels."""
 
 
-def plot_ranks(results: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: str | Path) -> None:
-    """Write the rank ECDFs of calibrations as PNG, a panel for each: title -> results of its tasks."""
-    with picture(path, (6.5 * len(results), 4.8)) as figure:
-        panels = np.ravel(figure.subplots(1, len(results)))
-        for ax, (title, of_tasks) in zip(panels, results.items(), strict=True):
-            draw_ranks(ax, of_tasks, title)
+def calibration_panels(table: pd.DataFrame, ranks: Sequence[Sequence[Mapping[str, Any]]]) -> list[Panel]:
+    """Return the pictures of a calibration: coverage, width and ranks."""
+    return [*coverage_panels(table), rank_panel(ranks)]
 
 
-def plot_coverage(tables: Mapping[str, pd.DataFrame], path: str | Path) -> None:
-    """Write coverage above width as PNG, a column for each table of `coverage_table` under its title."""
-    with picture(path, (5.2 * len(tables), 8)) as figure:
-        columns = figure.subplots(2, len(tables), squeeze=False, sharey="row").T
-        for (above, below), (title, table) in zip(columns, tables.items(), strict=True):
-            draw_coverage(above, table, title)
-            draw_width(below, table)
-        handles, labels = columns[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(tables) + 1)
+def coverage_panels(table: pd.DataFrame, title: str = "") -> list[Panel]:
+    """Return coverage and width of intervals of h2, from a `coverage_table`; with a title of its data."""
+    before = f"{title}: " if title else ""
+    return [
+        Panel(
+            name="coverage",
+            title=f"{before}coverage" if title else "How often 95% intervals hold the truth",
+            caption="the share of data sets whose 95% interval of h2 holds the truth, by method; open marks: below",
+            draw=lambda ax: draw_coverage(ax, table),
+            size=_TALL,
+        ),
+        Panel(
+            name="width",
+            title=f"{before}width" if title else "How wide they are",
+            caption="the mean width of these intervals",
+            draw=lambda ax: draw_width(ax, table),
+            size=_TALL,
+        ),
+    ]
 
 
-def plot_calibration(
-    table: pd.DataFrame, ranks: Sequence[Sequence[Mapping[str, Any]]], title: str, path: str | Path
-) -> None:
-    """Write the results of a calibration as PNG: coverage, width and ranks side by side."""
-    with picture(path, (17, 5.6), title) as figure:
-        left, middle, right = figure.subplots(1, 3)
-        draw_coverage(left, table, "How often 95% intervals hold the truth")
-        draw_width(middle, table)
-        middle.set_title("How wide they are")
-        draw_ranks(right, ranks, "NUTS: true values among posterior draws")
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, loc="outside lower left", ncols=4)
+def rank_panel(results: Sequence[Sequence[Mapping[str, Any]]], title: str = "") -> Panel:
+    """Return the ranks of true values among draws, from the results of tasks."""
+    return Panel(
+        name="ranks",
+        title=title or "True values among draws of NUTS",
+        caption="ranks of true values among draws of NUTS, less what calibration gives: 99% of such lines stay inside",
+        draw=lambda ax: draw_ranks(ax, results),
+        size=_TALL,
+    )
 
 
-def draw_ranks(ax: Axes, results: Sequence[Sequence[Mapping[str, Any]]], title: str) -> None:
+def draw_ranks(ax: Axes, results: Sequence[Sequence[Mapping[str, Any]]]) -> None:
     """Draw the ECDF of the ranks of each quantity, less uniform, in the band that holds 99% of uniform ones."""
     draws = [dataset for result in results for dataset in result]
     for number, name in enumerate(draws[0]["rank"]):
         ecdf = rank_ecdf(np.array([dataset["rank"][name] for dataset in draws]))
         if number == 0:
-            ax.fill_between(ecdf.points, ecdf.lower, ecdf.upper, color="0.88", label="99% band")
+            ax.fill_between(ecdf.points, ecdf.lower, ecdf.upper, color=BAND, label="99% band")
         style = "-" if ecdf.inside else "--"
         ax.plot(ecdf.points, ecdf.difference, style, color=f"C{number % 10}", linewidth=1, label=name)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.set(xlabel="rank of the truth", ylabel="share of ranks up to here, less uniform", title=title)
-    ax.legend(frameon=False, fontsize="small", ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    ax.set(xlabel="rank of the truth", ylabel="share of ranks up to here, less uniform")
+    ax.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.45, -0.13))
 
 
-def draw_coverage(ax: Axes, table: pd.DataFrame, title: str) -> None:
+def draw_coverage(ax: Axes, table: pd.DataFrame) -> None:
     """Draw the coverage of each method at each true h2, with 2 standard errors; low ones as numbers at the edge."""
     datasets = int(table["datasets"].iloc[0])
     error = 2 * np.sqrt(LEVEL * (1 - LEVEL) / datasets)
-    ax.axhspan(LEVEL - error, LEVEL + error, color="0.9")
+    ax.axhspan(LEVEL - error, LEVEL + error, color=BAND)
     ax.axhline(LEVEL, color=GREY, linewidth=0.8)
     for x, row, colour, marker in _places(table):
         if row["coverage"] >= _LOWEST:
@@ -84,11 +91,9 @@ def draw_coverage(ax: Axes, table: pd.DataFrame, title: str) -> None:
             ax.plot(x, _LOWEST, marker, color=colour, markersize=5, fillstyle="none", clip_on=False)
             label = f"{row['coverage']:.2f}"
             ax.annotate(label, (x, _LOWEST), (0, 6), textcoords="offset points", rotation=90, fontsize=7, ha="center")
-    for method, label in LABELS.items():
-        colour, marker = _STYLES[method]
-        ax.plot([], [], marker, color=colour, label=label)
-    ax.set(ylim=(_LOWEST, 1.005), ylabel=f"coverage in {datasets:,} data sets (grey: 2 standard errors)", title=title)
+    ax.set(ylim=(_LOWEST, 1.005), ylabel=f"coverage in {datasets:,} data sets (band: 2 standard errors)")
     _mark_truths(ax, table)
+    _name_methods(ax)
 
 
 def draw_width(ax: Axes, table: pd.DataFrame) -> None:
@@ -96,8 +101,15 @@ def draw_width(ax: Axes, table: pd.DataFrame) -> None:
     for x, row, colour, marker in _places(table):
         ax.plot(x, row["width"], marker, color=colour, markersize=5)
     ax.set(ylabel="mean width", ylim=(0, None))
-    ax.tick_params(labelleft=True)
     _mark_truths(ax, table)
+    _name_methods(ax)
+
+
+def _name_methods(ax: Axes) -> None:
+    for method, label in LABELS.items():
+        colour, marker = _STYLES[method]
+        ax.plot([], [], marker, color=colour, label=label)
+    ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.13))
 
 
 def _places(table: pd.DataFrame) -> list[tuple[float, dict[Any, Any], str, str]]:

@@ -1,6 +1,4 @@
-"""The picture of a comparison: all methods, traces of EM, the exact test of h2 = 0."""
-
-from pathlib import Path
+"""Pictures of a comparison: all methods, traces of EM, the exact test of h2 = 0."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,23 +7,39 @@ from scipy.stats import chi2
 from bayeslmm.analyses.compare import Comparison
 from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.analyses.table import select
-from bayeslmm.report.plots.style import BLUE, GREY, ORANGE, picture, trait_title
+from bayeslmm.report.plots.panels import Panel
+from bayeslmm.report.plots.style import BLUE, GREY, ORANGE
 
 _COLOURS = {"yes": BLUE, "no": ORANGE, "-": GREY}
 
 
-def plot_comparison(comparison: Comparison, path: str | Path) -> None:
-    """Write one picture of all methods on one trait as PNG.
+NAMES = ("methods", "em", "null")
+"""Of the panels."""
 
-    Panels: h2 by every method with its interval; how far EM and PX-EM are below the maximum of the likelihood, by
-    iteration; the tail of the restricted likelihood ratio where h2 = 0, exact and by the 50:50 mixture.
-    """
-    reml = comparison.result.reml
-    with picture(path, (13, 7.5), trait_title(comparison.result.trait, reml.n, reml.c)) as figure:
-        grid = figure.add_gridspec(2, 2, width_ratios=[1.1, 1])
-        _forest(figure.add_subplot(grid[:, 0]), comparison)
-        _climbs(figure.add_subplot(grid[0, 1]), comparison)
-        _null_tail(figure.add_subplot(grid[1, 1]), comparison)
+
+def comparison_panels(comparison: Comparison) -> list[Panel]:
+    """Return the pictures of all methods on one trait."""
+    return [
+        Panel(
+            name="methods",
+            title="Every method, with its 95% interval",
+            caption="h2 by every method, with its 95% interval",
+            draw=lambda ax: draw_methods(ax, comparison),
+            size=(5.4, 5.0),
+        ),
+        Panel(
+            name="em",
+            title="The climb of EM and PX-EM",
+            caption="how far the iterations of EM and PX-EM are below the maximum of the likelihood",
+            draw=lambda ax: draw_climbs(ax, comparison),
+        ),
+        Panel(
+            name="null",
+            title="If h2 were 0",
+            caption="how large the restricted likelihood ratio would be if h2 were 0, and what it is",
+            draw=lambda ax: draw_null_tail(ax, comparison),
+        ),
+    ]
 
 
 def _label(method: str) -> str:
@@ -33,8 +47,8 @@ def _label(method: str) -> str:
     return f"posterior, {record.label}" if record.spread == "sd" else record.label
 
 
-def _forest(ax: Axes, comparison: Comparison) -> None:
-    """Draw the estimates of h2 by each method with their intervals."""
+def draw_methods(ax: Axes, comparison: Comparison) -> None:
+    """Draw h2 by each method with its interval, in the colour of whether it agrees."""
     agrees = dict(zip(comparison.table["method"], comparison.table["agrees"], strict=True))
     rows = [
         (_label(row.method), row.estimate, row.lower, row.upper, _COLOURS[agrees[row.method]])
@@ -70,11 +84,12 @@ def _forest(ax: Axes, comparison: Comparison) -> None:
         ("-", "reference, or not judged"),
     ):
         ax.plot([], [], "o-", color=_COLOURS[verdict], label=meaning)
-    ax.set(xlabel="heritability h2", title="Every method, with its 95% interval")
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, fontsize="small")
+    ax.set(xlabel="heritability h2")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.35, -0.12))
 
 
-def _climbs(ax: Axes, comparison: Comparison) -> None:
+def draw_climbs(ax: Axes, comparison: Comparison) -> None:
+    """Draw how far EM and PX-EM are below the maximum of the likelihood, by iteration."""
     top = max(fit.estimate.loglik for fit in comparison.em.values())
     top = max(top, *(float(fit.loglik.max()) for fit in comparison.em.values()))
     for name, fit in comparison.em.items():
@@ -85,11 +100,12 @@ def _climbs(ax: Axes, comparison: Comparison) -> None:
         label = f"{_label(method)}{space}: {fit.iterations:,} iterations{end}"
         colour, style = ORANGE if method == "em" else BLUE, "-" if in_markers else "--"
         ax.loglog(shown + 1, np.maximum(top - fit.loglik[shown], 1e-9), style, color=colour, label=label)
-    ax.set(xlabel="iteration", ylabel="log-likelihood below its maximum", title="The climb of EM and PX-EM")
-    ax.legend(frameon=False, fontsize="small", loc="lower left")
+    ax.set(xlabel="iteration", ylabel="log-likelihood below its maximum")
+    ax.legend(loc="lower left")
 
 
-def _null_tail(ax: Axes, comparison: Comparison) -> None:
+def draw_null_tail(ax: Axes, comparison: Comparison) -> None:
+    """Draw the tail of the restricted likelihood ratio where h2 = 0, exact and by the mixture; and the observed one."""
     observed = float(comparison.boundary["rlrt"].iloc[0])
     end = max(12.0, 1.2 * observed) if observed < 40 else 12.0
     grid = np.linspace(1e-3, end, 200)
@@ -99,5 +115,5 @@ def _null_tail(ax: Axes, comparison: Comparison) -> None:
         ax.axvline(observed, color=ORANGE, label=f"observed: {observed:.2f}")
     else:
         ax.plot([], [], ">", color=ORANGE, label=f"observed: {observed:.1f}, far to the right")
-    ax.set(xlabel="restricted likelihood ratio of h2 = 0", ylabel="probability of more", title="If h2 were 0")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set(xlabel="restricted likelihood ratio of h2 = 0", ylabel="probability of more")
+    ax.legend()

@@ -1,6 +1,5 @@
-"""The picture of one trait: estimates with the prior, draws, and the fit in the eigenbasis."""
+"""Pictures of one trait: estimates with the prior, draws, and the fit in the eigenbasis."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,41 +15,51 @@ from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.priors import VariancePrior, density_of_h2
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.posterior.exact import ExactPosterior
-from bayeslmm.report.plots.draws import plot_draws
-from bayeslmm.report.plots.style import BLUE, GREEN, GREY, estimate_below, interval_label, picture, trait_title
+from bayeslmm.report.plots.draws import panels_of_draws
+from bayeslmm.report.plots.panels import Panel
+from bayeslmm.report.plots.style import BLUE, GREEN, GREY, estimate_below, interval_label
 
 _BINS = 25
 
 
-def plot_heritability(result: Heritability, data: RotatedData, prior: VariancePrior, path: str | Path) -> None:
-    """Write one picture of one trait as PNG: posterior, trace, ranks, fit in the eigenbasis.
+NAMES = ("h2", "fit", "trace", "ranks")
+"""Of the panels."""
 
-    Panels: the posterior of h2 (draws, exact density, prior, REML with its interval); trace and rank plots of the
-    draws, if there are any; the variance of the rotated residuals against the eigenvalues of K with its expectation.
-    """
-    drawn = result.posterior is not None
-    with picture(path, (12, 8) if drawn else (12, 4.2), trait_title(result.trait, *data.X.shape)) as figure:
-        axes = figure.subplots(2 if drawn else 1, 2, squeeze=False).ravel()
-        plot_posterior(axes[0], result, prior, float(np.mean(data.s)))
-        _residual_variance(axes[1], result.reml, data)
-        if result.posterior is not None:
-            plot_draws(axes[2], axes[3], result.posterior, figure, "h2")
+
+def heritability_panels(result: Heritability, data: RotatedData, prior: VariancePrior) -> list[Panel]:
+    """Return the pictures of one trait: posterior of h2, fit in the eigenbasis of K; trace and ranks if NUTS drew."""
+    mean_diagonal = float(np.mean(data.s))
+    panels = [
+        Panel(
+            name="h2",
+            title="Heritability",
+            caption="the posterior of h2, with its prior and the interval of REML",
+            draw=lambda ax: plot_posterior(ax, result, prior, mean_diagonal),
+        ),
+        Panel(
+            name="fit",
+            title="Fit in the eigenbasis of K",
+            caption="the variance of residuals along the eigenvalues of K: points should follow the line",
+            draw=lambda ax: draw_fit(ax, result.reml, data),
+        ),
+    ]
+    return panels + (panels_of_draws(result.posterior, "h2") if result.posterior is not None else [])
 
 
 def plot_posterior(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
-    """Draw the posterior of h2: draws, exact density, prior, REML with its interval.
+    """Draw the posterior of h2 (draws, exact density), its prior, and REML with its interval.
 
     Args:
-        ax: where.
+        ax: drawn on.
         result: the estimates.
-        prior: of h2 where K has a mean diagonal of 1.
+        prior: of h2.
         mean_diagonal: of K.
     """
     if result.posterior is not None:
         draws = result.posterior["posterior"]["h2"].to_numpy().ravel()
         ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {draws.size:,} draws")
     if result.exact is not None:
-        _exact_density(ax, result.exact)
+        _draw_exact_density(ax, result.exact)
     low, high = ax.get_xlim() if ax.has_data() else (0.0, 1.0)
     low, high = max(low, 0.0), min(high, 1.0)
     grid = np.linspace(low, high, 402)[1:-1]
@@ -59,11 +68,11 @@ def plot_posterior(ax: Axes, result: Heritability, prior: VariancePrior, mean_di
     ax.set_ylim(bottom=0)
     for row in select(result.rows, method="reml", parameter="h2"):
         estimate_below(ax, row, interval_label(row))
-    ax.set(xlabel="heritability h2", ylabel="density", title="Heritability")
-    ax.legend(frameon=False)
+    ax.set(xlabel="heritability h2", ylabel="density")
+    ax.legend()
 
 
-def _exact_density(ax: Axes, exact: ExactPosterior) -> None:
+def _draw_exact_density(ax: Axes, exact: ExactPosterior) -> None:
     value, density = exact.h2.curve()
     lower, upper = exact.h2.quantile(1e-4), exact.h2.quantile(1 - 1e-4)
     shown = (value >= lower) & (value <= upper)
@@ -117,8 +126,8 @@ def residual_bins(fit: Estimate, data: RotatedData, *, most: int = _BINS) -> Res
     return ResidualBins(*np.array(rows).T)
 
 
-def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
-    """Residual variance in bins of eigenvalues, against sigma2_u s + sigma2_e."""
+def draw_fit(ax: Axes, fit: Estimate, data: RotatedData) -> None:
+    """Draw the residual variance in bins of eigenvalues, with sigma2_u s + sigma2_e and where 95% of bins would be."""
     bins = residual_bins(fit, data)
     line = fit.sigma2_u * bins.s + fit.sigma2_e
     ax.plot(bins.s, line, color=BLUE, label="expected: sigma2_u s + sigma2_e (REML)")
@@ -127,12 +136,8 @@ def _residual_variance(ax: Axes, fit: Estimate, data: RotatedData) -> None:
     ax.plot(bins.s, bins.ratio * line, "o", color=GREEN, label=f"observed, {len(line)} bins of eigenvalues")
     ax.set_xscale("symlog", linthresh=_linear_below(bins.s))
     ax.set_yscale("log")
-    ax.set(
-        xlabel="eigenvalue s of K",
-        ylabel="residual variance, given covariates",
-        title="Fit in the eigenbasis of K",
-    )
-    ax.legend(frameon=False)
+    ax.set(xlabel="eigenvalue s of K", ylabel="residual variance, given covariates")
+    ax.legend()
 
 
 def _linear_below(s: Float64[ndarray, " b"]) -> float:

@@ -1,47 +1,56 @@
-"""What the pictures share: colours, the file that a figure becomes, estimates with their intervals."""
+"""What the pictures share: colours, the style of axes, estimates with their intervals."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from bayeslmm.analyses.table import Row
-from bayeslmm.base.files import replacing
 
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#7f7f7f"  # distinct to colour-blind readers
-
-
-@contextmanager
-def picture(
-    path: str | Path, size: tuple[float | int, float | int], title: str = "", *, dpi: int = 120
-) -> Iterator[Figure]:
-    """Open a figure of a size in inches; at the end it gets its title and is written as PNG."""
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    yield figure
-    if title:
-        figure.suptitle(title, fontsize=14, parse_math=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
-
-
-def axes_or_new(ax: Axes | None, size: tuple[float, float] = (7, 4)) -> Axes:
-    """Return axes, of a new figure that notebooks show if none are given; its size is in inches."""
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt  # not where pictures are written: it keeps figures, and looks for a screen
-
-    return plt.subplots(figsize=size, layout="constrained")[1]
-
-
-def trait_title(trait: str, n: int, c: int) -> str:
-    """Return the title of a picture of one trait."""
-    return f"{trait}: n = {n:,}, {c} covariate{'s' * (c != 1)}"
+# Blue, orange, green and purple are distinct to colour-blind readers (Okabe and Ito 2008).
+BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#7f7f7f", "#b0589a"
+INK, PAPER, BAND = "#1c1e21", "#ffffff", "#e3e6ea"
+LIGHT_CELL, DARK_CELL = "#fdfdfd", "#111111"
+"""Text on coloured cells, whatever the colour of the page."""
+POINTS = ("#3f8fc4", "#9097a0")
+"""Of points that are drawn as pixels: they can be seen on white and on black paper."""
+DARK: Mapping[str, str] = MappingProxyType(
+    {
+        BLUE: "#56aee6",
+        ORANGE: "#ff8f4a",
+        GREEN: "#35c79c",
+        GREY: "#9aa1a9",
+        PURPLE: "#e08fc8",
+        INK: "#e4e6e9",
+        PAPER: "#16181c",
+        BAND: "#333941",
+    }
+)
+"""What stands for each colour on dark paper."""
+RC: Mapping[Any, Any] = MappingProxyType(
+    {
+        "font.size": 10,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.facecolor": "none",
+        "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, GREY]),
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "figure.facecolor": PAPER,
+        **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], INK),
+        "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
+        "svg.hashsalt": "bayeslmm",  # the same picture is the same file
+        "path.simplify_threshold": 0.5,
+    }
+)
 
 
 def arms(row: Row) -> np.ndarray:
@@ -59,3 +68,12 @@ def estimate_below(ax: Axes, row: Row, label: str, *, height: float = 0.06, **st
 def interval_label(row: Row) -> str:
     """Return the name of an interval of REML."""
     return "REML, 95% Wald interval" if row.interval == "wald95" else "REML on the boundary, 95% profile interval"
+
+
+def axes_or_new(ax: Axes | None, size: tuple[float, float] = (7, 4)) -> Axes:
+    """Return axes, of a new figure that notebooks show if none are given; its size is in inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt  # not where pictures are written: it keeps figures, and looks for a screen
+
+    return plt.subplots(figsize=size, layout="constrained")[1]

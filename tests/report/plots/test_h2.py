@@ -13,8 +13,17 @@ from bayeslmm.analyses.method import Drawn
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.posterior.diagnostics import diagnose
-from bayeslmm.report.plots.compare import plot_comparison
-from bayeslmm.report.plots.h2 import plot_heritability, residual_bins
+from bayeslmm.report.plots.compare import comparison_panels
+from bayeslmm.report.plots.h2 import heritability_panels, residual_bins
+from bayeslmm.report.plots.panels import figure_of, write_figure
+
+
+def ink(panel, folder):
+    """Return how much the middle of a panel differs from white paper."""
+    write_figure(figure_of([panel]), folder / "x.png")
+    picture = imread(folder / "x.png")[..., :3]
+    height, width = picture.shape[:2]
+    return picture[height // 6 : -height // 6, width // 5 : -width // 10].std()
 
 
 @pytest.mark.parametrize("divergences", [0, 5])
@@ -29,17 +38,9 @@ def test_a_picture_is_drawn_whatever_the_draws(small_data, tmp_path, rng, diverg
         coords={"trait": ["x"]},
     )
     result = replace(found, fits={**found.fits, "nuts": Drawn(draws, diagnose(draws))})
-    plot_heritability(result, small_data, VariancePrior(), tmp_path / "x.png")
-    picture = imread(tmp_path / "x.png")
-    assert picture.shape == (960, 1440, 4)
-    # Each of the four panels holds ink beyond its frame.
-    for panel in (
-        picture[60:440, 80:700],
-        picture[60:440, 800:1400],
-        picture[520:900, 80:700],
-        picture[520:900, 800:1400],
-    ):
-        assert panel[..., :3].std() > 0.02
+    panels = heritability_panels(result, small_data, VariancePrior())
+    assert [panel.name for panel in panels] == ["h2", "fit", "trace", "ranks"]
+    assert all(ink(panel, tmp_path) > 0.02 for panel in panels)
 
 
 @pytest.mark.slow
@@ -50,11 +51,9 @@ def test_a_comparison_is_drawn(dense, tmp_path, rng, h2):
     cohort = Cohort(tuple(f"p{i}" for i in range(40)), ("y",), (("intercept", "a", "b"),), K, y[:, None], (X,))
     data = spectrum.rotate(cohort.Y, cohort.X)
     found = compare(data, cohort, trait="y", seed=1, chains=2, draws=200, warmup=200)
-    plot_comparison(found, tmp_path / "y.png")
-    picture = imread(tmp_path / "y.png")
-    assert picture.shape == (900, 1560, 4)
-    for panel in (picture[80:800, 220:850], picture[80:380, 970:1540], picture[500:800, 970:1540]):
-        assert panel[..., :3].std() > 0.02
+    panels = comparison_panels(found)
+    assert [panel.name for panel in panels] == ["methods", "em", "null"]
+    assert all(ink(panel, tmp_path) > 0.02 for panel in panels)
 
 
 @pytest.mark.slow
