@@ -224,6 +224,12 @@ def _scan(parser: argparse.ArgumentParser) -> None:
         "--posterior-top", type=int, default=0, metavar="K", help="the same for the K smallest p-values of each trait"
     )
     group.add_argument("--format", choices=("tsv", "parquet"), default="tsv", help="format of the table of all markers")
+    group.add_argument(
+        "--columns",
+        choices=("bayeslmm", "gwas-ssf", "ldsc"),
+        default="bayeslmm",
+        help="columns of the table of all markers: our own, or those of the GWAS Catalog or of LDSC (compressed)",
+    )
     group.add_argument("--resume", action="store_true", help="continue a scan that was interrupted")
     add_plots_option(parser)
     add_out_option(parser)

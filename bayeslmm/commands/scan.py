@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Int64
 from numpy import ndarray
 
-from bayeslmm.analyses.table import with_rows, write_table
+from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, fingerprints
 from bayeslmm.commands.answer import Answer
@@ -41,6 +41,7 @@ from bayeslmm.report.scan import scan_lines, scan_part, scan_report
 from bayeslmm.scan.against import BLOCK, genotyped, tasks_of
 from bayeslmm.scan.blocks import Markers, ScanSettings, special_words
 from bayeslmm.scan.checkpoints import Format, check_parts, open_parts
+from bayeslmm.scan.conventions import CONVENTIONS, Columns, check_convention
 from bayeslmm.scan.pairs import pair_tables, read_pairs
 
 _PARTS = "scan.parts"
@@ -60,6 +61,7 @@ class MarkerTestSettings:
     posterior: tuple[str, ...]
     posterior_top: int
     format: Format
+    columns: Columns
     resume: bool
 
     def __post_init__(self) -> None:
@@ -67,6 +69,12 @@ class MarkerTestSettings:
             raise InputError("--epistasis tests markers of two chromosomes, and --loco leaves one out: choose one")
         if self.covariate_effects and self.test != "null":
             raise InputError("--covariate-effects needs --test null")
+        if self.columns != "bayeslmm":
+            more = {"--ols": self.ols, "--interaction": self.interaction, "--covariate-effects": self.covariate_effects}
+            if asked := [name for name, given in more.items() if given]:
+                raise InputError(f"--columns {self.columns} has no columns for {asked[0]}: leave one out")
+            if self.format != "tsv":
+                raise InputError(f"--columns {self.columns} is text: leave out --format {self.format}")
         if not self.prior_effect > 0:
             raise InputError(f"--prior-effect must be a number above 0, but {self.prior_effect:g} was given")
 
@@ -94,7 +102,7 @@ class _Found:
     """Results, as they grow with each cohort.
 
     Attributes:
-        blocks: numbers of those that are written.
+        blocks: traits of each cohort, and the numbers of its blocks.
         tops: markers with the smallest p-values, of each cohort.
         effects: posteriors of effects, as rows.
         products: tests of pairs of markers, of each cohort.
@@ -103,7 +111,7 @@ class _Found:
         pictures: of the p-values, by trait.
     """
 
-    blocks: list[int] = field(default_factory=list)
+    blocks: list[tuple[tuple[str, ...], range]] = field(default_factory=list)
     tops: list[pd.DataFrame] = field(default_factory=list)
     effects: list[dict[str, Any]] = field(default_factory=list)
     products: list[pd.DataFrame] = field(default_factory=list)
@@ -123,6 +131,7 @@ def run(settings: ScanCommandSettings) -> Answer:
         raise InputError(f"genotypes are needed: {OPTIONS}")
     genotypes = kinship.genotypes.open(kinship.markers.chr, kinship.selection)
     markers, chosen = Markers.of(genotypes), _chosen(tests.posterior, genotypes)
+    check_convention(tests.columns, genotypes.variants, where=genotypes.path)
     pairs = read_pairs(tests.epistasis, genotypes.variants) if tests.epistasis else None
     more = [Path(tests.epistasis)] if tests.epistasis else []
     with open_run(settings, _files(settings), more=more, resume=tests.resume) as run:
@@ -148,9 +157,16 @@ def run(settings: ScanCommandSettings) -> Answer:
 
 
 def _files(settings: ScanCommandSettings) -> list[str]:
-    tables = [f"{name}.tsv" for name in ("scan", "top", "effects", "epistasis")]
-    pictures = [name for trait in settings.tables.trait for name in picture_names(trait, NAMES)]
-    return [*tables, "scan.parquet", *pictures, "report.html", f"{_PARTS}/"]
+    tables = [f"{name}.tsv" for name in ("top", "effects", "epistasis")]
+    traits = settings.tables.trait
+    pictures = [name for trait in traits for name in picture_names(trait, NAMES)]
+    return [*tables, *(_scan_file(trait, settings.tests) for trait in traits), *pictures, "report.html", f"{_PARTS}/"]
+
+
+def _scan_file(trait: str, tests: MarkerTestSettings) -> str:
+    """Return the name of the file with the tests of a trait."""
+    suffix = CONVENTIONS[tests.columns].suffix
+    return f"{trait}.{'scan.parquet' if tests.format == 'parquet' else suffix}"
 
 
 def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | None) -> _Found:
@@ -172,7 +188,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
                     found.products += pair_tables(job.markers, cohort, spectrum, pairs, job.tests)
             found.effects += effects
             found.pictures |= pictures
-            found.blocks += blocks
+            found.blocks.append((cohort.traits, blocks))
             found.tops.append(top.groupby("trait", sort=False).head(TOP))
             found.individuals |= dict.fromkeys(cohort.traits, cohort_lines(cohort))
             found.records |= {trait: cohort_record(cohort, spectrum) | numbers[trait] for trait in cohort.traits}
@@ -186,8 +202,7 @@ def _scan(job: Job, chosen: Sequence[int], pairs: Int64[ndarray, "pairs 2"] | No
 
 def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> tuple[dict[str, pd.DataFrame], Report]:
     """Join the blocks, write all other tables, and say what came out; return these tables and the report."""
-    failures, out = job.run.failures, job.run.out
-    failed = failures.rows("snp")
+    failures, out, traits = job.run.failures, job.run.out, job.run.settings.tables.trait
     tables = {
         "top": pd.concat(found.tops).drop(columns="line") if found.tops else pd.DataFrame(),
         "effects": pd.DataFrame(found.effects),
@@ -195,16 +210,15 @@ def _write(job: Job, found: _Found, tests: MarkerTestSettings) -> tuple[dict[str
     }
     with job.run.clock.step("writing"):
         # A run that goes on may have left them before it was stopped.
-        for name in ("scan.tsv", "scan.parquet", *(f"{name}.tsv" for name in tables)):
+        for name in (*(_scan_file(trait, tests) for trait in traits), *(f"{name}.tsv" for name in tables)):
             (out / name).unlink(missing_ok=True)
-        if found.blocks:
-            job.parts.join(found.blocks, out / f"scan.{tests.format}", tests.format, failed)
+        for of_cohort, blocks in found.blocks:
+            paths = {trait: out / _scan_file(trait, tests) for trait in of_cohort}
+            job.parts.join(blocks, paths, tests.format, CONVENTIONS[tests.columns])
         written = {name: table for name, table in tables.items() if len(table)}
-        if failed and "top" in written:
-            written["top"] = with_rows([tables["top"]], failed)
         for name, table in written.items():
             write_table(table, out / f"{name}.tsv")
-    records = {name: found.records[name] for name in job.run.settings.tables.trait if name in found.records}
+    records = {name: found.records[name] for name in traits if name in found.records}
     job.run.traits.update(records)
     print(f"\n{scan_lines(records, **tables)}")
     parts = [
@@ -241,7 +255,7 @@ def _chosen(names: Sequence[str], genotypes: Genotypes) -> list[int]:
 
 def _identity(settings: ScanCommandSettings, files: Mapping[str, Fingerprint]) -> dict[str, Any]:
     """Return what two runs must share for one to resume the other."""
-    apart = {"out", "overwrite", "resume", "format", "posterior", "posterior_top", "epistasis", *OF_THE_RUN}
+    apart = {"out", "overwrite", "resume", "format", "columns", "posterior", "posterior_top", "epistasis", *OF_THE_RUN}
     return {name: str(value) for name, value in settings.output.options.items() if name not in apart} | {
         "files": {path: mark.sha256 for path, mark in files.items() if path != settings.tests.epistasis},
         "version": version("bayeslmm"),

@@ -38,7 +38,7 @@ class Scan:
     """Tests of markers for one or more traits, made by `fit_scan`.
 
     Attributes:
-        table: one row for each marker and trait; the columns of ``scan.tsv``.
+        table: one row for each marker and trait; the columns of ``TRAIT.scan.tsv`` after the trait.
         numbers: of each trait: how many markers were tested, lambda_gc and so on, as ``run.json`` has them.
         p_values: of each trait, along the genome.
         cohorts: the individuals of each trait.

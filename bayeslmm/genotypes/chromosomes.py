@@ -43,7 +43,7 @@ def special_chromosomes(names: Sequence[str]) -> dict[str, str]:
     26 are what PLINK writes for X, Y, XY and MT of humans, unless the file has a number above 26, as files of
     dogs, cattle or chickens do. All other names are of autosomes.
     """
-    plain = {name: _plain(name) for name in names}
+    plain = {name: plain_name(name) for name in names}
     human = not any((_number(short) or 0) > 26 for short in plain.values())
     special: dict[str, str] = {}
     for name, whole in plain.items():
@@ -96,7 +96,7 @@ def left_out_words(left_out: Mapping[str, int]) -> str:
 
 
 def _chosen(names: list[str], chosen: Sequence[str], where: str | Path) -> set[str]:
-    plain = {name: _plain(name) for name in names}
+    plain = {name: plain_name(name) for name in names}
     used: set[str] = set()
     for wanted in (part for text in chosen for part in text.split(",") if part):
         span = re.fullmatch(r"(?:chr)?(\d{1,9})-(\d{1,9})", wanted, flags=re.IGNORECASE)
@@ -104,7 +104,7 @@ def _chosen(names: list[str], chosen: Sequence[str], where: str | Path) -> set[s
         matches = {
             name
             for name, short in plain.items()
-            if short == _plain(wanted) or ((number := _number(short)) is not None and least <= number <= most)
+            if short == plain_name(wanted) or ((number := _number(short)) is not None and least <= number <= most)
         }
         if not matches:
             raise InputError(
@@ -115,7 +115,7 @@ def _chosen(names: list[str], chosen: Sequence[str], where: str | Path) -> set[s
     return used
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return the name of a chromosome in capitals, without "chr" and leading zeros."""
     short = re.sub(r"^CHR(OMOSOME)?(?=.)", "", name.upper())
     return short if (number := _number(short)) is None else str(number)

@@ -1,11 +1,13 @@
 """A scan on disk while it runs: one file for each block of markers, so that a run that was stopped can go on."""
 
+import gzip
 import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +17,10 @@ import pyarrow.parquet as pq
 
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import output_folder, read_sealed, remove_stale, replacing, write_sealed
+from bayeslmm.scan.conventions import Convention
 
 _RECORD = "run.json"
+_MOST_OPEN = 200  # files at a time: systems allow few
 _ADVICE = "delete it, and resume the scan"
 
 Format = Literal["tsv", "parquet"]
@@ -55,37 +59,70 @@ class Parts:
         for number in numbers:
             yield pd.read_parquet(io.BytesIO(read_sealed(self.path(number), advice=_ADVICE)))
 
-    def join(self, numbers: Iterable[int], path: Path, form: Format, failed: Sequence[Mapping[str, str]] = ()) -> None:
-        """Write blocks as one file, a block at a time, without the column line. At least one has a row.
+    def join(self, numbers: Iterable[int], paths: Mapping[str, Path], form: Format, convention: Convention) -> None:
+        """Write blocks as one file for each trait, a block at a time, without the columns trait and line.
 
         Args:
             numbers: of the blocks.
-            path: of the file.
-            form: of the file.
-            failed: rows that have some of the columns, to follow all others.
+            paths: trait -> its file; a trait without a row has none.
+            form: of the files.
+            convention: their columns.
         """
-        # Columns without rows have no type.
-        tables = (table.drop(columns="line") for table in self.tables(numbers) if len(table))
-        with replacing(path) as temporary:
-            if form == "tsv":
-                with temporary.open("w", newline="", encoding="utf-8") as stream:
-                    table = pd.DataFrame()
-                    for k, table in enumerate(tables):
-                        table.to_csv(stream, sep="\t", index=False, header=k == 0, na_rep="NA", float_format="%.8g")
-                    last = pd.DataFrame(failed, columns=table.columns)
-                    last.to_csv(stream, sep="\t", index=False, header=False, na_rep="NA")
-            else:
-                plain = (pa.Table.from_pandas(t, preserve_index=False).replace_schema_metadata() for t in tables)
-                first = next(plain)
-                with pq.ParquetWriter(temporary, first.schema) as writer:
-                    writer.write_table(first)
-                    for table in plain:
-                        writer.write_table(table)
-                    writer.write_table(pa.Table.from_pylist([*failed], schema=first.schema))
+        for some in batched(paths, _MOST_OPEN):
+            with ExitStack() as files:
+                writers: dict[str, _Writer] = {}
+                for whole in self.tables(numbers):
+                    for trait, table in whole[whole["trait"].isin(some)].groupby("trait", sort=False):
+                        name = str(trait)
+                        if name not in writers:
+                            writers[name] = files.enter_context(_opened(paths[name], form, convention))
+                        writers[name](table.drop(columns=["trait", "line"]))
 
     def remove(self) -> None:
         """Delete the folder, once its tables are joined."""
         shutil.rmtree(self.folder)
+
+
+type _Writer = Callable[[pd.DataFrame], None]
+"""Adds rows to a file."""
+
+
+@contextmanager
+def _opened(path: Path, form: Format, convention: Convention) -> Iterator[_Writer]:
+    """Yield what adds tables to a file, which is whole or absent."""
+    with replacing(path) as temporary:
+        if form == "parquet":
+            with _parquet(temporary) as writer:
+                yield writer
+            return
+        # Without a time, so that a scan that was resumed has the same bytes.
+        packed = temporary.open("wb") if path.suffix != ".gz" else gzip.GzipFile(temporary, "wb", mtime=0)
+        with io.TextIOWrapper(packed, encoding="utf-8", newline="") as stream:
+            first = True
+
+            def write(table: pd.DataFrame) -> None:
+                nonlocal first
+                shown = convention.columns(table)
+                shown.to_csv(
+                    stream, sep="\t", index=False, header=first, na_rep=convention.missing, float_format="%.8g"
+                )
+                first = False
+
+            yield write
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[_Writer]:
+    with ExitStack() as stack:
+        opened: list[pq.ParquetWriter] = []
+
+        def write(table: pd.DataFrame) -> None:
+            plain = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
+            if not opened:
+                opened.append(stack.enter_context(pq.ParquetWriter(path, plain.schema)))
+            opened[0].write_table(plain)
+
+        yield write
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from bayeslmm.genotypes.blocks import Block
 from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.scan.tests import Tests, added
 
-COLUMNS = "trait chrom snp pos a1 a0 af n_miss beta se p_wald p_lrt p_score log10_bf delta".split()
+COLUMNS = "trait chrom snp pos a1 a0 af n n_miss beta se p_wald p_lrt p_score log10_bf delta".split()
 
 
 def log10_bayes_factor(
@@ -73,7 +73,8 @@ def marker_rows(
         covariate_effects: by trait, for one column ``alpha_NAME`` for each covariate.
         covariates: their names.
     """
-    marker = variants.iloc[block.lines].reset_index(drop=True).assign(af=block.af, n_miss=block.n_miss)
+    called = len(block.G) - block.n_miss
+    marker = variants.iloc[block.lines].reset_index(drop=True).assign(af=block.af, n=called, n_miss=block.n_miss)
     of_traits = []
     for trait, test in tests.items():
         beta, se = test.beta[:, 0], test.se[:, 0]

@@ -91,6 +91,10 @@ def at_ratio(data, h2):
     return SimpleNamespace(beta=beta, se_beta=np.sqrt(sigma2_p * np.diag(cov)), loglik=float(loglik))
 
 
+def of_trait(out, trait="a"):
+    return pd.read_csv(out / f"{trait}.scan.tsv", sep="\t", dtype={"chrom": str})
+
+
 def refused(capsys, code):
     assert code == 2
     return capsys.readouterr().err
@@ -99,18 +103,19 @@ def refused(capsys, code):
 def test_scan_writes_its_table_and_pictures(cohort, capsys):
     code, out = scan(cohort, "--covariates", "age", "--posterior", "sid4", "--posterior-top", "1", traits=("a", "b"))
     assert code == 0
-    table = pd.read_csv(out / "scan.tsv", sep="\t", dtype={"chrom": str})
-    assert list(table.columns) == COLUMNS
-    sizes = table.groupby("trait", sort=False).size()
-    assert table.notna().all(axis=None)
+    tables = {trait: of_trait(out, trait) for trait in ("a", "b")}
+    for table, n in zip(tables.values(), (80, 78), strict=True):
+        assert list(table.columns) == COLUMNS[1:]
+        assert table.notna().all(axis=None)
+        assert (table["n"] + table["n_miss"] == n).all()
     assert sorted(path.name for path in out.iterdir()) == [
-        "a.manhattan.svg", "a.qq.svg", "b.manhattan.svg", "b.qq.svg", "effects.tsv", "report.html",
-        "run.json", "scan.tsv", "top.tsv",
+        "a.manhattan.svg", "a.qq.svg", "a.scan.tsv", "b.manhattan.svg", "b.qq.svg", "b.scan.tsv", "effects.tsv",
+        "report.html", "run.json", "top.tsv",
     ]  # fmt: skip
     # One marker by hand: the model with it as a covariate.
     trait, G = by_hand(cohort, [3])
     data = trait.rotated(G)
-    fit, row = bl.reml(data), table[(table["trait"] == "a") & (table["snp"] == "sid4")].iloc[0]
+    fit, row = bl.reml(data), tables["a"].set_index("snp").loc["sid4"]
     assert_allclose([row["beta"], row["se"]], [fit.beta[-1], fit.se_beta[-1]], rtol=1e-5)
     effects = pd.read_csv(out / "effects.tsv", sep="\t").query("snp == 'sid4' and trait == 'a'").iloc[0]
     posterior = exact.posterior(data)
@@ -122,7 +127,7 @@ def test_scan_writes_its_table_and_pictures(cohort, capsys):
     for trait in ("a", "b"):
         markers = record["traits"][trait]["markers"]
         assert markers["read"] == MARKERS
-        assert markers["kept"] == sizes[trait] == MARKERS - markers["above_missing"] > 50
+        assert markers["kept"] == len(tables[trait]) == MARKERS - markers["above_missing"] > 50
     assert record["traits"]["b"]["n"] == 78
     said = capsys.readouterr().out
     assert "a: 60 of 60 markers tested" in said
@@ -133,8 +138,8 @@ def test_scan_writes_its_table_and_pictures(cohort, capsys):
 
 def test_optional_columns(cohort):
     _, out = scan(cohort, "--test", "null", "--ols", "--covariate-effects", "--covariates", "age")
-    table = pd.read_csv(out / "scan.tsv", sep="\t")
-    assert list(table.columns) == [*COLUMNS, "beta_ols", "se_ols", "p_ols", "alpha_intercept", "alpha_age"]
+    table = of_trait(out)
+    assert list(table.columns) == [*COLUMNS[1:], "beta_ols", "se_ols", "p_ols", "alpha_intercept", "alpha_age"]
     assert table["delta"].nunique() == 1
     assert table.notna().all(axis=None)
 
@@ -142,7 +147,7 @@ def test_optional_columns(cohort):
 @pytest.mark.parametrize("test", ["exact", "null"])
 def test_interactions_equal_models_with_the_product(cohort, test):
     _, out = scan(cohort, "--test", test, "--interaction", "age", "--covariates", "age")
-    row = pd.read_csv(out / "scan.tsv", sep="\t").set_index("snp").loc["sid11"]
+    row = of_trait(out).set_index("snp").loc["sid11"]
     data, G = by_hand(cohort, [10])
     product = G[:, 0] * data.age
     marker, both = (data.rotated(columns) for columns in (G, np.column_stack([G, product])))
@@ -194,26 +199,82 @@ def test_pairs_that_are_none_are_refused(cohort, capsys, text, message):
 def test_parquet_holds_the_same(cohort):
     _, out = scan(cohort, traits=("a", "b"))
     _, other = scan(cohort, "--format", "parquet", out="parquet", traits=("a", "b"))
-    text, binary = (
-        pd.read_csv(out / "scan.tsv", sep="\t", dtype={"chrom": str}),
-        pd.read_parquet(other / "scan.parquet"),
-    )
-    assert list(text.columns) == list(binary.columns)
-    for name in COLUMNS:
-        if text[name].dtype.kind == "f":
-            assert_allclose(binary[name], text[name], rtol=1e-7)
-        else:
-            assert (binary[name] == text[name]).all()
+    for trait in ("a", "b"):
+        text, binary = of_trait(out, trait), pd.read_parquet(other / f"{trait}.scan.parquet")
+        assert list(text.columns) == list(binary.columns)
+        for name in COLUMNS[1:]:
+            if text[name].dtype.kind == "f":
+                assert_allclose(binary[name], text[name], rtol=1e-7)
+            else:
+                assert (binary[name] == text[name]).all()
+
+
+@pytest.fixture
+def human(cohort):
+    """The cohort with names of markers and alleles as people have them, one of them an indel."""
+    lines = [line.split("\t") for line in (cohort / "x.bim").read_text().splitlines()]
+    for k, line in enumerate(lines):
+        line[1], line[4:] = f"{'rs' if k % 2 else 'chip'}{k}", ["G", "AT" if k == 5 else "A"]
+    (cohort / "x.bim").write_text("".join("\t".join(line) + "\n" for line in lines))
+    return cohort
+
+
+def test_columns_of_the_gwas_catalog(human):
+    """Names, order and values of the specification of GWAS-SSF 1.0, table 1."""
+    _, own = scan(human)
+    code, out = scan(human, "--columns", "gwas-ssf", out="ssf")
+    assert code == 0
+    table = pd.read_csv(out / "a.gwas-ssf.tsv.gz", sep="\t", na_values="#NA", keep_default_na=False)
+    assert list(table.columns) == [
+        "chromosome", "base_pair_location", "effect_allele", "other_allele", "beta", "standard_error",
+        "effect_allele_frequency", "p_value", "rsid", "n", "snp",
+    ]  # fmt: skip
+    assert set(table["chromosome"]) == {1, 2, 23}
+    mine = of_trait(own)
+    theirs = {"beta": "beta", "se": "standard_error", "af": "effect_allele_frequency", "p_wald": "p_value", "n": "n"}
+    for name, other in theirs.items():
+        assert_allclose(table[other], mine[name])
+    for name, other in {"a1": "effect_allele", "a0": "other_allele", "snp": "snp", "pos": "base_pair_location"}.items():
+        assert (table[other] == mine[name]).all()
+    assert (table["rsid"].isna() == ~mine["snp"].str.startswith("rs")).all()
+    assert not (out / "a.scan.tsv").exists()
+
+
+def test_columns_of_ldsc(human):
+    """SNP, A1, A2, N, Z, as its .sumstats: Z has the sign of A1."""
+    _, own = scan(human)
+    code, out = scan(human, "--columns", "ldsc", out="ldsc")
+    assert code == 0
+    table, mine = pd.read_csv(out / "a.sumstats.gz", sep="\t"), of_trait(own)
+    assert list(table.columns) == ["SNP", "A1", "A2", "N", "Z", "P"]
+    assert (table[["SNP", "A1", "A2", "N"]].to_numpy() == mine[["snp", "a1", "a0", "n"]].to_numpy()).all()
+    assert_allclose(table["Z"], mine["beta"] / mine["se"], rtol=1e-6)
+    assert_allclose(2 * student.sf(abs(table["Z"]), 80 - 2), table["P"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("\tA\n", "\tB\n"), "GWAS-SSF writes alleles with the letters A, C, G and T, but 59 markers have others"),
+        (("X\t", "31\t"), "GWAS-SSF has the chromosomes 1 to 22, X, Y and MT of humans, but 31 was found"),
+    ],
+)
+def test_what_the_gwas_catalog_does_not_take_is_refused_at_once(human, capsys, change, message):
+    (human / "x.bim").write_text((human / "x.bim").read_text().replace(*change))
+    code, out = scan(human, "--columns", "gwas-ssf")
+    assert message in refused(capsys, code)
+    assert not out.exists()
 
 
 class Killed(BaseException):
     """As if the process ended."""
 
 
-@pytest.mark.parametrize("options", [[], ["--loco"], ["--format", "parquet", "--test", "null"]])
+@pytest.mark.parametrize("options", [[], ["--loco"], ["--format", "parquet", "--test", "null"], ["--columns", "ldsc"]])
 def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, options):
     traits = ("a", "b")
-    name = "scan.parquet" if "parquet" in options else "scan.tsv"
+    suffix = "scan.parquet" if "parquet" in options else "sumstats.gz" if "ldsc" in options else "scan.tsv"
+    names = [f"{trait}.{suffix}" for trait in traits]
     _, whole = scan(cohort, *options, out="whole", traits=traits)
     tested = []
     write = scan_cohort.Parts.write
@@ -228,7 +289,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
     with pytest.raises(Killed):
         scan(cohort, *options, out="killed", traits=traits)
     first, out = list(tested), cohort / "killed"
-    assert not (out / name).exists()
+    assert not any((out / name).exists() for name in names)
 
     def on(self, number, table):
         tested.append(number)
@@ -239,7 +300,7 @@ def test_a_scan_that_was_killed_goes_on_where_it_was(cohort, monkeypatch, option
     assert code == 0
     assert len(tested) == len(set(tested))  # no block twice
     assert set(first) < set(tested)
-    for file in (name, "top.tsv"):
+    for file in (*names, "top.tsv"):
         assert (out / file).read_bytes() == (whole / file).read_bytes()
     assert not (out / "scan.parts").exists()
 
@@ -296,9 +357,9 @@ def test_nothing_of_an_earlier_scan_is_left(cohort):
     assert sorted(path.name for path in out.iterdir()) == [
         "a.manhattan.svg",
         "a.qq.svg",
+        "a.scan.parquet",
         "report.html",
         "run.json",
-        "scan.parquet",
         "top.tsv",
     ]
 
@@ -315,12 +376,10 @@ def test_a_trait_that_cannot_be_scanned_costs_the_others_nothing(cohort, capsys,
     why = "trait 'flat' is 1 for all 80 individuals: it has no variation"
     assert re.fullmatch(f"bayeslmm: flat FAILED: .*{why}\n", capsys.readouterr().err)
     read = pd.read_parquet if form == "parquet" else lambda path: pd.read_csv(path, sep="\t")
-    both, only = (read(folder / f"scan.{form}") for folder in (out, alone))
-    assert_allclose(both["p_wald"].iloc[:-1], only["p_wald"], rtol=1e-7)
-    for last in (both.iloc[-1], pd.read_csv(out / "top.tsv", sep="\t").iloc[-1]):
-        assert last["trait"] == "flat"
-        assert last["snp"].startswith("FAILED: ")
-        assert last.drop(["trait", "snp"]).isna().all()
+    both, only = (read(folder / f"a.scan.{form}") for folder in (out, alone))
+    assert_allclose(both["p_wald"], only["p_wald"], rtol=1e-7)
+    assert not list(out.glob("flat.*"))
+    assert set(pd.read_csv(out / "top.tsv", sep="\t")["trait"]) == {"a"}
     assert why in json.loads((out / "run.json").read_text())["traits"]["flat"]["failed"]
     assert "flat FAILED: " in (out / "report.html").read_text()
 
@@ -337,9 +396,8 @@ def test_a_set_of_people_whose_tests_fail_is_left_out(cohort, monkeypatch, capsy
     code, out = scan(cohort, traits=("a", "b"))
     assert code == 1
     assert "bayeslmm: a FAILED: no such luck\n" in capsys.readouterr().err
-    table = pd.read_csv(out / "scan.tsv", sep="\t")
-    assert set(table["trait"]) == {"a", "b"}
-    assert list(table.loc[table["trait"] == "a", "snp"]) == ["FAILED: no such luck"]
+    assert {path.name for path in out.glob("*.scan.tsv")} == {"b.scan.tsv"}
+    assert json.loads((out / "run.json").read_text())["traits"]["a"] == {"failed": "no such luck"}
 
 
 def test_a_trait_without_a_marker_to_test_costs_the_others_nothing(cohort, capsys):
@@ -356,7 +414,7 @@ def test_a_trait_without_a_marker_to_test_costs_the_others_nothing(cohort, capsy
     said = capsys.readouterr()
     assert "no marker could be tested for b: markers: 0 of 60 used" in said.err
     assert "b: 0 of 60 markers tested" in said.out
-    assert set(pd.read_csv(out / "scan.tsv", sep="\t")["trait"]) == {"a"}
+    assert {path.name for path in out.glob("*.scan.tsv")} == {"a.scan.tsv"}
     code, _ = scan(cohort, "--grm", str(cohort / "k"), traits=("b",), out="none")
     assert "no marker could be tested for any trait" in refused(capsys, code)
 
@@ -409,7 +467,7 @@ def test_a_block_without_markers_to_test(cohort, capsys, form):
     assert "no unfinished scan in" in said.out
     assert "sid2 does not vary among the individuals with a: its effect has no posterior" in said.err
     assert list(pd.read_csv(out / "effects.tsv", sep="\t")["snp"]) == ["sid20"]
-    table = pd.read_parquet(out / "scan.parquet") if form == "parquet" else pd.read_csv(out / "scan.tsv", sep="\t")
+    table = pd.read_parquet(out / "a.scan.parquet") if form == "parquet" else of_trait(out)
     assert list(table["snp"]) == [f"sid{k}" for k in range(17, 61)]
 
 
@@ -422,7 +480,7 @@ def test_a_wrong_input_leaves_nothing_to_resume(cohort, capsys):
 
 def test_loco_tests_each_chromosome_against_the_others(cohort):
     _, out = scan(cohort, "--loco")
-    table = pd.read_csv(out / "scan.tsv", sep="\t", dtype={"chrom": str}).set_index("snp")
+    table = of_trait(out).set_index("snp")
     genotypes = open_genotypes(cohort / "x")
     everything = bl.genomic_kinship(genotypes)
     left = without(everything, genotypes, range(20, 40))
@@ -454,7 +512,7 @@ def test_a_kinship_from_elsewhere(cohort):
     bl.write_grm(bl.genomic_kinship(cohort / "x"), cohort / "k")
     _, own = scan(cohort)
     _, given = scan(cohort, "--grm", str(cohort / "k"), out="given")
-    mine, theirs = (pd.read_csv(out / "scan.tsv", sep="\t") for out in (own, given))
+    mine, theirs = (of_trait(out) for out in (own, given))
     assert_allclose(mine["p_wald"], theirs["p_wald"], rtol=1e-4)  # a .grm.bin is in float32
 
 
@@ -472,6 +530,8 @@ def test_a_kinship_from_elsewhere(cohort):
         (["--posterior", "rs1"], "--posterior rs1: .*has none of this name, but sid1, sid2, sid3 and 57 more"),
         (["--maf", "0.7"], "maf must be at least 0 and below 0.5"),
         (["--maf", "0.499999"], "no marker is left of 60"),
+        (["--columns", "ldsc", "--ols"], "--columns ldsc has no columns for --ols"),
+        (["--columns", "gwas-ssf", "--format", "parquet"], "--columns gwas-ssf is text"),
         (["--grm", "k", "--scale", "sample"], "--scale applies to genotypes"),
     ],
 )

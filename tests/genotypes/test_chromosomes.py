@@ -61,7 +61,7 @@ def test_the_scan_tests_them_against_the_autosomes_and_says_so(cohort, capsys):
         command = ["scan", "--bfile", str(cohort / "all"), "--pheno", str(cohort / "pheno.tsv"), "--trait", "y", *more]
         assert main([*command, "--out", str(cohort / name)]) == 0
         assert "markers tested that are not on autosomes: 40 on 23 (X); PLINK codes" in capsys.readouterr().out
-        tables[name] = pd.read_csv(cohort / name / "scan.tsv", sep="\t").query("chrom == 23").reset_index(drop=True)
+        tables[name] = pd.read_csv(cohort / name / "y.scan.tsv", sep="\t").query("chrom == 23").reset_index(drop=True)
     assert len(tables["plain"]) == 40
     # No marker of X is in the kinship: none has to be left out of it.
     assert_allclose(tables["loco"]["p_wald"], tables["plain"]["p_wald"], rtol=1e-6)

@@ -103,7 +103,7 @@ def test_a_given_kinship_and_genotypes_are_selected_alike(cohort, capsys):
 def test_a_scan_tests_the_markers_selected(cohort):
     options = ["--bfile", str(cohort / "g"), "--extract", str(cohort / "snps.txt"), "--autosomes"]
     record = analyse(cohort, "scan", "scan", *options, "--keep", str(cohort / "keep.txt"))
-    table = pd.read_csv(cohort / "scan" / "scan.tsv", sep="\t")
+    table = pd.read_csv(cohort / "scan" / "y.scan.tsv", sep="\t")
     assert table["snp"].tolist() == [f"s{j}" for j in range(5, 70)]
     assert record["traits"]["y"]["n"] == 50
     assert record["kinship"]["markers"]["read"] == 65
@@ -124,7 +124,9 @@ def test_relatives_are_left_out_of_any_kinship_and_loco_too(cohort, capsys):
     left = "".join(f"p{i}\n" for i in range(0, 60, 2))
     (cohort / "left.txt").write_text(left)
     analyse(cohort, "scan", "given", *bfile, "--grm", str(cohort / "two"), "--keep", str(cohort / "left.txt"))
-    loco, given = (pd.read_csv(cohort / name / "scan.tsv", sep="\t").query("chrom == 1") for name in ("scan", "given"))
+    loco, given = (
+        pd.read_csv(cohort / name / "y.scan.tsv", sep="\t").query("chrom == 1") for name in ("scan", "given")
+    )
     assert_allclose(loco["p_wald"], given["p_wald"], rtol=1e-4)
     assert main(["grm", *bfile, "--grm-cutoff", "0.6", "--out", str(cohort / "k")]) == 0
     assert (cohort / "k.grm.removed.id").read_text().split() == [name for name in removed for _ in range(2)]

@@ -99,7 +99,7 @@ def test_a_scan_of_the_same_calls_is_the_same(stores, tmp_path, capsys):
     }.items():
         command = ["scan", f"--{option}", str(path), "--pheno", str(tmp_path / "pheno.tsv"), "--trait", "y", "--loco"]
         assert main([*command, "--no-plots", "--out", str(tmp_path / option)]) == 0
-        tables[option] = pd.read_csv(tmp_path / option / "scan.tsv", sep="\t")
+        tables[option] = pd.read_csv(tmp_path / option / "y.scan.tsv", sep="\t")
         record = json.loads((tmp_path / option / "run.json").read_text())
         assert set(FORMATS[option].packages) <= set(record["versions"])
     for table in tables.values():
