@@ -12,10 +12,11 @@ from bayeslmm.commands.inference import PriorSettings
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import open_run
 from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.report.calibrate import calibration_lines, calibration_report
+from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.pictures import picture_names, write_pictures
 from bayeslmm.report.plots.calibration import NAMES, calibration_panels
 from bayeslmm.studies.coverage import (
-    LABELS,
     OVER_PRIOR,
     coverage_table,
     coverage_tasks,
@@ -24,7 +25,7 @@ from bayeslmm.studies.coverage import (
 )
 from bayeslmm.studies.ranks import rank_table, rank_tasks, univariate_ranks
 
-_FILES = ("calibration.tsv", "ranks.tsv", *picture_names("calibration", NAMES))
+_FILES = ("calibration.tsv", "ranks.tsv", *picture_names("calibration", NAMES), "report.html")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def run(settings: CalibrateSettings) -> Answer:
         InputError: for errors in files and options that the user can fix.
     """
     found: dict[str, pd.DataFrame] = {}
+    report = None
     with open_run(settings, _FILES) as run:
         inputs, clock, out = run.read_inputs(), run.clock, run.out
         run.results.begin()
@@ -77,36 +79,12 @@ def run(settings: CalibrateSettings) -> Answer:
             with clock.step("writing"):
                 write_table(intervals, out / "calibration.tsv")
                 write_table(ranks, out / "ranks.tsv")
-                if run.pictures:
-                    write_pictures(calibration_panels(intervals, ranked), run.pictures, "calibration", of=who)
+                panels = calibration_panels(intervals, ranked) if run.pictures else []
+                pictures = write_pictures(panels, out, "calibration", of=who)
             found |= {"calibration": intervals, "ranks": ranks}
-            print(f"\n{_lines(intervals, ranks)}")
+            print(f"\n{calibration_lines(intervals, ranks)}")
             run.traits[one.trait] = cohort_record(one.cohort, one.spectrum)
-        run.finish(inputs, settings.prior.of_one_trait())
+            individuals = cohort_lines(one.cohort)
+            report = calibration_report(one.trait, intervals, ranks, individuals=individuals, pictures=pictures)
+        run.finish(inputs, settings.prior.of_one_trait(), report=report)
     return run.answer(found)
-
-
-def _lines(intervals: pd.DataFrame, ranks: pd.DataFrame) -> str:
-    """Return a table of coverage and width, and what it means in sentences."""
-    cells = [f"{row.coverage:.1%} ({row.width:.3f})" for row in intervals.itertuples()]
-    table = intervals.assign(cell=cells, method=intervals["method"].map(LABELS))
-    table["true h2"] = table["h2"].map(str)
-    frame = table.pivot(index="method", columns="true h2", values="cell").loc[
-        [*LABELS.values()], [*table["true h2"].unique()]
-    ]
-    lines = ["Coverage of 95% intervals of h2 (and their mean width), by the true h2:", "", _plain(frame), ""]
-    for row in intervals[intervals["method"] == "posterior"].itertuples():
-        of = "any h2, averaged over the prior," if row.h2 == OVER_PRIOR else f"h2 = {row.h2:g}"
-        lines.append(
-            f"With your sample a 95% interval for {of} covers {row.coverage:.1%} (standard error {row.se:.1%}) and is "
-            f"{row.width:.2f} wide."
-        )
-    if (intervals["h2"] == 0).any():
-        lines.append("An equal-tailed interval never contains 0: use the shortest one or test inversion.")
-    outside = list(ranks.loc[~ranks["inside"], "quantity"])
-    found = f"{len(outside)} of {len(ranks)} outside: {', '.join(outside)}" if outside else f"all {len(ranks)} inside"
-    return "\n".join([*lines, f"Ranks of true values among NUTS draws against their 99% bands: {found}."])
-
-
-def _plain(frame: pd.DataFrame) -> str:
-    return frame.rename_axis(index=None, columns=None).to_string()

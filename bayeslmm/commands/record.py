@@ -7,6 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from bayeslmm.base.files import Fingerprint
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.transform import WORDS
 from bayeslmm.commands.clock import Clock
@@ -42,6 +43,21 @@ def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
     }
 
 
+def command_record(
+    clock: Clock, options: Mapping[str, Any], files: Mapping[str, Fingerprint], packages: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return what is said about any command: how it was typed, with which files and packages; time and memory."""
+    return {
+        "command": command_line(),
+        "versions": versions(packages),
+        "options": dict(options),
+        "started": clock.started,
+        "inputs_sha256": {path: mark.sha256 for path, mark in files.items()},
+        "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_IN_MB),
+    }
+
+
 def run_record(
     clock: Clock,
     inputs: Inputs,
@@ -61,18 +77,12 @@ def run_record(
     """
     kinship = inputs.kinship
     readers = inputs.markers.genotypes.format.packages if inputs.markers else ()
-    return {
-        "command": command_line(),
-        "versions": versions(tuple(dict.fromkeys((*_PACKAGES, *readers)))),
-        "options": dict(options),
+    about = command_record(clock, options, inputs.files, tuple(dict.fromkeys((*_PACKAGES, *readers))))
+    return about | {
         "prior": {name: describe(value) for name, value in prior._asdict().items()},
         "convention": CONVENTION,
         "loglik_convention": _LOGLIK,
         "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
         "tables": list(inputs.measurements.notes),
-        "started": clock.started,
-        "inputs_sha256": {path: mark.sha256 for path, mark in inputs.files.items()},
         "traits": dict(traits),
-        "seconds": {name: round(seconds, 3) for name, seconds in clock.seconds.items()},
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _RSS_UNITS_IN_MB),
     }

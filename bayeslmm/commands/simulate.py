@@ -16,8 +16,9 @@ from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints, replacing
 from bayeslmm.base.ids import Individuals, plain_iids
 from bayeslmm.commands.answer import Answer
+from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
-from bayeslmm.commands.record import command_line, versions
+from bayeslmm.commands.record import command_line, command_record, versions
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.commands.settings import MarkerSettings, OutputSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
@@ -26,6 +27,8 @@ from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.genotypes.selection import EVERYTHING, Selection
 from bayeslmm.genotypes.source import plink_files
 from bayeslmm.likelihood import quantities
+from bayeslmm.report.page import write_report
+from bayeslmm.report.simulate import simulation_report
 from bayeslmm.studies import coalescent, simulate
 
 COVARIATE_SHARE = 0.05  # of sigma2_p, explained by each covariate on average
@@ -91,7 +94,7 @@ def run(settings: SimulateSettings) -> Answer:
 
 def _files(settings: SimulateSettings) -> list[str]:
     genotypes = [path.name for path in plink_files("cohort")] if settings.coalescent else []
-    return [*genotypes, "pheno.tsv", "covar.tsv", "effects.tsv", "truth.json"]
+    return [*genotypes, "pheno.tsv", "covar.tsv", "effects.tsv", "truth.json", "report.html"]
 
 
 def _simulate(
@@ -104,12 +107,14 @@ def _simulate(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Write all files of a run; return the true parameters."""
-    out, t = results.path, len(settings.h2)
+    out, t, clock = results.path, len(settings.h2), Clock()
     given = settings.genotypes.open(settings.markers.chr, settings.selection) if settings.genotypes else None
     results.begin()
-    genotypes = given or _coalescent(settings, out, rng)
+    with clock.step("genotypes"):
+        genotypes = given or _coalescent(settings, out, rng)
     markers = MarkerBlocks(genotypes, settings.markers.scale, settings.markers.maf, settings.markers.geno)
-    G, effects = simulate.genetic_values(markers, Gamma_u, causal=settings.causal, rng=rng)
+    with clock.step("genetic values"):
+        G, effects = simulate.genetic_values(markers, Gamma_u, causal=settings.causal, rng=rng)
     print(markers.counts_line(effects.counts))
 
     n, c = len(genotypes.ids), settings.covariates
@@ -132,9 +137,10 @@ def _simulate(
     for j, trait in enumerate(traits):
         true[trait] |= {f"beta[{name}]": float(effect) for name, effect in zip(covariates, beta[:, j], strict=True)}
         true[trait] |= {"beta[intercept]": 0.0, "variance_g": float(variance[j]), "missing": float(missing[j])}
+    packages = (*_PACKAGES, *genotypes.format.packages, *(() if settings.genotypes else ("msprime",)))
     record = {
         "command": command_line(),
-        "versions": versions((*_PACKAGES, *genotypes.format.packages, *(() if settings.genotypes else ("msprime",)))),
+        "versions": versions(packages),
         "seed": settings.seed,
         "genotypes": _described(settings, genotypes, effects.counts, read),
         "causal": len(effects.lines),
@@ -144,8 +150,10 @@ def _simulate(
         raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
     with replacing(out / "truth.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
-    about = {name: record[name] for name in ("command", "versions", "seed")}
-    results.finish(about | {"options": dict(settings.output.options)})
+    about = command_record(clock, settings.output.options, read, packages)
+    written = [name for name in _files(settings)[:-1] if (out / name).exists()]
+    write_report(simulation_report(record, written), about, out / "report.html")
+    results.finish(about | {"seed": settings.seed})
     return true
 
 
@@ -169,7 +177,7 @@ def _coalescent(settings: SimulateSettings, out: Path, rng: np.random.Generator)
 
 
 def _effects(genotypes: Genotypes, effects: simulate.MarkerEffects, traits: list[str]) -> pd.DataFrame:
-    """Return one row for each marker with an effect and each trait, named as in ``scan.tsv``."""
+    """Return one row for each marker with an effect and each trait, named as in ``TRAIT.scan.tsv``."""
     marker = genotypes.variants.iloc[effects.lines].assign(af=effects.af)
     of_traits = [marker.assign(trait=trait, beta=beta) for trait, beta in zip(traits, effects.beta.T, strict=True)]
     table = pd.concat(of_traits).sort_index(kind="stable", ignore_index=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from bayeslmm.analyses.source import Source
 
-ALWAYS = (Source("Lippert et al. (2011)", "10.1038/nmeth.1681", "the eigenbasis of the kinship"),)
+OF_KINSHIP = (Source("Lippert et al. (2011)", "10.1038/nmeth.1681", "the eigenbasis of the kinship"),)
 OF_OPTION: dict[tuple[str, Any], Source] = {
     ("se", "average"): Source("Gilmour, Thompson and Cullis (1995)", "10.2307/2533274", "average information"),
     ("loco", True): Source("Listgarten et al. (2012)", "10.1038/nmeth.2037", "leaving out a marker's chromosome"),
@@ -24,9 +24,9 @@ def sources(of_methods: Iterable[Source], record: Mapping[str, Any]) -> list[Sou
         of_methods: sources of the methods that the run used.
         record: what ``run.json`` holds.
     """
-    options, scale = record["options"], record["kinship"].get("scale")
+    options, scale = record["options"], record.get("kinship", {}).get("scale")
     cited = [
-        *ALWAYS,
+        *(OF_KINSHIP if "kinship" in record else ()),
         *([OF_SCALE[scale]] if scale in OF_SCALE else []),
         *([PEDIGREE] if options.get("pedigree") else []),
     ]

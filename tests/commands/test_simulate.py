@@ -27,8 +27,8 @@ def cohort(tmp_path_factory):
 
 def test_simulate_writes_its_files(cohort):
     assert sorted(path.name for path in cohort.iterdir()) == [
-        "cohort.bed", "cohort.bim", "cohort.fam", "covar.tsv", "effects.tsv", "pheno.tsv", "run.json",
-        "truth.json",
+        "cohort.bed", "cohort.bim", "cohort.fam", "covar.tsv", "effects.tsv", "pheno.tsv", "report.html",
+        "run.json", "truth.json",
     ]  # fmt: skip
     pheno, covar, effects = (table(cohort / f"{name}.tsv") for name in ("pheno", "covar", "effects"))
     assert list(pheno.columns) == ["FID", "IID", "T1", "T2"]
@@ -89,7 +89,7 @@ def test_given_genotypes_are_used_where_they_are(cohort, tmp_path, capsys):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert main([*arguments, "--seed", str(seed), "--out", str(tmp_path / name)]) == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        "effects.tsv", "pheno.tsv", "run.json", "truth.json",
+        "effects.tsv", "pheno.tsv", "report.html", "run.json", "truth.json",
     ]  # fmt: skip
     a, b, c = ((tmp_path / name / "pheno.tsv").read_bytes() for name in "abc")
     assert a == b != c
