@@ -13,7 +13,7 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check
-from bayeslmm.report.h2 import heritability_answers, heritability_checks, heritability_notes
+from bayeslmm.report.h2 import heritability_answers, heritability_checks, heritability_headline, heritability_notes
 from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -37,6 +37,7 @@ def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, 
     return Part(
         name=result.trait,
         individuals=cohort_lines(cohort),
+        headlines=[heritability_headline(result)],
         sentences=[answer, *(f"  {sentence}" for sentence in more)],
         pictures=write_pictures(comparison_panels(comparison), folder, result.trait, of=result.trait) if folder else [],
         tables=[

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bayeslmm.report.checks import check
-from bayeslmm.report.page import Part, Report, together
+from bayeslmm.report.page import Headline, Part, Report, together
 
 
 def failed_parts(why: Mapping[str, str]) -> list[Part]:
@@ -11,6 +11,7 @@ def failed_parts(why: Mapping[str, str]) -> list[Part]:
     return [
         Part(
             name=trait,
+            headlines=[Headline(trait, "", "failed")],
             sentences=[f"{trait} FAILED: {reason}"],
             checks=[check("analysis", "failed", "the analysis", "whether it came to an end", reason)],
         )

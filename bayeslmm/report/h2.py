@@ -15,7 +15,7 @@ from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.individuals import cohort_lines
-from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
 from bayeslmm.report.plots import h2, sites
 from bayeslmm.report.plots.panels import Panel
@@ -23,6 +23,8 @@ from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import (
     best_rows,
     diagnostics_lines,
+    headline,
+    in_words,
     interval_words,
     label_of,
     shown_effects,
@@ -71,6 +73,7 @@ def heritability_part(
     return Part(
         name=trait,
         individuals=cohort_lines(cohort),
+        headlines=[heritability_headline(result)],
         sentences=heritability_answers(result),
         pictures=write_pictures(panels, folder, trait, of=trait) if folder else [],
         tables=[
@@ -136,10 +139,17 @@ def heritability_answers(result: Heritability) -> list[str]:
     mean = f"posterior mean, {name}{' of your own model' * result.own}"
     kind = mean if METHODS[row.method].spread == "sd" else f"{name} estimate"
     return [
-        f"heritability of {result.trait}: {row.estimate:.3f} ({kind}){interval_words(row)}",
+        f"heritability of {result.trait}: {in_words(row, row.estimate)} ({kind}){interval_words(row)}",
         *_checked_by_draws(result),
         *(f"  {about}" for about in _about_prior(result)),
     ]
+
+
+def heritability_headline(result: Heritability) -> Headline:
+    """Return the heritability by the best method as the answer of a page."""
+    what = "heritability h2"
+    rows = select(best_rows(result.rows, own=result.own), parameter="h2")
+    return headline(rows[0], result.trait, what) if rows else Headline(result.trait, what, "not estimated")
 
 
 def _checked_by_draws(result: Heritability) -> list[str]:

@@ -13,7 +13,7 @@ from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.individuals import cohort_lines
-from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
 from bayeslmm.report.plots import rg, sites
 from bayeslmm.report.plots.panels import Panel
@@ -21,6 +21,8 @@ from bayeslmm.report.reading import H2, INTERVALS
 from bayeslmm.report.tables import (
     best_rows,
     diagnostics_lines,
+    headline,
+    in_words,
     interval_words,
     keys,
     label_of,
@@ -54,6 +56,7 @@ def correlation_report(result: Correlations, cohort: Cohort, spectrum: Spectrum,
     part = Part(
         name=traits,
         individuals=cohort_lines(cohort),
+        headlines=_headlines(result),
         sentences=correlation_answers(result),
         pictures=write_pictures(correlation_panels(result), folder, _STEM, of=traits) if folder else [],
         tables=[
@@ -122,8 +125,22 @@ def correlation_answers(result: Correlations) -> list[str]:
     return lines
 
 
+def _headlines(result: Correlations) -> list[Headline]:
+    """Return the genetic correlation of each pair, and the heritability of each trait, by the best method."""
+    rows = best_rows(result.rows, own=result.own)
+    correlations = [row for row in rows if row.parameter == "rho_u"]
+    heritabilities = [row for row in rows if row.parameter == "h2"]
+    return [
+        *(
+            headline(row, row.trait.replace(":", " and "), "genetic correlation rho_u", least=-1.0)
+            for row in correlations
+        ),
+        *(headline(row, row.trait.replace(":", " and "), "heritability h2") for row in heritabilities),
+    ]
+
+
 def _estimate(row: Row) -> str:
-    return "not estimated" if np.isnan(row.estimate) else f"{row.estimate:.3f}{interval_words(row)}"
+    return "not estimated" if np.isnan(row.estimate) else f"{in_words(row, row.estimate)}{interval_words(row)}"
 
 
 def _about_pair(pair: Pair, rho_u: Row) -> list[str]:

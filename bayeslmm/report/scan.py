@@ -11,7 +11,7 @@ from bayeslmm.analyses.methods import reml
 from bayeslmm.analyses.source import Source
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check
-from bayeslmm.report.page import Part, Report, Shown, together
+from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import Picture
 
 _ROWS = 20
@@ -78,6 +78,7 @@ def scan_part(
     return Part(
         name=trait,
         individuals=individuals,
+        headlines=[_headline(trait, numbers, tables["top"])],
         sentences=scan_answers(trait, numbers, **tables),
         pictures=pictures,
         tables=[
@@ -88,6 +89,16 @@ def scan_part(
         checks=[*inflation, *(_check_of_caution(*caution) for caution in scan_cautions(trait, numbers))],
         sources=[*reml.METHOD.sources, SOURCES[test], *ALL_SOURCES],
     )
+
+
+def _headline(trait: str, numbers: Mapping[str, Any], top: pd.DataFrame) -> Headline:
+    """Return the strongest association of a trait as the answer of a page."""
+    if not numbers["tested"]:
+        return Headline(trait, "", "nothing tested")
+    first = top[top["trait"] == trait].iloc[0]
+    where = f"chromosome {first['chrom']}, {first['pos']:,}"
+    below = f"{numbers['below_bonferroni']:,} of {numbers['tested']:,} markers below 0.05 / {numbers['tested']:,}"
+    return Headline(trait, f"the strongest marker; {below}", str(first["snp"]), f"{where}; p = {first['p_wald']:.2g}")
 
 
 def check_of_inflation(lambda_gc: float, tested: int) -> Check:

@@ -1,6 +1,7 @@
 """Estimates as text, a column for each method: what the command line and the report share."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,13 +9,12 @@ import pandas as pd
 from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.heritability import METHODS, Heritability
 from bayeslmm.analyses.table import Row
+from bayeslmm.base.numbers import decimals_of, fixed
 from bayeslmm.posterior.diagnostics import Diagnostics
-from bayeslmm.report.page import Shown
+from bayeslmm.report.page import Headline, Shown
 
 Key = tuple[str, str]
 """Trait and parameter."""
-_MOST_DECIMALS, _LARGEST = 9, 1e9
-"""Beyond these, numbers are written with an exponent."""
 
 
 def shown_effects(result: Heritability | Correlations) -> list[Shown]:
@@ -82,7 +82,33 @@ def interval_words(row: Row) -> str:
     if np.isnan(row.lower):
         return ""
     kind = "probability" if row.interval == "eti95" else "confidence"
-    return f", with 95% {kind} between {row.lower:.3f} and {row.upper:.3f}"
+    lower, upper = in_words(row, row.lower), in_words(row, row.upper)
+    return f", with 95% {kind} between {lower} and {upper}"
+
+
+def in_words(row: Row, value: float) -> str:
+    """Write a number of a row for a sentence: with three decimals, or more if its interval is narrow."""
+    width = row.upper - row.lower
+    return fixed(value, max(3, decimals_of(width, 2)) if width > 0 else 3)
+
+
+def headline(row: Row, of: str, what: str, *, least: float = 0.0) -> Headline:
+    """Return an estimate as the answer of a page.
+
+    Args:
+        row: the estimate.
+        of: what it is about.
+        what: the quantity.
+        least: lower end of its range, which ends at 1.
+    """
+    if np.isnan(row.estimate):
+        return Headline(of, what, "not estimated")
+    value = in_words(row, row.estimate)
+    if np.isnan(row.lower):
+        return Headline(of, what, value)
+    interval = f"{in_words(row, row.lower)} to {in_words(row, row.upper)}"
+    at, lower, upper = ((number - least) / (1 - least) for number in (row.estimate, row.lower, row.upper))
+    return Headline(of, what, value, interval, bar=(at, lower, upper, f"{least:g}", "1"))
 
 
 def diagnostics_lines(diagnostics: Diagnostics | None) -> list[str]:
@@ -122,18 +148,11 @@ def _writer(row: Row) -> Callable[[float], str]:
     """Return how the numbers of a row are written: three digits of the spread, whatever the unit of the trait."""
     spread = (row.upper - row.lower) / 4 if np.isnan(row.se) else row.se
     if np.isfinite(spread) and spread > 0:
-        decimals = int(2 - np.floor(np.log10(spread)))
+        decimals = decimals_of(spread)
     else:  # four digits of the number
-        decimals = max(4, int(3 - np.floor(np.log10(abs(row.estimate))))) if row.estimate else 4
-    largest = np.nanmax(np.abs([row.estimate, row.se, row.lower, row.upper]))
-
-    def write(value: float) -> str:
-        if not (decimals > _MOST_DECIMALS or largest >= _LARGEST) or not np.isfinite(value):
-            return f"{value:.{max(decimals, 0)}f}"
-        digits = int(np.clip(np.floor(np.log10(abs(value))) + decimals, 0, _MOST_DECIMALS)) if value else 0
-        return f"{value:.{digits}e}" if value else "0"
-
-    return write
+        decimals = max(4, decimals_of(abs(row.estimate), 4)) if row.estimate else 4
+    largest = float(np.nanmax(np.abs([row.estimate, row.se, row.lower, row.upper])))
+    return partial(fixed, decimals=decimals, largest=largest)
 
 
 def range_cell(lower: float, upper: float, digits: int = 4) -> str:

@@ -20,7 +20,7 @@ from bayeslmm.posterior.diagnostics import Diagnostics, check_values
 from bayeslmm.report import scan
 from bayeslmm.report.checks import check_of_scale, checks_of_draws, checks_of_estimates
 from bayeslmm.report.citations import sources
-from bayeslmm.report.page import MOST_PICTURES, Part, Report, Shown, write_report
+from bayeslmm.report.page import MOST_PICTURES, Headline, Part, Report, Shown, causes, write_report
 from bayeslmm.report.pictures import write_pictures
 from bayeslmm.report.plots.panels import Panel
 from conftest import ROOT
@@ -162,7 +162,15 @@ RECORD = {
 
 def part(name, *, pictures=(), checks=()):
     table = pd.DataFrame({"h2": [0.123456], "n": [12345], "big": [54321.4], "none": [float("nan")]}, index=["x"])
-    return Part(name, "individuals", ["a", "  b"], pictures, [Shown("t", table)], checks=checks)
+    return Part(
+        name,
+        individuals="individuals",
+        headlines=[Headline(name, "h2", "0.5", "0.4 to 0.7", bar=(0.5, 0.4, 0.7, "0", "1"))],
+        sentences=["a", "  b"],
+        pictures=pictures,
+        tables=[Shown("t", table)],
+        checks=checks,
+    )
 
 
 def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
@@ -173,7 +181,7 @@ def test_a_page_of_many_traits_says_what_it_leaves_out(tmp_path):
     write_report(Report("t", "q", parts, ["r"]), RECORD, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
-    assert text.count("<svg") == MOST_PICTURES
+    assert text.count("<svg role=") == MOST_PICTURES
     assert len(page.ids) == len(set(page.ids))
     assert "5 more pictures are beside this page" in page.text
     assert page.text.count("individuals") == 2  # once for all traits, and of the kinship
@@ -190,6 +198,33 @@ def test_failures_are_said_beside_the_answer(tmp_path):
     text = Page((tmp_path / "r.html").read_text()).text
     assert "failed 1 of the checks failed: do not use these numbers" in text
     assert "R-hat is 1.200, and must be at most 1.01: " in text
+
+
+def test_the_interval_of_each_trait_comes_before_the_rest(tmp_path):
+    write_report(Report("t", "q", [part("first"), part("second")], []), RECORD, tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text()).text
+    assert "Answer first 0.5 95% interval 0.4 to 0.7 h2 0 1 second 0.5 95% interval 0.4 to 0.7" in text
+    assert 'd="M40.00 4H70.00"' in (tmp_path / "r.html").read_text()
+
+
+def test_what_is_the_matter_with_many_traits_is_one_line(tmp_path):
+    same = [part(f"t{k}", checks=[check_of_scale(0.80 + k / 1000), check_of_scale(1.0)]) for k in range(50)]
+    other = part("u", checks=checks_of_draws(diagnostics(1.2, 900.0, 900.0, 0, 0.9)))
+    found = causes([*same, other])
+    assert [(cause.state, cause.name, len(cause.found)) for cause in found] == [
+        ("failed", "R-hat", 1),
+        ("look", "scale", 50),
+        ("fine", "scale", 50),
+        *[("fine", name, 1) for name in ("bulk ESS", "tail ESS", "divergences", "E-BFMI")],
+    ]
+    look = found[1]
+    assert look.whose == "t0, t1, t2 and 47 more traits"
+    assert look.texts[0] == "t0: mean diagonal of K 0.800"
+    assert look.texts[-1] == "and 44 more (0.800 to 0.849 in all)"
+    assert len(look.advice) <= 7
+    assert found[2].texts == ["mean diagonal of K 1.000"]
+    write_report(Report("t", "q", [*same, other], []), RECORD, tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_text().count('class="meaning"') == len(found)
 
 
 def docstrings():

@@ -8,17 +8,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from bayeslmm.report.plots.panels import Panel
-from bayeslmm.report.plots.style import BAND, BLUE, GREEN, GREY, INK, ORANGE, PURPLE
+from bayeslmm.report.plots.style import BAND, BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, YELLOW
 from bayeslmm.studies.coverage import LABELS, LEVEL, OVER_PRIOR
 from bayeslmm.studies.ranks import rank_ecdf
 
 _STYLES = {
     "posterior": (BLUE, "o"),
-    "shortest": ("#56b4e9", "s"),
+    "shortest": (SKY, "s"),
     "inversion": (GREEN, "D"),
     "profile": (PURPLE, "^"),
     "wald_average": (ORANGE, "v"),
-    "wald_expected": ("#e69f00", "<"),
+    "wald_expected": (YELLOW, "<"),
     "wald_observed": (INK, ">"),
 }
 _LOWEST = 0.84

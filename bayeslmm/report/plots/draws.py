@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from xarray import DataTree
 
 from bayeslmm.report.plots.panels import Panel
+from bayeslmm.report.plots.style import INK
 
 _MOST_POINTS = 4_000
 """Of vector lines: with more they are drawn as pixels, which stay small."""
@@ -64,5 +65,7 @@ def _draw(ax: Axes, posterior: DataTree, name: str, plot: Callable[..., object])
     by_chain = {"color": ["chain"], "overlay": ["chain"]}  # overlay is what ArviZ marks divergences by
     collection = arviz_plots.PlotCollection(site, place, backend="matplotlib", aes=by_chain)
     plot(tree, var_names=[name], plot_collection=collection, backend="matplotlib")
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_color(INK)  # ArviZ has a style of its own
     for line in ax.get_lines():
         line.set_rasterized(site[name].size > _MOST_POINTS)

@@ -12,6 +12,7 @@ from bayeslmm.analyses.table import Row
 
 # Blue, orange, green and purple are distinct to colour-blind readers (Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#7f7f7f", "#b0589a"
+SKY, YELLOW = "#56b4e9", "#e69f00"
 INK, PAPER, BAND = "#1c1e21", "#ffffff", "#e3e6ea"
 LIGHT_CELL, DARK_CELL = "#fdfdfd", "#111111"
 """Text on coloured cells, whatever the colour of the page."""
@@ -41,7 +42,7 @@ RC: Mapping[Any, Any] = MappingProxyType(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.facecolor": "none",
-        "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, GREY]),
+        "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, GREY]),
         "legend.frameon": False,
         "legend.fontsize": 9,
         "figure.facecolor": PAPER,
