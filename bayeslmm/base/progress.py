@@ -1,8 +1,14 @@
 """Progress bars for the long steps: on a terminal, and nothing in a pipe."""
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
+
+_PATIENCE = 2.0
+"""Seconds after which a person wonders."""
 
 
 def on_terminal() -> bool:
@@ -13,3 +19,33 @@ def on_terminal() -> bool:
 def progress_bar(what: str, *, total: int, unit: str) -> tqdm:
     """Return a tqdm bar on standard error, disabled when that is not a terminal."""
     return tqdm(total=total, desc=what, unit=f" {unit}", disable=not on_terminal(), leave=False)
+
+
+@contextmanager
+def stage(what: str) -> Iterator[None]:
+    """Show on a terminal what is going on, from two seconds after a block began until it ends.
+
+    Args:
+        what: is going on, in a word or a few.
+    """
+    if not on_terminal():
+        yield
+        return
+    stream, said = sys.stderr, threading.Event()
+
+    def say() -> None:
+        said.set()
+        stream.write(f"\r{what} ...")
+        stream.flush()
+
+    timer = threading.Timer(_PATIENCE, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if said.is_set():
+            stream.write(f"\r{' ' * (len(what) + 4)}\r")
+            stream.flush()

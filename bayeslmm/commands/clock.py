@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from bayeslmm.base.progress import stage
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -16,7 +18,8 @@ class Clock:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a step."""
+        """Add the time of a block to a step, and show its name while it runs."""
         begun = time.perf_counter()
-        yield
+        with stage(name):
+            yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun

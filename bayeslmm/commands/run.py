@@ -13,6 +13,7 @@ import pandas as pd
 from bayeslmm.analyses.components import with_components
 from bayeslmm.base.checks import InputWarning, examples
 from bayeslmm.base.files import Fingerprint, remove_stale
+from bayeslmm.base.progress import stage
 from bayeslmm.cohort.align import align, refusals
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.answer import Answer
@@ -152,7 +153,8 @@ class Run:
         for part, entries in (more or {}).items():
             record[part] |= entries
         if report:
-            write_report(report, record, self.out / "report.html")
+            with stage("report"):
+                write_report(report, record, self.out / "report.html")
         self.results.finish(record)
 
 
