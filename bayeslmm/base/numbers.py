@@ -28,4 +28,6 @@ def fixed(value: float, decimals: int, *, largest: float = 0.0) -> str:
 
 def significant(value: float, figures: int = 4) -> str:
     """Write a number with so many figures, or more before the point."""
+    if value == 0:
+        return "0"
     return f"{value:,.0f}" if 10 ** (figures - 1) <= abs(value) < _LARGEST else f"{value:#.{figures}g}"

@@ -33,7 +33,7 @@ def test_numbers_side_by_side_are_written_alike():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.123456, "0.1235"), (1e-9, "1.000e-09"), (54321.4, "54,321"), (3e12, "3.000e+12"), (0.0, "0.000")],
+    [(0.123456, "0.1235"), (1e-9, "1.000e-09"), (54321.4, "54,321"), (3e12, "3.000e+12"), (0.0, "0")],
 )
 def test_significant_digits(value, text):
     assert significant(value) == text

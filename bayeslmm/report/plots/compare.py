@@ -22,7 +22,7 @@ def comparison_panels(comparison: Comparison) -> list[Panel]:
     return [
         Panel(
             name="methods",
-            title="Every method, with its 95% interval",
+            title="h2 by every method",
             caption="h2 by every method, with its 95% interval",
             draw=lambda ax: draw_methods(ax, comparison),
             size=(5.4, 5.0),
