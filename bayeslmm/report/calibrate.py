@@ -113,8 +113,8 @@ def _checks_of_ranks(ranks: pd.DataFrame) -> list[Check]:
             f"{len(outside)} of {len(ranks)} rank plots leave their bands",
             "ranks of true values among draws of NUTS; of calibrated ones 1 in 100 leaves its 99% band",
             f"more data sets tell chance from a fault: {', '.join(outside)}" if outside else "",
-            value=len(outside),
-            limit=0,
+            value=float(len(outside)),
+            limit=0.0,
         )
     ]
 

@@ -60,6 +60,9 @@ def test_calibrate_says_what_an_interval_is_worth(forty, scheduler, capsys):
         f"calibration.{name}.svg" for name in ("coverage", "width", "ranks")
     }
     assert json.loads((forty / "out" / "run.json").read_text())["traits"]["BWT"]["n"] == 40
+    page = (forty / "out" / "report.html").read_text()
+    assert "With your sample a 95% interval for h2 = 0.2 covers" in page
+    assert page.count("<svg role=") == 3
 
 
 @pytest.mark.slow
