@@ -54,6 +54,7 @@ def add_format_options(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--dosage",
         choices=DOSAGES,
+        type=str.upper,
         help="field of --vcf or --vcz: calls (GT, by default), or dosages where there are some (DS)",
     )
 

@@ -144,7 +144,6 @@ def open_vcf(path: Path, *, dosage: str | None = None) -> Vcf:
         InputError: for a file that is none, damaged or cut off, without samples or markers, or without the field; or
             cyvcf2 is not installed.
     """
-    wanted = dosage or "GT"
     check_readable(path)
     _check_end(path)
     file = _opened(path)
@@ -155,9 +154,7 @@ def open_vcf(path: Path, *, dosage: str | None = None) -> Vcf:
     if not ids:
         raise InputError(f"{path} has no samples: genotypes are needed, not a list of sites")
     check_unique(ids, where=path)
-    declared = [name for name in ("GT", "DS") if file.contains(name)]
-    if "GT" not in declared or wanted not in declared:
-        check_field(path, wanted, declared)
+    wanted = field_of(path, dosage, [name for name in ("GT", "DS") if file.contains(name)])
     rows: list[tuple[str, str, int, str, str]] = []
     records = iter(_opened(path, samples=[]))
     while True:
@@ -172,16 +169,20 @@ def open_vcf(path: Path, *, dosage: str | None = None) -> Vcf:
     return Vcf(path, ids, markers_of(table), wanted)
 
 
-def check_field(path: Path, wanted: str, present: Sequence[str]) -> None:
-    """Refuse a file without the field that is asked for.
+def field_of(path: Path, dosage: str | None, present: Sequence[str]) -> str:
+    """Return the field that is read: the one asked for, else GT; warn where DS is there and nobody chose.
 
     Raises:
-        InputError: which says whether there is the other.
+        InputError: if it is not there; it says whether the other is.
     """
-    if wanted in present:
-        return
-    other = f"it has {present[0]}: choose that (dosage)" if present else "it has neither GT nor DS: add one of them"
-    raise InputError(f"{path} has no field {wanted}, but {other}")
+    wanted = dosage or "GT"
+    if wanted not in present:
+        other = f"it has {present[0]}: choose that (dosage)" if present else "it has neither GT nor DS: add one of them"
+        raise InputError(f"{path} has no field {wanted}, but {other}")
+    if dosage is None and "DS" in present:
+        text = f"{path}: calls (GT) are read, though it has dosages (DS) too: choose one (dosage)"
+        warnings.warn(text, InputWarning, stacklevel=3)
+    return wanted
 
 
 def warn_of_half_calls(path: Path, count: int, said: list[str]) -> None:

@@ -15,7 +15,7 @@ from bayeslmm.base.checks import InputError, check_unique
 from bayeslmm.base.extras import optional
 from bayeslmm.genotypes.calls import check_calls, dosages_of
 from bayeslmm.genotypes.variants import MarkerTable, markers_of
-from bayeslmm.genotypes.vcf import check_field, warn_of_half_calls
+from bayeslmm.genotypes.vcf import field_of, warn_of_half_calls
 
 _FIELDS = {"GT": "call_genotype", "DS": "call_DS"}
 
@@ -145,7 +145,6 @@ def open_vcf_zarr(path: Path, *, dosage: str | None = None) -> VcfZarr:
     zarr = optional("zarr", extra="vcz", what=str(path))
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name and the folder")
-    wanted = dosage or "GT"
     try:
         store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
         group = zarr.open_group(store, mode="r")
@@ -162,7 +161,7 @@ def open_vcf_zarr(path: Path, *, dosage: str | None = None) -> VcfZarr:
     if not ids or not len(pos):
         raise InputError(f"{path} has {len(pos)} markers of {len(ids)} samples: nothing can be read from it")
     check_unique(ids, where=path)
-    check_field(path, wanted, list(arrays))
+    wanted = field_of(path, dosage, list(arrays))
     if wanted == "GT":
         arrays.pop("DS", None)
     _check_shapes(path, arrays, len(pos), len(ids))

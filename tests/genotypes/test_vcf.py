@@ -38,7 +38,7 @@ def test_bcf_is_a_vcf(tmp_path):
         writer.write_record(record)
     writer.close()
     with pytest.warns(bl.InputWarning):
-        G = read_all(bl.open_genotypes(tmp_path / "calls.bcf"))
+        G = read_all(bl.open_genotypes(tmp_path / "calls.bcf", dosage="GT"))
     assert_allclose(G, read_all(bl.open_genotypes(REFERENCES / "calls.pgen")))
 
 
@@ -46,7 +46,7 @@ def test_a_record_without_the_field_is_missing(write):
     path = write(
         "x.vcf", HEADER + "chr1\t10\ta\tA\tC\t.\t.\t.\tDS\t1\t1\t1\t1\t1\nchr1\t11\tb\tA\t.\t.\t.\t.\tGT" + "\t0/0" * 5
     )
-    genotypes = bl.open_genotypes(path)
+    genotypes = bl.open_genotypes(path, dosage="GT")
     assert genotypes.variants["a1"].tolist() == ["C", "."]
     assert_allclose(read_all(genotypes).T, [[float("nan")] * 5, [0.0] * 5])
 
@@ -70,7 +70,12 @@ def test_a_record_without_the_field_is_missing(write):
 )
 def test_files_that_are_none_or_damaged_are_refused(write, text, message):
     with pytest.raises(bl.InputError, match=message):
-        read_all(bl.open_genotypes(write("x.vcf", text)))
+        read_all(bl.open_genotypes(write("x.vcf", text), dosage="GT"))
+
+
+def test_calls_are_read_by_default_and_that_there_are_dosages_is_told():
+    with pytest.warns(bl.InputWarning, match=r"calls\.vcf: calls \(GT\) are read, though it has dosages \(DS\) too"):
+        assert bl.open_genotypes(REFERENCES / "calls.vcf").n_markers == 8
 
 
 def test_the_dosages_must_be_there_if_they_are_asked_for(write):
@@ -90,8 +95,8 @@ def test_a_compressed_file_that_is_cut_off_is_refused(shared, tmp_path):
     path = tmp_path / "x.vcf.gz"
     path.write_bytes((shared / "file_formats" / "mice300.vcf.gz").read_bytes()[:100_000])
     with pytest.raises(bl.InputError, match=r"x\.vcf\.gz record \d+ is damaged or cut off"):
-        bl.open_genotypes(path)
+        bl.open_genotypes(path, dosage="DS")
     # Blocks of bgzip end with an empty one, without which the file may end between two records.
     path.write_bytes(b"\x1f\x8b\x08\x04" + gzip.compress(TEXT.encode())[4:])
     with pytest.raises(bl.InputError, match=r"x\.vcf\.gz is a compressed file that is cut off"):
-        bl.open_genotypes(path)
+        bl.open_genotypes(path, dosage="DS")

@@ -68,11 +68,11 @@ def test_stores_that_are_none_or_damaged_are_refused(store, tmp_path):
     chunk = next((store / "call_genotype").glob("0*"))
     chunk.write_bytes(b"nothing")
     with pytest.raises(bl.InputError, match=r"x\.vcz cannot be read at record 1 "):
-        read_all(bl.open_genotypes(store))
+        read_all(bl.open_genotypes(store, dosage="GT"))
     for path in store.glob("call_*"):
         path.rename(tmp_path / path.name)
     with pytest.raises(bl.InputError, match="has no field GT, but it has neither GT nor DS"):
-        bl.open_genotypes(store)
+        bl.open_genotypes(store, dosage="GT")
 
 
 @pytest.mark.filterwarnings("ignore:.*half calls")
@@ -93,11 +93,11 @@ def test_calls_of_alleles_that_there_are_not_are_refused(store):
     group = zarr.open_group(store, mode="r+")
     group["call_genotype"][2, 3, 1] = 4
     with pytest.raises(bl.InputError, match=r"x\.vcz, records from 1: an allele has the number 4, but there are 4"):
-        read_all(bl.open_genotypes(store))
+        read_all(bl.open_genotypes(store, dosage="GT"))
 
 
 def test_shapes_that_do_not_fit_are_refused(store):
     group = zarr.open_group(store, mode="r+")
     group.create_array("call_genotype", data=np.zeros((5, 5, 3), dtype=np.int8), overwrite=True)
     with pytest.raises(bl.InputError, match=r"call_genotype has the shape \(5, 5, 3\), which does not fit"):
-        bl.open_genotypes(store)
+        bl.open_genotypes(store, dosage="GT")
