@@ -62,6 +62,7 @@ from .kinship.pedigree import pedigree_kinship as pedigree_kinship
 from .kinship.unrelated import without_relatives as without_relatives
 from .likelihood.components import Components as Components
 from .likelihood.components import components as components
+from .likelihood.priors import ComponentsPrior as ComponentsPrior
 from .likelihood.priors import VariancePrior as VariancePrior
 from .likelihood.rotation import JointData as JointData
 from .likelihood.rotation import RotatedData as RotatedData
@@ -70,6 +71,8 @@ from .likelihood.rotation import decompose as decompose
 from .posterior import exact as exact
 from .posterior.diagnostics import diagnose as diagnose
 from .posterior.groups import with_groups as with_groups
+from .posterior.importance import ImportancePosterior as ImportancePosterior
+from .posterior.importance import importance as importance
 from .posterior.sampling import sample as sample
 from .scan.tests import exact_scan as exact_scan
 from .scan.tests import fixed_scan as fixed_scan

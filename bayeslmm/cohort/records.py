@@ -13,6 +13,10 @@ several records: its permanent environment) K_j is the identity. Example, an ani
     fit = bl.components_reml(data)
     dict(zip(fit.names, fit.shares)), fit.share_error("animal"), fit.boundary
     bl.component_test(fit, "mother", seed=1).p_value
+
+    posterior = bl.importance(data, seed=1)  # independent weighted draws, and the evidence
+    posterior.interval(posterior.share("animal")), posterior.log_bayes_factor("mother", seed=1)
+    draws = bl.sample(bl.models.components, data, seed=1)  # NUTS: an ArviZ DataTree
 """
 
 from collections.abc import Sequence

@@ -105,6 +105,7 @@ class Components:
             unseen=self.n - len(between) - len(within),
             order=np.append(np.argsort([lead, *others]), len(parts)),
             units=self.units,
+            R=self.R, b=self.b, sd=self.sd,
         )  # fmt: skip
         return MixedModelEquations(data, basis, factors)
 

@@ -45,6 +45,7 @@ class ComponentData(NamedTuple):
         unseen: records less rows; negative if a row is empty.
         order: place of each component (the residual last) among the leading one, those of W and the residual.
         units: what variances of these data are to be multiplied by, in the order of the user, shape (k + 1,).
+        R, b, sd: with which fixed effects return to the user's X: R^-1 (sd beta + b).
     """
 
     s: Float64[ndarray, " rows"]
@@ -54,7 +55,9 @@ class ComponentData(NamedTuple):
     unseen: int
     order: Int[ndarray, " k"]
     units: Float64[ndarray, " k"]
-    k_scale: float = 1.0
+    R: Float64[ndarray, "c c"]
+    b: Float64[ndarray, " c"]
+    sd: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,6 +309,13 @@ class AtVariances(Solved):
         M[-1, :-1] = M[:-1, -1] = (self._traces[:-1] - M[:-1, :-1] @ theta[:-1]) / theta[-1]
         M[-1, -1] = (self._traces[-1] - M[-1, :-1] @ theta[:-1]) / theta[-1]
         return self._as_given(M) / 2
+
+    @property
+    def fitted(self) -> Float64[ndarray, "rows blocks"]:
+        """What X, and each W, contribute to the best linear unbiased prediction of the rows."""
+        coefficients = self._inverse @ self._G[:-1, -1]
+        blocks = self.equations.blocks[:-1]
+        return np.column_stack([self.equations.T[:, block] @ coefficients[block] for block in blocks])
 
     @override
     def between(self, component: int) -> Float64[ndarray, "q q"]:

@@ -110,6 +110,35 @@ class MultivariatePrior(NamedTuple):
 JointPrior = BivariatePrior | MultivariatePrior
 
 
+class ComponentsPrior(NamedTuple):
+    """Prior of the model of several components; fixed effects have a flat one.
+
+    As in `VariancePrior`, it is about kinships with a mean diagonal of 1 (`components` can leave them as they are).
+
+    Attributes:
+        shares: concentrations of the Dirichlet prior of the shares of the total variance, the residual last, or one
+            number for all of them. 1 is uniform over all ways to share: each of k shares then has a mean of 1 / k.
+        sigma2_p: of the sum of all variances, in units of the variance of y given X, on (0, inf) or a part of it.
+    """
+
+    shares: float | tuple[float, ...] = 1.0
+    sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
+
+    def concentrations(self, k: int) -> Float[ndarray, " k"]:
+        """Return the concentrations of k shares.
+
+        Raises:
+            InputError: if they are not positive, or of another number of shares.
+        """
+        given = np.asarray(self.shares, dtype=float)
+        if given.shape not in ((), (k,)) or not (given > 0).all() or not np.isfinite(given).all():
+            raise InputError(
+                f"the prior of the shares of {k} components (the residual is one) needs a concentration above 0, or "
+                f"{k} of them, but {self.shares} was given"
+            )
+        return np.broadcast_to(given, (k,))
+
+
 def support_of(prior: dist.Distribution, name: str, *, within: tuple[float, float]) -> tuple[float, float]:
     """Return the interval on which a prior is defined.
 
@@ -232,8 +261,10 @@ def density_of_h2(prior: VariancePrior, mean_diagonal: float, h2: Float[ndarray,
     return density_on(prior.h2, quantities.pve(h2, 1 - h2, mean_diagonal)) * slope
 
 
-def describe(distribution: dist.Distribution | float) -> str:
-    """Write a distribution with its parameters, ``Beta(concentration1=1, concentration0=1)``; a number as it is."""
+def describe(distribution: dist.Distribution | float | tuple[float, ...]) -> str:
+    """Write a distribution with its parameters, ``Beta(concentration1=1, concentration0=1)``; numbers as they are."""
+    if isinstance(distribution, tuple):
+        return ", ".join(map(describe, distribution))
     if not isinstance(distribution, dist.Distribution):
         return f"{distribution:g}"
     if type(distribution) is dist.TransformedDistribution:  # LogNormal is one of them, but has a name of its own

@@ -7,6 +7,7 @@ from typing import Any
 from xarray import DataTree
 
 from bayeslmm.base.defaults import TARGET_ACCEPT, WARMUP
+from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.diagnostics import Diagnostics, diagnose
 from bayeslmm.posterior.sampling import Program, sample
@@ -17,7 +18,7 @@ _NEARER = 5  # times nearer to 1 is the acceptance rate of the next draws: 0.9, 
 
 def checked_draws(
     program: Program | Callable[..., None],
-    data: RotatedData | JointData,
+    data: RotatedData | JointData | Components,
     *,
     warmup: int = WARMUP,
     target_accept: float = TARGET_ACCEPT,

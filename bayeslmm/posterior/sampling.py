@@ -16,6 +16,7 @@ from xarray import DataTree
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.base.float64 import in_float64
+from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.priors import describe
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.nuts import Model, Sites, nuts, unconstrain
@@ -74,7 +75,7 @@ def takes_prior(program: Program | Callable[..., None]) -> bool:
 @in_float64
 def sample(
     program: Program | Callable[..., None],
-    data: RotatedData | JointData,
+    data: RotatedData | JointData | Components,
     *,
     seed: int,
     prior: Any = None,
@@ -102,7 +103,7 @@ def sample(
     Args:
         program: a module of `bayeslmm.models`, an object like one, or a bare model function (its chains start at
             random and its dimensions get numbers for names).
-        data: one cohort in the eigenbasis, of the type that the program takes.
+        data: one cohort in the eigenbasis, or records with several components: the type that the program takes.
         seed: Seed for all random numbers.
         prior: passed to the model as its second argument; by default the model's own.
         start: values of the sites about which the chains start; by default ``program.start(data)``.
@@ -187,7 +188,9 @@ def _hashable(prior: Any) -> bool:
 
 
 def _parts(
-    program: Program | Callable[..., None], data: RotatedData | JointData, start: Mapping[str, ArrayLike] | None
+    program: Program | Callable[..., None],
+    data: RotatedData | JointData | Components,
+    start: Mapping[str, ArrayLike] | None,
 ) -> tuple[Callable[..., None], Mapping[str, Sequence[str]], Mapping[str, ArrayLike] | None]:
     if isinstance(program, Program):
         return program.model, program.DIMS, program.start(data) if start is None else start

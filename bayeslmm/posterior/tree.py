@@ -8,18 +8,19 @@ import arviz_base
 import numpy as np
 from xarray import DataTree
 
+from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 
 CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
+OF_COMPONENTS = "y = X beta + sum of Z b + e, b ~ N(0, sigma2 K) of each component; share = sigma2 / sum of all sigma2"
 ROTATED_ROW = "rotated_row"
 """The dimension of the rows of the rotated data, along the eigenvectors of K: they are no individuals."""
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
-_DATA_DIMS = {"s": [ROTATED_ROW], "X": [ROTATED_ROW, "covariate"]}
 
 
 def draws_tree(
     posterior: Mapping[str, np.ndarray],
-    data: RotatedData | JointData,
+    data: RotatedData | JointData | Components,
     *,
     dims: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[Any]] | None,
@@ -29,6 +30,7 @@ def draws_tree(
     """Return draws as a DataTree with groups posterior, observed_data (y), constant_data (s, X; E of several traits).
 
     y of one trait has one dimension, as its site in the program, and as ArviZ likes it.
+    Records with several components are kept as they were given: y and X, which name themselves.
 
     Args:
         posterior: draws of each site, shapes (chain, draw, ...).
@@ -38,28 +40,44 @@ def draws_tree(
         attrs: kept with the tree, beside versions, n, k_scale and the convention.
         sample_stats: of the sampler, if there was one.
     """
-    y = np.asarray(data.Y[:, 0] if data.Y.shape[1] == 1 else data.Y)
-    of_data = {**_DATA_DIMS, "y": [ROTATED_ROW, "trait"][: y.ndim]}
-    if isinstance(data, JointData):
-        of_data["X"] = [ROTATED_ROW, "coefficient"]
     tree = arviz_base.from_dict(
         {
             "posterior": dict(posterior),
             **({"sample_stats": dict(sample_stats)} if sample_stats else {}),
-            "observed_data": {"y": y},
-            "constant_data": _constant_data(data),
+            **_data_groups(data),
         },
-        coords={name: list(values) for name, values in (coords or {}).items()},
-        dims={**of_data, **dims},
+        coords={**_own_coords(data), **{name: list(values) for name, values in (coords or {}).items()}},
+        dims={**_data_dims(data), **dims},
     )
-    tree.attrs |= {
-        **{f"version_{name}": version(name) for name in _PACKAGES},
-        "n": len(data.s),
-        "k_scale": float(data.k_scale),
-        "convention": CONVENTION,
-        **attrs,
-    }
+    tree.attrs |= {**{f"version_{name}": version(name) for name in _PACKAGES}, **_data_attrs(data), **attrs}
     return tree
+
+
+def _data_groups(data: RotatedData | JointData | Components) -> dict[str, dict[str, np.ndarray]]:
+    if isinstance(data, Components):
+        return {"observed_data": {"y": data.records.y}, "constant_data": {"X": data.records.X}}
+    y = np.asarray(data.Y[:, 0] if data.Y.shape[1] == 1 else data.Y)
+    return {"observed_data": {"y": y}, "constant_data": _constant_data(data)}
+
+
+def _own_coords(data: RotatedData | JointData | Components) -> dict[str, list[str]]:
+    if not isinstance(data, Components):
+        return {}
+    return {"component": list(data.names), "covariate": list(data.records.covariates)}
+
+
+def _data_dims(data: RotatedData | JointData | Components) -> dict[str, list[str]]:
+    if isinstance(data, Components):
+        return {"y": ["record"], "X": ["record", "covariate"]}
+    of_y = [ROTATED_ROW, "trait"][: 1 if data.Y.shape[1] == 1 else 2]
+    of_X = [ROTATED_ROW, "coefficient" if isinstance(data, JointData) else "covariate"]
+    return {"y": of_y, "s": [ROTATED_ROW], "X": of_X}
+
+
+def _data_attrs(data: RotatedData | JointData | Components) -> dict[str, Any]:
+    if isinstance(data, Components):
+        return {"n": data.n, "convention": OF_COMPONENTS}
+    return {"n": len(data.s), "k_scale": float(data.k_scale), "convention": CONVENTION}
 
 
 def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:

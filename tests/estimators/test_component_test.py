@@ -36,13 +36,13 @@ def test_gryphons(gryphon_components):
 
 @pytest.mark.slow
 def test_the_size_of_the_test_is_its_level():
-    """With another component in the model, crossed and few levels: 300 data sets at a variance of 0."""
+    """With another component in the model, crossed and few levels: 150 data sets at a variance of 0."""
     rng, n = np.random.default_rng(2), 60
     parts = grouped("a", np.arange(n) % 6), grouped("b", np.arange(n) // 5)
     p_values = []
-    for _ in range(300):
+    for _ in range(150):
         y = 0.7 * rng.standard_normal(12)[parts[1].level_of] + rng.standard_normal(n)
         fit = components_reml(components(Records("y", y, np.ones((n, 1)), ("intercept",), parts)))
         p_values.append(1.0 if "a" in fit.boundary else component_test(fit, "a", seed=1).p_value)
     for level in (0.05, 0.2):
-        assert abs(np.mean(np.array(p_values) <= level) - level) < 4 * np.sqrt(level * (1 - level) / 300)
+        assert abs(np.mean(np.array(p_values) <= level) - level) < 4 * np.sqrt(level * (1 - level) / 150)

@@ -1,0 +1,333 @@
+r"""The posterior of several components by importance sampling: independent draws, with the evidence.
+
+Fixed effects and random effects are integrated out of the likelihood, and so is the total variance: at shares
+:math:`\pi` of it, the likelihood along the total is known from two numbers (`one_trait.UnitScale`), and its integral
+with any prior is a sum over a grid. What is left are the log ratios of the shares, :math:`\log \pi_j / \pi_e`; they are
+drawn from a Student t at points of a scrambled Sobol sequence, and weighted: first some about the Laplace
+approximation, then all about the mean, covariance and skewness of these.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.stats
+from arviz_stats.base import array_stats
+from jaxtyping import Float, Float64
+from numpy import ndarray
+from scipy.special import gammaln, logsumexp
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from bayeslmm.base.checks import AnalysisError, InputError
+from bayeslmm.base.float64 import in_float64
+from bayeslmm.base.progress import progress_bar
+from bayeslmm.likelihood.components import Components, components
+from bayeslmm.likelihood.one_trait import UnitScale, rescale
+from bayeslmm.likelihood.priors import ComponentsPrior, density_on, support_of
+from bayeslmm.posterior.components_laplace import laplace
+
+MAX_PARETO_K = 0.7
+"""Above it the largest weights decide, and neither means nor their errors can be trusted."""
+_DF = 5  # of the Student t: its tails must reach where that of a component at 0 is still exponential
+_PILOT, _LEAST_PILOT = 4, 256  # the first draws, whose mean and covariance the others have: a quarter, but not fewer
+_WIDE, _POINTS = 8.0, 161  # of the grid of log sigma2_p: standard deviations to each side, points
+
+
+@dataclass(frozen=True, eq=False)
+class ImportancePosterior:
+    """Weighted draws of the variances.
+
+    Attributes:
+        names: of the components, the residual last.
+        sigma2: on the scale of each K, in squared units of the trait, shape (draws, k + 1).
+        weights: Pareto-smoothed, of sum 1, shape (draws,).
+        pareto_k: shape of the tail of the raw weights.
+        log_evidence: log of the integral of the restricted likelihood (`Components.loglik`) times the prior.
+        log_evidence_error: its Monte Carlo standard error as if draws were independent; a Sobol sequence has less.
+    """
+
+    names: tuple[str, ...]
+    sigma2: Float64[ndarray, "draws k"]
+    weights: Float64[ndarray, " draws"]
+    pareto_k: float
+    log_evidence: float
+    log_evidence_error: float
+    _data: Components = field(repr=False)
+    _prior: ComponentsPrior = field(repr=False)
+
+    @property
+    def ess(self) -> float:
+        """Effective number of draws.
+
+        Source: Kong (1992), University of Chicago, Department of Statistics, technical report 348.
+        """
+        return float(1 / np.square(self.weights).sum())
+
+    @property
+    def shares(self) -> Float64[ndarray, "draws k"]:
+        """Share of each component in the sum of all."""
+        return self.sigma2 / self.sigma2.sum(axis=1, keepdims=True)
+
+    def share(self, *names: str) -> Float64[ndarray, " draws"]:
+        """Return draws of the share of some components together.
+
+        Raises:
+            InputError: for an unknown name.
+        """
+        if not names or not set(names) <= set(self.names):
+            raise InputError(f"a share is that of some of {', '.join(self.names)}, but {names} was given")
+        return self.shares[:, [self.names.index(name) for name in dict.fromkeys(names)]].sum(axis=1)
+
+    def mean(self, values: Float[ndarray, " draws"]) -> float:
+        """Return the posterior mean of a function of the draws."""
+        return float(self.weights @ values)
+
+    def sd(self, values: Float[ndarray, " draws"]) -> float:
+        """Return its posterior standard deviation."""
+        return float(np.sqrt(self.weights @ np.square(values - self.mean(values))))
+
+    def error(self, values: Float[ndarray, " draws"]) -> float:
+        """Return the Monte Carlo standard error of its mean, as if draws were independent.
+
+        Source: Owen (2013), Monte Carlo theory, methods and examples, equation 9.9.
+        """
+        return float(np.linalg.norm(self.weights * (values - self.mean(values))))
+
+    def quantile(self, values: Float[ndarray, " draws"], probability: float) -> float:
+        """Return the value below which the posterior has this probability, linear between draws."""
+        order = np.argsort(values)
+        cumulated = np.cumsum(self.weights[order]) - self.weights[order] / 2
+        return float(np.interp(probability, cumulated, values[order]))
+
+    def interval(self, values: Float[ndarray, " draws"], *, level: float = 0.95) -> tuple[float, float]:
+        """Return the equal-tailed interval."""
+        return self.quantile(values, (1 - level) / 2), self.quantile(values, (1 + level) / 2)
+
+    def resampled(self, m: int, *, seed: int) -> Float64[ndarray, "m k"]:
+        """Return m draws of the variances of equal weight, by systematic resampling in random order."""
+        rng = np.random.default_rng(seed)
+        at = np.searchsorted(np.cumsum(self.weights), (np.arange(m) + rng.uniform()) / m)
+        return self.sigma2[rng.permutation(np.minimum(at, len(self.weights) - 1))]
+
+    def log_bayes_factor(self, name: str, *, seed: int, workers: int = 1) -> float:
+        """Return the natural logarithm of the Bayes factor of the model over the one without a component.
+
+        The shares of the others keep their concentrations, and the total its prior.
+
+        Args:
+            name: of the component.
+            seed: of the draws for the model without it.
+            workers: as in `importance`.
+
+        Raises:
+            InputError: if there is no component of this name besides the residual.
+            AnalysisError: as `importance`.
+        """
+        data, records = self._data, self._data.records
+        if name not in self.names[:-1]:
+            raise InputError(f"components are {', '.join(self.names[:-1])}, but {name!r} was to be left out")
+        if len(records.components) == 1:
+            return self.log_evidence - _evidence_of_nothing(data, self._prior)
+        a = self._prior.concentrations(len(self.names))
+        left = tuple(float(value) for value, one in zip(a, self.names, strict=True) if one != name)
+        scales = {
+            one.name: float(scale)
+            for one, scale in zip(records.components, data.scales, strict=True)
+            if one.K is not None and one.name != name
+        }
+        without = components(records.without(name), scales=scales)
+        other = importance(
+            without, seed=seed, prior=self._prior._replace(shares=left), draws=len(self.weights), workers=workers
+        )
+        return self.log_evidence - other.log_evidence
+
+
+@in_float64
+def importance(
+    data: Components,
+    *,
+    seed: int,
+    prior: ComponentsPrior | None = None,
+    draws: int = 4096,
+    workers: int = 1,
+) -> ImportancePosterior:
+    """Draw from the posterior by importance sampling.
+
+    Args:
+        data: the records.
+        seed: of the draws.
+        prior: by default `ComponentsPrior()`.
+        draws: how many: a power of 2 suits the Sobol sequence. A quarter as many come before them.
+        workers: likelihoods that are evaluated side by side, each by one thread.
+
+    Raises:
+        InputError: if the prior is not one of these components, or a number is not positive.
+        AnalysisError: if the Pareto k of the weights is above 0.7, or REML does not converge.
+
+    Source: Vehtari et al. (2024), JMLR 25(72), for Pareto smoothing and k; Tierney and Kadane (1986),
+    doi:10.1080/01621459.1986.10478240, for the Laplace approximation; Cappe et al. (2008),
+    doi:10.1007/s11222-008-9059-x, for the second proposal.
+    """
+    for what, value, least in (("draws", draws, 100), ("workers", workers, 1)):
+        if value < least:
+            raise InputError(f"{what} must be at least {least}, but {value} was given")
+    prior = ComponentsPrior() if prior is None else prior
+    support_of(prior.sigma2_p, "sigma2_p", within=(0.0, np.inf))
+    rng, guess = np.random.default_rng(seed), laplace(data, prior)
+    to_ratios = np.column_stack([np.eye(len(guess.mode) - 1), -np.ones(len(guess.mode) - 1)])
+    proposal = _Proposal.of(to_ratios @ guess.mode, to_ratios @ guess.covariance @ to_ratios.T)
+    first = max(draws // _PILOT, _LEAST_PILOT)
+    with progress_bar("importance sampling", total=first + draws, unit="draw") as bar:
+        pilot = _weighted(data, prior, proposal, first, rng, workers, bar)
+        proposal = _Proposal.about(pilot.ratios, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
+        final = _weighted(data, prior, proposal, draws, rng, workers, bar)
+    smoothed, pareto_k = array_stats.psislw(-final.log_weights)
+    if not pareto_k <= MAX_PARETO_K:
+        raise AnalysisError(
+            f"importance sampling of {', '.join(data.names)} failed: the Pareto k of its weights is {pareto_k:.2f}, "
+            f"and must not be above {MAX_PARETO_K}: its numbers would depend on a few draws, use more draws, or NUTS"
+        )
+    relative = np.exp(final.log_weights - final.log_weights.max())
+    return ImportancePosterior(
+        names=data.names,
+        sigma2=np.exp(_log_shares(final.ratios) + final.log_total[:, None]) * data.units,
+        weights=np.exp(smoothed - logsumexp(smoothed)),
+        pareto_k=float(pareto_k),
+        log_evidence=float(logsumexp(final.log_weights) - np.log(draws)),
+        log_evidence_error=float(relative.std(ddof=1) / relative.mean() / np.sqrt(draws)),
+        _data=data,
+        _prior=prior,
+    )
+
+
+class _Proposal(NamedTuple):
+    """A Student t of log ratios of shares, wider to one side along each axis than to the other.
+
+    With root R, a draw is centre + R z, z_i of scale ``left`` below 0 and ``right`` above, with a continuous density.
+
+    Source: Geweke (1989), doi:10.2307/1913710, section 4 (split t).
+    """
+
+    centre: Float64[ndarray, " k"]
+    root: Float64[ndarray, "k k"]
+    left: Float64[ndarray, " k"]
+    right: Float64[ndarray, " k"]
+
+    @classmethod
+    def of(cls, centre: Float64[ndarray, " k"], covariance: Float64[ndarray, "k k"]) -> "_Proposal":
+        """Return the one that is as wide to both sides."""
+        even = np.ones(len(centre))
+        return cls(centre, scipy.linalg.cholesky(covariance, lower=True), even, even)
+
+    @classmethod
+    def about(cls, ratios: Float64[ndarray, "m k"], weights: Float64[ndarray, " m"]) -> "_Proposal":
+        """Return that about the mean of weighted draws, with their covariance, and their spread to each side."""
+        weights = weights / weights.sum()
+        centre = weights @ ratios
+        even = cls.of(centre, (ratios - centre).T @ (weights[:, None] * (ratios - centre)))
+        z = scipy.linalg.solve_triangular(even.root, (ratios - centre).T, lower=True).T
+        left, right = (np.sqrt(weights @ (z**2 * side) / (weights @ side)) for side in (z < 0, z >= 0))
+        return even._replace(left=left, right=right)
+
+    def draw(self, m: int, rng: np.random.Generator) -> tuple[Float64[ndarray, "m k"], Float64[ndarray, " m"]]:
+        """Return draws at points of a scrambled Sobol sequence, and their log density."""
+        k, both = len(self.centre), self.left + self.right
+        uniform = scipy.stats.qmc.Sobol(k + 1, rng=rng).random_base2(int(np.ceil(np.log2(m))))[:m]
+        below = uniform[:, :-1] * both < self.left
+        # Each side has the probability of its width; within it, the quantiles of half a normal.
+        half = np.where(below, uniform[:, :-1] * both / self.left, (1 - uniform[:, :-1]) * both / self.right) / 2
+        z = np.where(below, 1, -1) * scipy.stats.norm.ppf(half)
+        z /= np.sqrt(scipy.stats.chi2.ppf(uniform[:, -1:], _DF) / _DF)
+        log_density = scipy.stats.multivariate_t(shape=np.eye(k), df=_DF).logpdf(z).reshape(-1)
+        log_density -= np.log(np.diag(self.root)).sum() + np.log(both / 2).sum()
+        return self.centre + (z * np.where(below, self.left, self.right)) @ self.root.T, log_density
+
+
+class _Weighted(NamedTuple):
+    ratios: Float64[ndarray, "m k"]
+    log_total: Float64[ndarray, " m"]
+    log_weights: Float64[ndarray, " m"]
+
+
+def _weighted(
+    data: Components,
+    prior: ComponentsPrior,
+    proposal: _Proposal,
+    m: int,
+    rng: np.random.Generator,
+    workers: int,
+    bar: tqdm,
+) -> _Weighted:
+    """Draw log ratios of shares, weigh them, and draw the total given each."""
+    ratios, log_proposal = proposal.draw(m, rng)
+    log_shares, a = _log_shares(ratios), prior.concentrations(len(data.names))
+    log_total, log_density = _along_total(data, prior, _at_shares(data, np.exp(log_shares), workers, bar))
+    log_prior = log_shares @ a + gammaln(a.sum()) - gammaln(a).sum()
+    log_weights = logsumexp(log_density, axis=1) + log_prior - log_proposal
+    return _Weighted(ratios, _drawn(log_total, log_density, rng), log_weights)
+
+
+def _log_shares(ratios: Float64[ndarray, "m k"]) -> Float64[ndarray, "m _"]:
+    """Return the logarithms of all shares from log ratios to the last."""
+    log_shares = np.column_stack([ratios, np.zeros(len(ratios))])
+    return log_shares - logsumexp(log_shares, axis=1, keepdims=True)
+
+
+def _at_shares(data: Components, shares: Float64[ndarray, "m k"], workers: int, bar: tqdm) -> UnitScale:
+    """Evaluate the likelihood at a total variance of 1; where rounding makes V indefinite it is 0."""
+
+    def one(theta: Float64[ndarray, " k"]) -> tuple[float, float]:
+        try:
+            solved = data.solver.at(theta)
+            found = -solved.log_dets / 2, solved.quad
+        except np.linalg.LinAlgError:
+            found = -np.inf, 1.0
+        bar.update()
+        return found
+
+    data.solver.at(shares[0])  # what all of them share is computed once
+    with (
+        threadpool_limits(1 if workers > 1 else None, user_api="blas"),
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        log_dets, quad = np.array(list(pool.map(one, shares))).T
+    constant = -(data.n - data.c) * np.log(2 * np.pi * data.sd**2) / 2
+    return UnitScale(log_dets + constant, quad)
+
+
+def _along_total(
+    data: Components, prior: ComponentsPrior, unit: UnitScale
+) -> tuple[Float64[ndarray, "m points"], Float64[ndarray, "m points"]]:
+    """Return log sigma2_p on a grid about its likeliest value at each draw, and the log of likelihood, prior and cell.
+
+    In log sigma2_p the likelihood is nearly normal with variance 2 / (n - c): the trapezoid rule is exact to rounding.
+    """
+    df = data.n - data.c
+    step = 2 * _WIDE / (_POINTS - 1) * np.sqrt(2 / df)
+    log_total = np.log(unit.quad / df)[:, None] + step * (np.arange(_POINTS) - _POINTS // 2)
+    loglik = rescale(UnitScale(unit.log_dets[:, None], unit.quad[:, None]), df, np.exp(log_total))
+    with np.errstate(divide="ignore"):  # where the prior is 0
+        log_prior = np.log(density_on(prior.sigma2_p, np.exp(log_total.ravel()))).reshape(log_total.shape)
+    return log_total, loglik + log_prior + log_total + np.log(step)
+
+
+def _drawn(
+    log_total: Float64[ndarray, "m points"], log_density: Float64[ndarray, "m points"], rng: np.random.Generator
+) -> Float64[ndarray, " m"]:
+    """Draw log sigma2_p at each draw of the shares, uniform within a cell of the grid."""
+    with np.errstate(invalid="ignore"):
+        cumulated = np.cumsum(np.exp(log_density - log_density.max(axis=1, keepdims=True)), axis=1)
+    at = (cumulated < rng.uniform(size=(len(cumulated), 1)) * cumulated[:, -1:]).sum(axis=1)
+    step = log_total[0, 1] - log_total[0, 0]
+    cell = np.take_along_axis(log_total, np.minimum(at, _POINTS - 1)[:, None], axis=1)[:, 0]
+    return cell + step * (rng.uniform(size=len(cell)) - 0.5)
+
+
+def _evidence_of_nothing(data: Components, prior: ComponentsPrior) -> float:
+    """Return the log evidence of the model without components: y is its own least-squares residual at variance 1."""
+    df = data.n - data.c
+    unit = UnitScale(np.array([-df * np.log(2 * np.pi * data.sd**2) / 2]), np.array([float(df)]))
+    return float(logsumexp(_along_total(data, prior, unit)[1]))
