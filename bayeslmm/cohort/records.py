@@ -16,7 +16,7 @@ several records: its permanent environment) K_j is the identity. Example, an ani
 
     posterior = bl.importance(data, seed=1)  # independent weighted draws, and the evidence
     posterior.interval(posterior.share("animal")), posterior.log_bayes_factor("mother", seed=1)
-    draws = bl.sample(bl.models.components, data, seed=1)  # NUTS: an ArviZ DataTree
+    draws = bl.sample(bayeslmm.models.components, data, seed=1)  # NUTS, once imported: an ArviZ DataTree
 """
 
 from collections.abc import Sequence
