@@ -146,7 +146,7 @@ def _rotated(settings: RgSettings, run: Run, inputs: Inputs) -> tuple[JointData,
     )
     spectrum = run.spectrum_of(cohort)
     run.keep_spectra([(cohort.ids, spectrum)])
-    cohort = run.with_components(cohort, spectrum)
+    cohort = run.with_principal_components(cohort, spectrum)
     print(f"\n{cohort_lines(cohort)}")
     with run.clock.step("rotation"):
         return spectrum.rotate_jointly(cohort.Y, cohort.X), cohort, spectrum

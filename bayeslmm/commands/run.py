@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayeslmm.analyses.components import with_components
+from bayeslmm.analyses.principal_components import with_principal_components
 from bayeslmm.base.checks import InputWarning, examples
 from bayeslmm.base.files import Fingerprint, remove_stale
 from bayeslmm.base.progress import stage
@@ -77,9 +77,9 @@ class Run:
         if eigen and spectra and not eigen.exists():
             save_spectra(eigen, spectra)
 
-    def with_components(self, cohort: Cohort, spectrum: Spectrum) -> Cohort:
+    def with_principal_components(self, cohort: Cohort, spectrum: Spectrum) -> Cohort:
         """Add the principal components that options ask for to the covariates."""
-        return with_components(cohort, spectrum, self.settings.tables.pcs)
+        return with_principal_components(cohort, spectrum, self.settings.tables.pcs)
 
     def cohorts(self, inputs: Inputs) -> Iterator[tuple[Cohort, Spectrum]]:
         """Yield the individuals with the same traits and the decomposition of their kinship; say who is analysed.
@@ -100,7 +100,7 @@ class Run:
             with failures.caught(cohort.traits):
                 spectrum = self.spectrum_of(cohort)
                 spectra += [(cohort.ids, spectrum)] if kinship.eigen else []
-                cohort = self.with_components(cohort, spectrum)
+                cohort = self.with_principal_components(cohort, spectrum)
                 ready.append((cohort, spectrum))
                 print(f"\n{cohort_lines(cohort)}")
             yield from ready

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bayeslmm.analyses.components import with_components
+from bayeslmm.analyses.principal_components import with_principal_components
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, PRIOR_EFFECT
 from bayeslmm.base.progress import progress_bar
@@ -193,7 +193,7 @@ def fit_scan(
     tasks = tasks_of(markers, loco=loco)
     for cohort in align(K, people, **options):
         spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
-        cohort = with_components(_noted(cohort, whole, markers, without_any), spectrum, pcs)
+        cohort = with_principal_components(_noted(cohort, whole, markers, without_any), spectrum, pcs)
         found: list[pd.DataFrame] = []
         with progress_bar("scan", total=markers.genotypes.n_markers, unit="marker") as bar:
             for task in tasks:

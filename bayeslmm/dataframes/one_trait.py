@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from xarray import DataTree
 
-from bayeslmm.analyses.components import with_components
 from bayeslmm.analyses.heritability import Heritability, heritability
 from bayeslmm.analyses.method import Settings
+from bayeslmm.analyses.principal_components import with_principal_components
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.cohort.align import align
@@ -160,7 +160,7 @@ def fit(
         raise InputError(f"fit takes one trait, but {', '.join(people.traits)} were given: use fit_jointly")
     (cohort,) = align(K, people, centred=centre, normalised=normalise)
     spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
-    cohort = with_components(cohort, spectrum, pcs)
+    cohort = with_principal_components(cohort, spectrum, pcs)
     rotated = spectrum.rotate(cohort.Y, cohort.X)
     of_draws = {"seed": seed, "chains": settings.get("chains", CHAINS), "draws": settings.get("draws", DRAWS)}
     check_groups(draws_groups, rotated, of_draws["chains"] * of_draws["draws"])

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from xarray import DataTree
 
-from bayeslmm.analyses.components import with_components
 from bayeslmm.analyses.correlations import Correlations, correlations
 from bayeslmm.analyses.joint_methods.nuts import program_of
 from bayeslmm.analyses.joint_rows import draws_of_traits
 from bayeslmm.analyses.method import JointSettings
+from bayeslmm.analyses.principal_components import with_principal_components
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.cohort.align import align_jointly
@@ -163,7 +163,7 @@ def fit_jointly(
     people = measurements_of(formula, data, id=id, kinship=K, transform=transform)
     cohort = align_jointly(K, people, complete_only=complete_only, centred=centre, normalised=normalise)
     spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
-    cohort = with_components(cohort, spectrum, pcs)
+    cohort = with_principal_components(cohort, spectrum, pcs)
     rotated = spectrum.rotate_jointly(cohort.Y, cohort.X)
     check_groups(draws_groups, rotated, settings.get("chains", CHAINS) * settings.get("draws", DRAWS))
     result = correlations(

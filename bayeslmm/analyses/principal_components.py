@@ -4,7 +4,7 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 
 
-def with_components(cohort: Cohort, spectrum: Spectrum, k: int) -> Cohort:
+def with_principal_components(cohort: Cohort, spectrum: Spectrum, k: int) -> Cohort:
     """Return the cohort with the k leading principal components of its kinship, PC1 and so on, in every X.
 
     Raises:
