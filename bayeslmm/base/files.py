@@ -90,7 +90,8 @@ def reading(path: str | Path) -> Iterator[None]:
             f"{path} is a compressed file that is {'cut off' if cut else f'damaged ({error})'}: copy it again"
         ) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
+        damaged = "" if error.errno else ": it is damaged or cut off, copy it again"  # not of the system: of a codec
+        raise InputError(f"{path} cannot be read ({error.strerror or error}){damaged}") from None
     except MemoryError:
         raise InputError(f"{path} does not fit into memory: use a machine with more, or fewer individuals") from None
 

@@ -1,7 +1,6 @@
 """PLINK 2 genotypes: a ``.pgen`` with its ``.pvar`` or ``.pvar.zst`` and ``.psam``, read by pgenlib."""
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def read_pvar(path: str | Path) -> pd.DataFrame:
         InputError: no marker, columns that are missing, or positions that are not whole numbers.
     """
     skip, names = 0, []
-    with _pvar_text(path) as stream:
+    with open_text(path) as stream:
         for line in stream:
             if not line.startswith("##"):
                 names = line.split()
@@ -165,7 +164,7 @@ def read_pvar(path: str | Path) -> pd.DataFrame:
     if absent := [name for name, own in _NAMES.items() if own not in names]:
         raise InputError(f"{path} line {skip or 1}: a .pvar has the column {absent[0]}: write it with plink2")
     try:
-        with _pvar_text(path) as stream:
+        with open_text(path) as stream:
             for _ in range(skip):
                 next(stream)
             table = pd.read_csv(
@@ -188,23 +187,6 @@ def read_pvar(path: str | Path) -> pd.DataFrame:
             f"{path} line {int(short.argmax()) + skip + 1}: {len(names)} columns were expected, but there are fewer"
         )
     return table.assign(pos=as_positions(table["pos"], table["snp"], where=path, first_line=skip + 1))
-
-
-@contextmanager
-def _pvar_text(path: str | Path) -> Iterator[io.TextIOBase]:
-    if Path(path).suffix != ".zst":
-        with open_text(path) as stream:
-            yield stream
-        return
-    import pyarrow as pa
-
-    try:
-        with pa.input_stream(str(path), compression="zstd") as file, io.TextIOWrapper(file, "utf-8") as stream:
-            yield stream
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the text must be UTF-8 ({error.reason}): write it with plink2") from None
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is a compressed file that is damaged or cut off ({error}): copy it again") from None
 
 
 def _said(error: Exception) -> str:
