@@ -155,6 +155,7 @@ def test_an_interrupt_stops_all_chains(small_data, monkeypatch):
 
         return compiled._replace(advance=advance)
 
+    counting.cache_clear = sampler.cache_clear
     monkeypatch.setattr(nuts, "_sampler", counting)
     with pytest.raises(KeyboardInterrupt):
         bl.sample(univariate, small_data, seed=1, chains=2, draws=50_000, warmup=100)

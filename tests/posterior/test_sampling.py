@@ -5,6 +5,7 @@ import threading
 import types
 import warnings
 from contextlib import contextmanager
+from itertools import count
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood import one_trait
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.models import bivariate, multivariate, univariate
-from bayeslmm.posterior.nuts import _sampler
+from bayeslmm.posterior import nuts
 from conftest import two_modes
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def test_priors_are_kept_with_the_result(small_data):
 
 
 def test_many_samplers_do_not_heap_up_compiled_code(small_data, monkeypatch):
-    monkeypatch.setattr("bayeslmm.posterior.nuts._COMPILED_KEPT", 1)
+    monkeypatch.setattr(nuts, "_COMPILED_KEPT", 1)
     twice = jax.jit(lambda x: 2 * x)
     twice(1.0)
     assert twice._cache_size() == 1
@@ -65,15 +66,16 @@ def test_many_samplers_do_not_heap_up_compiled_code(small_data, monkeypatch):
     assert twice._cache_size() == 0
 
 
-def test_data_of_one_shape_share_a_compiled_sampler(small_data, rng):
+def test_data_of_one_shape_share_a_compiled_sampler(small_data, rng, monkeypatch):
     """Another trait of the same people is compiled no more, and its draws are those of a sampler of its own."""
+    monkeypatch.setattr(nuts, "_COMPILED", count(1))  # or it may be time to forget all of them
     other = small_data._replace(Y=rng.standard_normal(small_data.Y.shape), k_scale=2.0)
-    _sampler.cache_clear()
+    nuts._sampler.cache_clear()
     expected = bl.sample(univariate, other, seed=1, **SHORT)
-    _sampler.cache_clear()
+    nuts._sampler.cache_clear()
     bl.sample(univariate, small_data, seed=1, **SHORT)
     found = bl.sample(univariate, other, seed=1, **SHORT)
-    assert _sampler.cache_info().misses == 1
+    assert nuts._sampler.cache_info().misses == 1
     for name in ("h2", "pve", "beta"):
         assert_array_equal(found["posterior"][name], expected["posterior"][name])
 
@@ -216,7 +218,7 @@ def test_chains_of_a_program_with_one_start_are_scattered_three_sds_wide(small_d
         raise KeyError
 
     program = types.SimpleNamespace(DIMS={}, model=univariate.model, start=univariate.start)
-    monkeypatch.setattr("bayeslmm.posterior.nuts._run", run)
+    monkeypatch.setattr(nuts, "_run", run)
     with pytest.raises(KeyError):
         bl.sample(program, small_data, seed=1, chains=400)
     assert seen[0].shape == (400, 5)
@@ -293,7 +295,7 @@ def test_an_interrupt_or_an_error_ends_all_chains(small_data, monkeypatch, end):
     def bar(*args, **kwargs):
         yield Bar()
 
-    monkeypatch.setattr("bayeslmm.posterior.nuts.progress_bar", bar)
+    monkeypatch.setattr(nuts, "progress_bar", bar)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores it
     try:
