@@ -68,7 +68,7 @@ def numbered_pairs(
     numbers = [pd.to_numeric(frame[j], errors="coerce").to_numpy(float) for j in (0, 1, last)]
     n = len(ids)
     for what, column in zip(("first", "second"), numbers, strict=False):
-        wrong = ~((column >= base) & (column < n + base) & (column % 1 == 0))
+        wrong = ~((column >= base) & (column < n + base) & (np.trunc(column) == column))
         if wrong.any():
             at = int(wrong.argmax())
             raise InputError(

@@ -52,6 +52,7 @@ def test_all_formats_are_read_by_prefix_or_name(folder, name):
         ("z.grm.sp", "0\t0\t1\n", r"each individual with itself, but 3 of 4 are not there \(b, c, d\)"),
         ("z.grm.sp", "0\t0\t1\n0\t0\t2\n", "a and a have two, 1 and 2|one relationship"),
         ("z.grm.sp", "4\t0\t1\n", "from 0 to 3"),
+        ("z.grm.sp", "0\tinf\t1\n", "row 1: the second individual must be .* from 0 to 3, .* but inf was found"),
     ],
 )
 def test_malformed_lists_are_refused(folder, file, text, message):
