@@ -13,7 +13,7 @@ from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.names import ids_beside, is_grm
 from bayeslmm.kinship.numbers import check_kinship_memory
 from bayeslmm.kinship.text_matrix import Beside, TextMatrix, read_text_matrix
-from bayeslmm.kinship.triangles import mirrored, triangle
+from bayeslmm.kinship.triangles import mirrored, triangle, widened
 
 _BY_SIZE = "{0} x {0} values of float64 or float32, or a triangle of them"
 
@@ -77,7 +77,7 @@ def _numpy(path: str | Path) -> tuple[ndarray, str]:
     if not isinstance(K, ndarray) or K.ndim != 2 or K.dtype.kind not in "iuf":
         what = f"{K.dtype} {K.shape}" if isinstance(K, ndarray) else type(K).__name__
         raise InputError(f"{path} must hold one matrix of numbers, but {what} was found")
-    return K.astype(float), f"an array of NumPy ({K.dtype})"
+    return widened(K), f"an array of NumPy ({K.dtype})"
 
 
 def _binary(path: str | Path, n: int, *, king: bool) -> tuple[ndarray, str]:
@@ -97,7 +97,7 @@ def _binary(path: str | Path, n: int, *, king: bool) -> tuple[ndarray, str]:
             words = f"plink's {shape.removeprefix('a ')} in {kind}"
             if shape == "a triangle":
                 return triangle(values, n, diagonal=0.5 if king else None), words
-            return mirrored(values.reshape(n, n).astype(float)), words
+            return mirrored(widened(values.reshape(n, n))), words
     raise InputError(
         f"{path}: {n} ids need {_BY_SIZE.format(n)}, but {size} bytes were found: the file is cut off, or belongs to "
         "other ids"

@@ -212,6 +212,14 @@ def test_binary_matrices_of_plink_are_told_by_their_size(kinship, beside, kind, 
         bl.read_kinship(path)
 
 
+@pytest.mark.parametrize("count", [15, 25])
+def test_a_signalling_nan_of_a_damaged_binary_matrix_is_refused_without_a_warning(beside, count):
+    path = beside("x.rel").with_name("x.rel.bin")
+    path.write_bytes(np.full(count, 0x7FA00000, dtype="<u4").tobytes())
+    with pytest.raises(InputError, match=r"x\.rel\.bin.*nan"):
+        bl.read_kinship(path)
+
+
 @pytest.mark.parametrize("kind", ["f4", "f8"])
 def test_binary_triangles_of_king_lack_the_diagonal(kinship, beside, kind):
     path = beside("x.king").with_name("x.king.bin")
