@@ -54,6 +54,7 @@ from .genotypes.genotypes import open_genotypes as open_genotypes
 from .genotypes.selection import Selection as Selection
 from .kinship.eigen_files import read_eigen as read_eigen
 from .kinship.files import read_kinship as read_kinship
+from .kinship.from_genotypes import dominance_kinship as dominance_kinship
 from .kinship.from_genotypes import genomic_kinship as genomic_kinship
 from .kinship.grm import read_grm as read_grm
 from .kinship.grm import write_grm as write_grm

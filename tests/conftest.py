@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from bed_reader import open_bed, to_bed
+from bed_reader import to_bed
 from scipy.linalg import block_diag
 
 import bayeslmm as bl
@@ -24,6 +24,7 @@ from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.method import TraitRequest
 from bayeslmm.cohort.design import treatment_coding
 from bayeslmm.cohort.records import Component, Records, grouped, related
+from bayeslmm.commands.random_kinship import further_kinship, random_kinship
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.components import Components, components
 from bayeslmm.likelihood.rotation import JointData, RotatedData
@@ -247,6 +248,7 @@ def gryphon_components(shared):
     """Records of the gryphons by model, such as "bwt" and "animal+mother", made once per session."""
     folder = shared / "gryphon_vc"
     pedigree = bl.pedigree_kinship(folder / "pedigree.csv")
+    maternal = further_kinship(random_kinship(f"mgen={folder / 'pedigree.csv'}@mother"))
     read = {"sep": "\t", "dtype": {name: str for name in ("IID", "ID", "sex", "cohort", "mother", "age", "year")}}
     bwt = pd.read_csv(folder / "pheno.tsv", **read).merge(pd.read_csv(folder / "covar.tsv", **read), on="IID")
     bwt = bwt[bwt["BWT"].notna()]
@@ -254,8 +256,10 @@ def gryphon_components(shared):
     made: dict[tuple[str, str], Components] = {}
 
     def part(name: str, table: pd.DataFrame, ids: str) -> Component:
-        if name in ("animal", "mgen"):
-            return related(name, pedigree, table[ids if name == "animal" else "mother"].tolist())
+        if name == "animal":
+            return related(name, pedigree, table[ids].tolist())
+        if name == "mgen" and maternal.level_of is not None:
+            return related(name, maternal.kinship, table[ids].map(dict(maternal.level_of)).tolist())
         column = {"byear": "cohort", "pe": "ID"}.get(name, name)
         return grouped(name, table[column].tolist())
 
@@ -275,16 +279,14 @@ def gryphon_components(shared):
 
 @pytest.fixture(scope="session")
 def mouse_components(shared):
-    """Records of the mice by model, such as "CD8" and "odd+even": kinships by the formulas of the reference."""
-    with open_bed(MOUSE / "mouse_hs1940.bed") as bed:
-        G, ids, chromosome = bed.read(dtype="float64"), tuple(bed.iid), bed.chromosome.astype(int)
-    f, absent = np.nanmean(G, axis=0) / 2, np.isnan(G)
-    kept = (np.minimum(f, 1 - f) >= 0.01) & (absent.mean(axis=0) <= 0.05)
-    G, f, absent, odd = G[:, kept], f[kept], absent[:, kept], chromosome[kept] % 2 == 1
-    W = np.where(absent, 0, G - 2 * f)
-    W /= np.sqrt(np.square(W).mean(axis=0))
-    dominance = np.choose(np.where(absent, 0, G).astype(int), [-f / (1 - f), np.ones_like(f), -(1 - f) / f])
-    coded = {"odd": W[:, odd], "even": W[:, ~odd], "add": W, "dom": np.where(absent, 0, dominance)}
+    """Records of the mice by model, such as "CD8" and "odd+even"."""
+    of_markers = {"scale": "sample", "maf": 0.01, "geno": 0.05}
+    typed = {
+        "add": "",
+        "odd": "@chr1,3,5,7,9,11,13,15,17,19",
+        "even": "@chr2,4,6,8,10,12,14,16,18",
+        "dom": "@dominance",
+    }
     table = pd.read_csv(MOUSE / "pheno.tsv", sep="\t", dtype={"IID": str})
     table = table.merge(pd.read_csv(shared / "mouse_vc" / "litter.tsv", sep="\t", dtype=str), on="IID")
     kinships: dict[str, Kinship] = {}
@@ -294,7 +296,8 @@ def mouse_components(shared):
         if name == "fam":
             return grouped(name, rows["litter"].tolist())
         if name not in kinships:
-            kinships[name] = Kinship(ids, coded[name] @ coded[name].T / coded[name].shape[1], name)
+            given = random_kinship(f"{name}={MOUSE / 'mouse_hs1940'}{typed[name]}")
+            kinships[name] = further_kinship(given, **of_markers).kinship
         return related(name, kinships[name], rows["IID"].tolist())
 
     def records(trait: str, model: str) -> Components:

@@ -8,16 +8,11 @@ import pandas as pd
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
-from bayeslmm.base.files import open_text
 from bayeslmm.base.frames import as_text
-from bayeslmm.base.text import split_lines
-from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
-from bayeslmm.genotypes.source import formats_there
-from bayeslmm.kinship.files import read_kinship
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.kinship.found import find_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
-from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
-from bayeslmm.kinship.names import grm_files
 from bayeslmm.kinship.pedigree import is_pedigree, pedigree_kinship
 
 KinshipLike = Kinship | Genotypes | pd.DataFrame | ndarray | str | Path
@@ -55,7 +50,7 @@ def kinship_of(given: KinshipLike, *, ids: Iterable[object] | None = None) -> tu
                 raise InputError("the kinship is an array without ids: give those of its rows (ids), or a DataFrame")
             return Kinship(tuple(as_text(pd.Index(list(ids))).tolist()), np.asarray(given, dtype=float), NAME), None
         case str() | Path():
-            return _of_path(str(given))
+            return find_kinship(str(given))
     raise InputError(f"a kinship must be a Kinship, DataFrame, array, path or genotypes, not a {type(given).__name__}")
 
 
@@ -74,28 +69,3 @@ def _of_frame(K: pd.DataFrame) -> Kinship:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the kinship is a DataFrame that does not hold numbers only ({error})") from None
-
-
-def _of_path(path: str) -> tuple[Kinship, Genotypes | None]:
-    genotyped, related = formats_there(path), grm_files(path)[0].exists()
-    if genotyped and related:
-        raise InputError(
-            f"{path} names genotypes and a kinship: say which with bl.open_genotypes({path!r}) or bl.read_grm({path!r})"
-        )
-    if genotyped:
-        genotypes = open_genotypes(path)
-        return genomic_kinship(genotypes), genotypes
-    if related:
-        return read_grm(path), None
-    if not Path(path).exists():
-        raise InputError(
-            f"kinship {path}: there is no such file, nor genotypes {path}.bed or a kinship {path}.grm.bin: check the "
-            "name and the folder"
-        )
-    text = Path(path).suffix not in (".bin", ".npy")
-    return (pedigree_kinship(path) if text and is_pedigree(_header(path)) else read_kinship(path)), None
-
-
-def _header(path: str) -> list[str]:
-    with open_text(path) as stream:
-        return [name.strip() for name in next((fields for _, fields in split_lines(stream, path)), [])]

@@ -158,13 +158,7 @@ class MarkerBlocks:
         return range(self.genotypes.n_markers) if self.among is None else self.among
 
     def _standardised(self, G: Float[ndarray, "n b"], lines: Int64[ndarray, " b"], elsewhere: int) -> Block:
-        called = fill(G)
-        if self.geno == 1 and (called.present == 0).any():
-            raise InputError(
-                f"{self.genotypes.path} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
-                "it cannot be standardised: drop it, or set geno below 1"
-            )
-        block = _centred(G, called, lines, self.maf, self.geno, elsewhere)
+        block, _ = self._filtered(G, lines, elsewhere)
         if self.scale == "vanraden":
             return block
         G, f = block.G, block.af
@@ -172,6 +166,16 @@ class MarkerBlocks:
         G *= (1 / sd).astype(np.float32)
         tally = Tally(block.tally.counts, float(f.size), block.tally.called)
         return block._replace(sd=sd.astype(np.float64), tally=tally)
+
+    def _filtered(self, G: Float[ndarray, "n b"], lines: Int64[ndarray, " b"], elsewhere: int) -> tuple[Block, Called]:
+        """Return the markers that pass the filters less their mean, and what was called of all."""
+        called = fill(G)
+        if self.geno == 1 and (called.present == 0).any():
+            raise InputError(
+                f"{self.genotypes.path} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
+                "it cannot be standardised: drop it, or set geno below 1"
+            )
+        return _centred(G, called, lines, self.maf, self.geno, elsewhere), called
 
 
 def dosages(

@@ -1,4 +1,4 @@
-"""The kinship matrix of genotypes, and that of all markers but some."""
+"""The kinship matrix of genotypes, that of dominance, and that of all markers but some."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -13,6 +13,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.base.memory import check_memory
 from bayeslmm.genotypes.blocks import Block, MarkerBlocks, Tally
+from bayeslmm.genotypes.dominance import DominanceBlocks
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.kinship import Kinship
 
@@ -41,19 +42,42 @@ def genomic_kinship(
     doi:10.3168/jds.2007-0980, method 1.
     """
     genotypes = genotypes if isinstance(genotypes, Genotypes) else open_genotypes(genotypes)
-    n = len(genotypes.ids)
+    return _of_blocks(MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno), "kinship", {"scale": scale})
+
+
+def dominance_kinship(genotypes: str | Path | Genotypes, *, maf: float = MAF, geno: float = GENO) -> Kinship:
+    """Compute the relationships of dominance deviations, K = W W' / p with the codes of `DominanceBlocks`.
+
+    Markers are streamed as by `genomic_kinship`; a missing genotype is at the mean. The mean diagonal is near 1 where
+    genotypes are in Hardy-Weinberg proportions, and less among the inbred.
+
+    Args:
+        genotypes: called, not dosages; as for `genomic_kinship`.
+        maf: keep markers whose minor allele frequency is at least this.
+        geno: keep markers whose missing rate is at most this.
+
+    Raises:
+        InputError: as `genomic_kinship`; or for a genotype that is not called.
+
+    Source: Zhu et al. (2015), doi:10.1016/j.ajhg.2015.01.001 (GCTA --make-grm-d).
+    """
+    genotypes = genotypes if isinstance(genotypes, Genotypes) else open_genotypes(genotypes)
+    return _of_blocks(DominanceBlocks(genotypes, maf=maf, geno=geno), "dominance", {"coding": "dominance"})
+
+
+def _of_blocks(blocks: MarkerBlocks, what: str, coding: dict[str, str]) -> Kinship:
+    """Return the kinship of a pass over markers."""
+    genotypes, n = blocks.genotypes, len(blocks.genotypes.ids)
     check_memory(
         12.0 * n**2,
-        what=f"{genotypes.path}: the kinship of {n:,} individuals",
+        what=f"{genotypes.path}: the {what} of {n:,} individuals",
         instead="use a machine with more memory, or genotypes of only the individuals analysed",
     )
-    blocks = MarkerBlocks(genotypes, scale=scale, maf=maf, geno=geno)
-    K, tally = _products(blocks.tracked("kinship"), n, n)
+    K, tally = _products(blocks.tracked(what), n, n)
     K /= tally.weight
-    details = {
-        "scale": scale,
-        "maf": maf,
-        "geno": geno,
+    details = coding | {
+        "maf": blocks.maf,
+        "geno": blocks.geno,
         "weight": tally.weight,
         "markers": asdict(tally.counts),
         "left_out": genotypes.left_out,

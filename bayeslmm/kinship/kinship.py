@@ -49,8 +49,9 @@ class Kinship:
         if "read_as" in details:
             return f"{self.source}: {details['read_as']}"
         if "markers" in details:
-            left_out = left_out_words(details["left_out"])
-            return MarkerCounts(**details["markers"]).line(maf=details["maf"], geno=details["geno"], left_out=left_out)
+            left_out, coded = left_out_words(details["left_out"]), "coding" in details
+            line = MarkerCounts(**details["markers"]).line(maf=details["maf"], geno=details["geno"], left_out=left_out)
+            return f"{details['coding']}; {line}" if coded else line
         if "animals" in details:
             line = f"pedigree: {details['animals']:,} animals, {details['inbred']:,} of them inbred"
             founders = details["founders_without_a_row"]

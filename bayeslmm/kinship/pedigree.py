@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,9 @@ _NAMES = {
     "dam": ("dam", "mother", "mat", "dam_id"),
 }
 
+Parents = dict[str, tuple[str | None, str | None]]
+"""Sire and dam of each animal with a row."""
+
 
 def is_pedigree(names: Sequence[str]) -> bool:
     """Return whether a table with these columns is a pedigree."""
@@ -49,24 +53,7 @@ def pedigree_kinship(pedigree: str | Path | pd.DataFrame, *, missing: Sequence[s
 
     Source: Henderson (1976), doi:10.2307/2529339 (the tabular method).
     """
-    if isinstance(pedigree, pd.DataFrame):
-        frame = pedigree if pedigree.index.name is None else pedigree.reset_index()
-        path, names, lines = "pedigree", [str(name) for name in frame.columns], list(range(1, len(frame) + 1))
-        rows = np.column_stack([as_text(frame.iloc[:, j]) for j in range(len(names))])
-    else:
-        path, (names, rows, lines) = pedigree, _read(pedigree, [*_UNKNOWN, *missing])
-    columns = [rows[:, _column(names, wanted, path)] for wanted in ("id", "sire", "dam")]
-    codes = [*_UNKNOWN, *missing]
-    unnamed, *unknown = (is_missing(column, codes) for column in columns)
-    if unnamed.any():
-        row = int(np.argmax(unnamed))
-        raise InputError(f"{path} line {lines[row]}: the id must be known, but {quoted(columns[0][row])} means unknown")
-    check_unique(columns[0].tolist(), where=path, advice="keep one line for each animal")
-    sires, dams = (
-        [None if gap else str(name) for name, gap in zip(column, gaps, strict=True)]
-        for column, gaps in zip(columns[1:], unknown, strict=True)
-    )
-    parents = dict(zip(columns[0].tolist(), zip(sires, dams, strict=True), strict=True))
+    path, parents, _ = _parents(pedigree, missing)
     offspring = Counter(
         name for pair in parents.values() for name in set(pair) if name is not None and name not in parents
     )
@@ -96,8 +83,53 @@ def pedigree_kinship(pedigree: str | Path | pd.DataFrame, *, missing: Sequence[s
     return Kinship(tuple(order), A, str(path), details)
 
 
-def _read(path: str | Path, codes: Sequence[str]) -> tuple[list[str], ndarray, list[int]]:
-    """Return names, rows and lines of a table; without a header its three columns are animal, parent and parent."""
+def parent_of(
+    pedigree: str | Path | pd.DataFrame, parent: Literal["sire", "dam"], *, missing: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return one parent of each animal where it is known.
+
+    Args:
+        pedigree: as for `pedigree_kinship`, but with a header that says which parent is which.
+        parent: which one.
+        missing: further codes of an unknown parent.
+
+    Raises:
+        InputError: as `pedigree_kinship`; or without a header.
+    """
+    path, parents, named = _parents(pedigree, missing)
+    if not named:
+        raise InputError(f"{path} has no header that says which parent is the {parent}: add a line 'id sire dam'")
+    of_animals = ((name, pair[parent == "dam"]) for name, pair in parents.items())
+    return {name: one for name, one in of_animals if one is not None}
+
+
+def _parents(pedigree: str | Path | pd.DataFrame, missing: Sequence[str]) -> tuple[str | Path, Parents, bool]:
+    """Return the path, sire and dam of each animal, and whether a header names them."""
+    if isinstance(pedigree, pd.DataFrame):
+        frame = pedigree if pedigree.index.name is None else pedigree.reset_index()
+        path, names, lines = "pedigree", [str(name) for name in frame.columns], list(range(1, len(frame) + 1))
+        rows, named = np.column_stack([as_text(frame.iloc[:, j]) for j in range(len(names))]), True
+    else:
+        path, (names, rows, lines, named) = pedigree, _read(pedigree, [*_UNKNOWN, *missing])
+    columns = [rows[:, _column(names, wanted, path)] for wanted in ("id", "sire", "dam")]
+    codes = [*_UNKNOWN, *missing]
+    unnamed, *unknown = (is_missing(column, codes) for column in columns)
+    if unnamed.any():
+        row = int(np.argmax(unnamed))
+        raise InputError(f"{path} line {lines[row]}: the id must be known, but {quoted(columns[0][row])} means unknown")
+    check_unique(columns[0].tolist(), where=path, advice="keep one line for each animal")
+    sires, dams = (
+        [None if gap else str(name) for name, gap in zip(column, gaps, strict=True)]
+        for column, gaps in zip(columns[1:], unknown, strict=True)
+    )
+    return path, dict(zip(columns[0].tolist(), zip(sires, dams, strict=True), strict=True)), named
+
+
+def _read(path: str | Path, codes: Sequence[str]) -> tuple[list[str], ndarray, list[int], bool]:
+    """Return names, rows and lines of a table, and whether it has a header.
+
+    Without one its three columns are animal, parent and parent.
+    """
     cells = read_cells(path)
     first, *parents = cells.rows[0]
     known = {row[0] for row in cells.rows}
@@ -105,12 +137,12 @@ def _read(path: str | Path, codes: Sequence[str]) -> tuple[list[str], ndarray, l
     if len(parents) == 2 and not any(name in names for names in _NAMES.values() for name in named):
         unknown = is_missing(np.array(parents, dtype=object), codes)
         if all(gap or parent in known - {first} for parent, gap in zip(parents, unknown, strict=True)):
-            return ["id", "sire", "dam"], np.array(cells.rows, dtype=object), cells.lines
+            return ["id", "sire", "dam"], np.array(cells.rows, dtype=object), cells.lines, False
     check_header(cells, path)
-    return cells.rows[0], np.array(cells.rows[1:], dtype=object), cells.lines[1:]
+    return cells.rows[0], np.array(cells.rows[1:], dtype=object), cells.lines[1:], True
 
 
-def _check_founders(parents: dict[str, tuple[str | None, ...]], offspring: Counter[str], path: str | Path) -> None:
+def _check_founders(parents: Parents, offspring: Counter[str], path: str | Path) -> None:
     """Refuse parents without a row that nearly match an animal, or that are parents of most founders.
 
     Args:
@@ -136,7 +168,7 @@ def _check_founders(parents: dict[str, tuple[str | None, ...]], offspring: Count
             )
 
 
-def _parents_first(parents: dict[str, tuple[str | None, ...]], path: str | Path) -> list[str]:
+def _parents_first(parents: Parents, path: str | Path) -> list[str]:
     graph = {name: [parent for parent in pair if parent is not None] for name, pair in parents.items()}
     try:
         return list(TopologicalSorter(graph).static_order())

@@ -49,7 +49,7 @@ def test_genotypes_and_grm_are_found_by_prefix_or_full_name(plink):
     for given in (prefix.parent / "written", f"{prefix.parent}/written.grm.bin"):
         assert_allclose(kinship_of(given)[0].K, expected.K, atol=1e-6)
     bl.write_grm(expected, prefix)
-    with pytest.raises(InputError, match="names genotypes and a kinship: say which"):
+    with pytest.raises(InputError, match="names genotypes and a kinship: give the whole name"):
         kinship_of(prefix)
 
 

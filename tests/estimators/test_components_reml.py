@@ -39,12 +39,12 @@ def without_xx(fit):
     return fit.loglik - np.linalg.slogdet(X.T @ X)[1] / 2
 
 
-def check(fit, wanted, *, rtol=1e-5):
+def check(fit, wanted, *, rtol=1e-5, atol=1e-8):
     """Hold a fit against a reference: components, shares, three kinds of error of both, log-likelihood, effects."""
     assert fit.boundary == tuple(wanted["boundary"])
     assert_allclose(fit.sigma2, wanted["theta"], rtol=rtol, atol=1e-12)
-    assert_allclose(without_xx(fit), wanted["loglik_standard"], rtol=0, atol=1e-8)
-    assert_allclose(fit.beta, wanted["beta"], rtol=rtol)
+    assert_allclose(without_xx(fit), wanted["loglik_standard"], rtol=0, atol=atol)
+    assert_allclose(fit.beta, wanted["beta"], rtol=rtol, atol=rtol * min(wanted["se_beta"]))
     assert_allclose(fit.se_beta, wanted["se_beta"], rtol=rtol)
     together = {
         "repeatability": ("animal", "pe"),
@@ -115,9 +115,9 @@ def test_a_fixed_birth_year_equals_asreml(gryphon_components, reference):
 @pytest.mark.parametrize("trait", ["CD8", pytest.param("MCH", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["odd+even", "add+dom", "add+fam"])
 def test_mice_equal_the_reference_and_gemma(mouse_components, reference, trait, model):
-    """GEMMA prints 6 digits, and stops its search where a few 1e-6 are left."""
+    """GEMMA prints 6 digits, and stops its search where a few 1e-6 are left; our kinships are sums in float32."""
     fit = components_reml(mouse_components(trait, model))
-    check(fit, reference["mouse_vc"]["traits"][trait]["models"][model]["reml"])
+    check(fit, reference["mouse_vc"]["traits"][trait]["models"][model]["reml"], atol=1e-4)
     gemma = reference["mouse_vc"]["gemma_vc2"][trait][model]
     assert_allclose(fit.sigma2, gemma["sigma2 estimates"], rtol=6e-6)
     assert_allclose(fit.standard_errors(), gemma["se(sigma2)"], rtol=6e-6)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from bed_reader import to_bed
@@ -8,6 +10,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.cohort.align import kinship_of
 from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.kinship.kinship import Kinship, centre
+from conftest import MOUSE
 
 
 @pytest.mark.parametrize("scale", ["hwe", "sample", "vanraden"])
@@ -24,6 +27,49 @@ def test_kinship_is_the_dense_product(plink, scale):
     }[scale]
     assert_allclose(kinship.K, dense, atol=1e-6)
     assert list(kinship.ids) == ids
+
+
+def dominance_codes(G):
+    """Zhu et al. 2015 and the documentation of GCTA's --make-grm-d, marker by marker, 0 where missing."""
+    f = np.nanmean(G, axis=0) / 2
+    x = np.where(G == 2, 4 * f - 2, np.where(G == 1, 2 * f, 0))
+    return np.where(np.isnan(G), 0, (x - 2 * f**2) / (2 * f * (1 - f)))
+
+
+def test_dominance_is_the_dense_product(plink):
+    prefix, G, ids = plink
+    kinship = bl.dominance_kinship(prefix, maf=0.0, geno=1.0)
+    W = dominance_codes(G)
+    assert_allclose(kinship.K, W @ W.T / 50, atol=1e-6)
+    assert list(kinship.ids) == ids
+    assert kinship.origin_line().startswith("dominance; markers: 50 of 50 used; dropped: 0 monomorphic")
+
+
+def test_dominance_is_the_same_whichever_allele_is_counted(tmp_path, plink):
+    prefix, G, ids = plink
+    to_bed(tmp_path / "other.bed", 2 - G, properties={"iid": ids, "chromosome": ["1"] * G.shape[1]})
+    assert_allclose(bl.dominance_kinship(tmp_path / "other").K, bl.dominance_kinship(prefix).K, atol=1e-6)
+
+
+def test_dominance_of_heterozygotes_at_one_half_is_told_from_missing(tmp_path):
+    """Both are at the mean of the marker."""
+    G = np.array([[0.0, 2], [1, 1], [np.nan, 0], [2, 0], [1, np.nan], [1, 1]])
+    to_bed(tmp_path / "x.bed", G)
+    W = dominance_codes(G)
+    assert_allclose(bl.dominance_kinship(tmp_path / "x", geno=0.5).K, W @ W.T / 2, atol=1e-6)
+
+
+def test_dominance_of_dosages_is_refused(shared):
+    with pytest.raises(InputError, match=r"marker \d+: dominance is that of called genotypes, but .* has the dosage"):
+        bl.dominance_kinship(bl.open_genotypes(shared / "file_formats" / "mice300_dosage", format="pfile"))
+
+
+def test_dominance_of_the_mice_equals_the_reference(shared):
+    wanted = json.loads((shared / "mouse_vc" / "reference.json").read_text())["kinship"]["values"]["dom"]
+    K = bl.dominance_kinship(MOUSE / "mouse_hs1940").K
+    assert_allclose(np.diag(K).mean(), wanted["mean_diag"], rtol=1e-7)
+    assert_allclose(np.linalg.norm(K), wanted["frobenius"], rtol=1e-7)
+    assert_allclose(K[:3, :3], wanted["corner3"], atol=1e-6)
 
 
 @pytest.mark.slow
