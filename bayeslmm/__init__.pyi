@@ -13,6 +13,7 @@ from .cohort.align import align as align
 from .cohort.align import align_jointly as align_jointly
 from .cohort.cohort import Cohort as Cohort
 from .cohort.cohort import JointCohort as JointCohort
+from .cohort.joint_records import JointRecords as JointRecords
 from .cohort.measurements import measure as measure
 from .cohort.records import Component as Component
 from .cohort.records import Records as Records
@@ -37,6 +38,8 @@ from .estimators.em import EmFit as EmFit
 from .estimators.em import em as em
 from .estimators.em import px_em as px_em
 from .estimators.estimate import Estimate as Estimate
+from .estimators.joint_components_estimate import JointComponentsEstimate as JointComponentsEstimate
+from .estimators.joint_components_reml import joint_components_reml as joint_components_reml
 from .estimators.joint_moments import JointMoments as JointMoments
 from .estimators.joint_moments import joint_moments as joint_moments
 from .estimators.joint_reml import JointEstimate as JointEstimate
@@ -63,6 +66,8 @@ from .kinship.pedigree import pedigree_kinship as pedigree_kinship
 from .kinship.unrelated import without_relatives as without_relatives
 from .likelihood.components import Components as Components
 from .likelihood.components import components as components
+from .likelihood.joint_components import JointComponents as JointComponents
+from .likelihood.joint_components import joint_components as joint_components
 from .likelihood.priors import ComponentsPrior as ComponentsPrior
 from .likelihood.priors import VariancePrior as VariancePrior
 from .likelihood.rotation import JointData as JointData

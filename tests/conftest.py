@@ -23,10 +23,12 @@ import bayeslmm as bl
 from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.method import TraitRequest
 from bayeslmm.cohort.design import treatment_coding
+from bayeslmm.cohort.joint_records import JointRecords
 from bayeslmm.cohort.records import Component, Records, grouped, related
 from bayeslmm.commands.random_kinship import further_kinship, random_kinship
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.components import Components, components
+from bayeslmm.likelihood.joint_components import JointComponents, joint_components
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.likelihood.whitened import whitened
 from bayeslmm.models import univariate
@@ -278,6 +280,29 @@ def gryphon_components(shared):
 
 
 @pytest.fixture(scope="session")
+def gryphon_joint_components():
+    """BWT and TARSUS by model, such as "animal+mother", made once per session; all but "animal" alone given sex."""
+    read = {"sep": "\t", "dtype": {name: str for name in ("IID", "sex", "cohort", "mother")}}
+    table = pd.read_csv(GRYPHON / "pheno.tsv", **read).merge(pd.read_csv(GRYPHON / "covar.tsv", **read), on="IID")
+    table = table[table[["BWT", "TARSUS"]].notna().any(axis=1)]
+    columns = {"byear": "cohort", "mother": "mother"}
+    made: dict[str, JointComponents] = {}
+
+    def records(model: str) -> JointComponents:
+        if model not in made:
+            first, *groups = model.split("+")
+            parts = [related(first, bl.pedigree_kinship(GRYPHON / "pedigree.csv"), table["IID"].tolist())]
+            parts += [grouped(name, table[columns[name]].tolist()) for name in groups]
+            X = np.column_stack([np.ones(len(table)), table["sex"] == "2"])[:, : 2 if groups else 1]
+            names = ("intercept", "sex_2")[: X.shape[1]]
+            Y = table[["BWT", "TARSUS"]].to_numpy(dtype=float)
+            made[model] = joint_components(JointRecords(("BWT", "TARSUS"), Y, (X, X), (names, names), tuple(parts)))
+        return made[model]
+
+    return records
+
+
+@pytest.fixture(scope="session")
 def mouse_components(shared):
     """Records of the mice by model, such as "CD8" and "odd+even"."""
     of_markers = {"scale": "sample", "maf": 0.01, "geno": 0.05}
@@ -331,6 +356,31 @@ def dense_records(rng):
         X = np.column_stack([np.ones(n), rng.standard_normal((n, 2))])
         y = X @ [3.0, 1.0, -2.0] + sum(one.covariance() @ rng.standard_normal(n) / 4 for one in parts)
         return Records("y", y + rng.standard_normal(n), X, ("intercept", "a", "b"), parts)
+
+    return make
+
+
+@pytest.fixture
+def dense_joint_records(rng):
+    """Make few rows of several traits, some missing: of relatives, of mothers and of years, covariates of their own."""
+
+    def make(t: int = 2, n: int = 48) -> JointRecords:
+        people = tuple(f"p{i}" for i in range(n))
+        W = rng.standard_normal((n, 30))
+        parts = (
+            related("animal", Kinship(people, W @ W.T / 30 + 0.1 * np.eye(n), "K"), people),
+            grouped("mother", rng.integers(0, 16, n).tolist()),
+            grouped("year", rng.integers(0, 5, n).tolist()),
+        )
+        X = tuple(np.column_stack([np.ones(n), rng.standard_normal((n, j))]) for j in range(t))
+        Y = rng.standard_normal((n, t)) @ (np.eye(t) + 0.4)
+        for one in parts:
+            L = np.linalg.cholesky(one.covariance() + 1e-9 * np.eye(n))
+            Y += L @ rng.standard_normal((n, t)) @ (np.eye(t) + 0.3) / 2
+        for j in range(t if t > 1 else 0):
+            Y[j::7, j] = np.nan
+        names = tuple(("intercept", *(f"x{i}" for i in range(j))) for j in range(t))
+        return JointRecords(tuple(f"y{j + 1}" for j in range(t)), 3 + Y, X, names, parts)
 
     return make
 

@@ -20,12 +20,12 @@ several records: its permanent environment) K_j is the identity. Example, an ani
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from numpy import ndarray
 
 from bayeslmm.base.array_checks import check_finite
@@ -38,8 +38,8 @@ from bayeslmm.kinship.kinship import Kinship
 RESIDUAL = "e"
 """Name of the component that every model has."""
 _BLOCK = 512  # rows of an n x n matrix that are looked at together
-_SAME = 1e-9  # one less the squared correlation of two covariances of which data tell only the sum
-_NOTHING = 1e-10  # of a covariance is left once X is projected out
+SAME = 1e-9  # one less the squared correlation of two covariances of which data tell only the sum
+NOTHING = 1e-10  # of a covariance is left once X is projected out
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Component:
         """Diagonal of ZKZ'."""
         return np.ones(len(self.level_of)) if self.K is None else np.diag(self.K)[self.level_of]
 
-    def covariance(self, rows: slice = slice(None)) -> Float64[ndarray, "rows n"]:
+    def covariance(self, rows: slice | Int[ndarray, " rows"] = slice(None)) -> Float64[ndarray, "rows n"]:
         """Return rows of ZKZ', all of them by default."""
         if self.K is None:
             return (self.level_of[rows, None] == self.level_of).astype(float)
@@ -84,6 +84,16 @@ class Component:
         """Return ZKZ'B."""
         sums = self.Z.T @ B
         return (sums if self.K is None else self.K @ sums)[self.level_of]
+
+    def take(self, records: Bool[ndarray, " n"]) -> "Component":
+        """Return some of the records, with the levels that these have."""
+        kept, level_of = np.unique(self.level_of[records], return_inverse=True)
+        K = None if self.K is None else self.K[np.ix_(kept, kept)]
+        return Component(self.name, tuple(self.levels[level] for level in kept), level_of, K)
+
+    def rescaled(self, scale: float) -> "Component":
+        """Return the component with K, if there is one, divided by a number."""
+        return self if self.K is None else replace(self, K=self.K / scale)
 
 
 def grouped(name: str, values: Sequence[object] | ndarray) -> Component:
@@ -216,7 +226,7 @@ def _check_identified(records: Records) -> None:
     )
     gram = gram.reshape(len(names), -1)
     for i, one in enumerate(components):
-        if gram[i, i] <= _NOTHING * whole[i, i]:
+        if gram[i, i] <= NOTHING * whole[i, i]:
             raise InputError(
                 f"{where}: the covariates {examples(records.covariates)} already have an effect for each level of "
                 f"{one.name!r}: leave it out of either the covariates or the components"
@@ -224,7 +234,7 @@ def _check_identified(records: Records) -> None:
     size = np.sqrt(np.diag(gram))
     correlation = gram / np.outer(size, size)
     for i, j in pairs:
-        if i < j and 1 - correlation[i, j] ** 2 < _SAME:
+        if i < j and 1 - correlation[i, j] ** 2 < SAME:
             if names[j] != RESIDUAL:
                 raise InputError(
                     f"{where}: components {names[i]!r} and {names[j]!r} are the same given the covariates: the data "
@@ -237,7 +247,7 @@ def _check_identified(records: Records) -> None:
                 "levels with several records, or relatives: leave it out"
             )
     least, weights = (part[..., 0] for part in np.linalg.eigh(correlation))
-    if least < _SAME:
+    if least < SAME:
         involved = [name for name, weight in zip(names, np.abs(weights), strict=True) if weight > 1e-3]
         raise InputError(
             f"{where}: the components {examples(involved, most=9)} cannot be told apart given the covariates (the "

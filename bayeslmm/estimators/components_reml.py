@@ -12,9 +12,9 @@ from numpy import ndarray
 from bayeslmm.base.checks import AnalysisError, InputError, examples
 from bayeslmm.estimators.information import KINDS, Kind
 from bayeslmm.likelihood.components import Components
-from bayeslmm.likelihood.solved import Solved
+from bayeslmm.likelihood.solved import Solved, SolvedComponents
 
-_LEAST_RESIDUAL = 1e-5  # of the variance of y given X: with a K of full rank the likelihood may grow without bound at 0
+LEAST_RESIDUAL = 1e-5  # of the variance of y given X: with a K of full rank the likelihood may grow without bound at 0
 _MOST_STEPS = 200
 _MOST_HALVINGS = 40
 _CONVERGED = 1e-13  # twice the gain of the log-likelihood that a step promises
@@ -43,7 +43,7 @@ class ComponentsEstimate:
     se_beta: Float64[ndarray, " c"]
     boundary: tuple[str, ...]
     steps: int
-    solved: Solved
+    solved: SolvedComponents
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -86,15 +86,8 @@ class ComponentsEstimate:
 
         Source: Gilmour, Thompson and Cullis (1995), doi:10.2307/2533274.
         """
-        if kind not in KINDS:
-            raise InputError(f"kind must be one of {', '.join(KINDS)}, but {kind!r} was given")
-        solved, units, inside = self.solved, self.data.units, self._inside
-        matrices = {
-            "average": lambda: solved.average,
-            "expected": lambda: solved.expected,
-            "observed": lambda: 2 * solved.average - solved.expected,
-        }
-        information = matrices[kind]()[np.ix_(inside, inside)]
+        units, inside = self.data.units, self._inside
+        information = information_of(self.solved, kind)[np.ix_(inside, inside)]
         if not np.linalg.eigvalsh(information)[0] > 0:
             raise AnalysisError(
                 f"the {kind} information of {', '.join(self.names)} is not positive definite at the estimate: no "
@@ -147,6 +140,19 @@ class ComponentsEstimate:
         return np.array([float(name in names) for name in self.names])
 
 
+def information_of(solved: Solved, kind: Kind) -> Float64[ndarray, "k k"]:
+    """Return the information about the coefficients of V, in units of the data.
+
+    Raises:
+        InputError: for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, but {kind!r} was given")
+    if kind == "average":
+        return solved.average
+    return solved.expected if kind == "expected" else 2 * solved.average - solved.expected
+
+
 def components_reml(data: Components, *, without: Sequence[str] = ()) -> ComponentsEstimate:
     """Maximise the restricted likelihood.
 
@@ -167,7 +173,7 @@ def components_reml(data: Components, *, without: Sequence[str] = ()) -> Compone
     if unknown := [name for name in without if name not in data.names[:-1]]:
         raise InputError(f"components are {', '.join(data.names[:-1])}, but {examples(unknown)} was to be left out")
     left_out = np.array([name in without for name in data.names])
-    least = np.append(np.zeros(len(data.names) - 1), _LEAST_RESIDUAL)
+    least = np.append(np.zeros(len(data.names) - 1), LEAST_RESIDUAL)
     theta = np.where(left_out, 0.0, 1 / (~left_out).sum())
     solved = data.solver.at(theta)
     for step in range(_MOST_STEPS):
@@ -179,7 +185,7 @@ def components_reml(data: Components, *, without: Sequence[str] = ()) -> Compone
         for halving in range(_MOST_HALVINGS):
             trial = np.maximum(theta + 0.5**halving * direction, least)
             at_trial = data.solver.at(trial)
-            if _gain(at_trial, solved) >= 1e-4 * score @ (trial - theta) - _ROUNDING:
+            if (solved.deviance - at_trial.deviance) / 2 >= 1e-4 * score @ (trial - theta) - _ROUNDING:
                 break
         else:
             raise AnalysisError(f"REML of {', '.join(data.names)}: no step from {theta * data.units} gains likelihood")
@@ -199,20 +205,16 @@ def _newton(
     return direction
 
 
-def _gain(new: Solved, old: Solved) -> float:
-    return (old.log_dets - new.log_dets + old.quad - new.quad) / 2
-
-
 def _estimate(
-    data: Components, theta: Float64[ndarray, " k"], solved: Solved, steps: int, held: Bool[ndarray, " k"]
+    data: Components, theta: Float64[ndarray, " k"], solved: SolvedComponents, steps: int, held: Bool[ndarray, " k"]
 ) -> ComponentsEstimate:
-    inverse = np.linalg.inv(data.R)
+    beta, se_beta = data.fixed_effects(solved.beta, solved.cov_beta)
     return ComponentsEstimate(
         data=data,
         sigma2=theta * data.units,
         loglik=data.loglik(solved),
-        beta=inverse @ (data.b + data.sd * solved.beta),
-        se_beta=data.sd * np.sqrt(np.diag(inverse @ solved.cov_beta @ inverse.T)),
+        beta=beta,
+        se_beta=se_beta,
         boundary=tuple(name for name, on in zip(data.names, held, strict=True) if on),
         steps=steps,
         solved=solved,

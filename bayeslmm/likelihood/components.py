@@ -11,7 +11,7 @@ they are near 1: y its least-squares residual at unit variance, X orthonormal, e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -129,6 +129,13 @@ class Components:
         )
         return DenseCovariance(self.y, self.Q, parts)
 
+    def fixed_effects(
+        self, beta: Float64[ndarray, " c"], covariance: Float64[ndarray, "c c"]
+    ) -> tuple[Float64[ndarray, " c"], Float64[ndarray, " c"]]:
+        """Return fixed effects on the user's X, and their standard errors, from those on Q."""
+        inverse = np.linalg.inv(self.R)
+        return inverse @ (self.b + self.sd * beta), self.sd * np.sqrt(np.diag(inverse @ covariance @ inverse.T))
+
     def loglik(self, solved: Solved) -> float:
         """Return the restricted log-likelihood in the user's units."""
         df = self.n - self.c
@@ -146,14 +153,14 @@ def components(records: Records, *, scales: Mapping[str, float] | None = None) -
     Raises:
         InputError: if a scale is not above 0, or names no kinship.
     """
-    own = {one.name: float(one.diagonal.mean()) for one in records.components if one.K is not None}
+    own = mean_diagonals(records.components)
     for name, value in (chosen := own | dict(scales or {})).items():
         if name not in own or not 0 < value < np.inf:
             raise InputError(
                 f"{records.source}: a scale is a number above 0 by which the kinship of a component is divided "
                 f"({examples(own) or 'there is none here'}), but {value:g} was given for {name!r}"
             )
-    parts = tuple(one if one.K is None else replace(one, K=one.K / chosen[one.name]) for one in records.components)
+    parts = tuple(one.rescaled(chosen.get(one.name, 1.0)) for one in records.components)
     Q, R = orthonormal(records.X)
     b = Q.T @ records.y
     residual = records.y - Q @ b
@@ -162,6 +169,11 @@ def components(records: Records, *, scales: Mapping[str, float] | None = None) -
     sd = float(np.sqrt(residual @ residual / (len(Q) - Q.shape[1])))
     of_parts = np.array([chosen.get(one.name, 1.0) for one in parts])
     return Components(records, parts, of_parts, Q, R, b, sd, residual / sd)
+
+
+def mean_diagonals(parts: Sequence[Component]) -> dict[str, float]:
+    """Return the mean diagonal of ZKZ' of each component with a kinship."""
+    return {one.name: float(one.diagonal.mean()) for one in parts if one.K is not None}
 
 
 def _leading(parts: Sequence[Component]) -> int:

@@ -1,5 +1,6 @@
 """Several components of variance by a Cholesky factor of V: O(n^3), whatever the components are."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,49 +13,51 @@ from numpy import ndarray
 
 from bayeslmm.cohort.records import Component
 from bayeslmm.likelihood.mixed_model_equations import factor
-from bayeslmm.likelihood.solved import ComponentSolver, Solved
+from bayeslmm.likelihood.solved import ComponentSolver, Solved, SolvedComponents
 
 
-@dataclass(frozen=True, eq=False)
-class DenseCovariance(ComponentSolver):
-    """V as a matrix.
+class Dense(ABC):
+    """Records, and V as a sum of matrices V_j with coefficients theta.
 
     Attributes:
-        y, X: trait and covariates, shapes (n,) and (n, c).
-        components: which effects there are.
+        y: records, shape (n,).
+        X: covariates, shape (n, c).
     """
 
     y: Float64[ndarray, " n"]
     X: Float64[ndarray, "n c"]
-    components: Sequence[Component]
 
-    @cached_property
-    def parts(self) -> list[Float64[ndarray, "n n"]]:
-        """ZKZ' of each component."""
-        return [one.covariance() for one in self.components]
+    @abstractmethod
+    def covariance(self, theta: Float64[ndarray, " k"]) -> Float64[ndarray, "n n"]:
+        """Return the lower triangle of V, in a matrix in the order of Fortran."""
 
-    @override
-    def at(self, theta: Float[ndarray, " k"]) -> "AtVariances":
-        return AtVariances(self, np.asarray(theta, dtype=float))
+    @abstractmethod
+    def products(self, v: Float64[ndarray, " n"]) -> Float64[ndarray, "n k"]:
+        """Return all V_jv."""
+
+    @abstractmethod
+    def traces(self, P: Float64[ndarray, "n n"]) -> Float64[ndarray, " k"]:
+        """Return all tr(PV_j), of a symmetric P."""
+
+    @abstractmethod
+    def paired_traces(self, P: Float64[ndarray, "n n"]) -> Float64[ndarray, "k k"]:
+        """Return all tr(PV_iPV_j), of a symmetric P."""
 
 
 @dataclass(frozen=True, eq=False)
-class AtVariances(Solved):
-    """V at given variances: likelihood and derivatives, each computed when it is asked for.
+class AtCoefficients(Solved):
+    """V at given coefficients: likelihood and derivatives, each computed when it is asked for.
 
     Source: Harville (1977), doi:10.1080/01621459.1977.10480998, section 5.
     """
 
-    dense: DenseCovariance
+    dense: Dense
     theta: Float64[ndarray, " k"]
 
     @cached_property
     def _L(self) -> Float64[ndarray, "n n"]:
-        V = self.theta[0] * self.dense.parts[0]
-        for variance, part in zip(self.theta[1:-1], self.dense.parts[1:], strict=True):
-            V += variance * part
-        V.flat[:: len(V) + 1] += self.theta[-1]
-        return scipy.linalg.cholesky(V.T, lower=True, overwrite_a=True, check_finite=False)
+        V = self.dense.covariance(self.theta)
+        return scipy.linalg.cholesky(V, lower=True, overwrite_a=True, check_finite=False)
 
     @cached_property
     def _half(self) -> Float64[ndarray, "n m"]:
@@ -87,50 +90,102 @@ class AtVariances(Solved):
         return np.linalg.inv(self._L_X @ self._L_X.T)
 
     @cached_property
-    def _P(self) -> Float64[ndarray, "n n"]:
+    def P(self) -> Float64[ndarray, "n n"]:
+        """V^-1 less its projection on X."""
         inverse = scipy.linalg.lapack.dpotri(self._L, lower=1)[0]
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         VX = inverse @ self.dense.X
         return inverse - VX @ self.cov_beta @ VX.T
 
     @cached_property
-    def _Py(self) -> Float64[ndarray, " n"]:
-        return self._P @ self.dense.y
+    def Py(self) -> Float64[ndarray, " n"]:
+        """P times the records."""
+        return self.P @ self.dense.y
 
     @cached_property
     def _VPy(self) -> Float64[ndarray, "n k"]:
-        return np.column_stack([*(part @ self._Py for part in self.dense.parts), self._Py])
+        return self.dense.products(self.Py)
 
     @cached_property
     @override
     def quads(self) -> Float64[ndarray, " k"]:
-        return self._VPy.T @ self._Py
+        return self._VPy.T @ self.Py
 
     @cached_property
     @override
     def average(self) -> Float64[ndarray, "k k"]:
-        return self._VPy.T @ self._P @ self._VPy / 2
+        return self._VPy.T @ self.P @ self._VPy / 2
 
     @cached_property
     @override
     def traces(self) -> Float64[ndarray, " k"]:
-        return np.array([*(np.vdot(self._P, part) for part in self.dense.parts), np.trace(self._P)])
+        return self.dense.traces(self.P)
 
     @cached_property
     @override
     def expected(self) -> Float64[ndarray, "k k"]:
-        products = [*(self._P @ part for part in self.dense.parts), self._P]
-        return np.array([[np.vdot(A, B.T) for B in products] for A in products]) / 2
+        return self.dense.paired_traces(self.P) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class DenseCovariance(ComponentSolver, Dense):
+    """V of one trait: ZKZ' of each component, and the identity.
+
+    Attributes:
+        y, X: trait and covariates, shapes (n,) and (n, c).
+        components: which effects there are.
+    """
+
+    y: Float64[ndarray, " n"]
+    X: Float64[ndarray, "n c"]
+    components: Sequence[Component]
+
+    @cached_property
+    def parts(self) -> list[Float64[ndarray, "n n"]]:
+        """ZKZ' of each component."""
+        return [one.covariance() for one in self.components]
+
+    @override
+    def at(self, theta: Float[ndarray, " k"]) -> "AtVariances":
+        return AtVariances(self, np.asarray(theta, dtype=float), self.components)
+
+    @override
+    def covariance(self, theta: Float64[ndarray, " k"]) -> Float64[ndarray, "n n"]:
+        V = theta[0] * self.parts[0]
+        for variance, part in zip(theta[1:-1], self.parts[1:], strict=True):
+            V += variance * part
+        V.flat[:: len(V) + 1] += theta[-1]
+        return V.T
+
+    @override
+    def products(self, v: Float64[ndarray, " n"]) -> Float64[ndarray, "n k"]:
+        return np.column_stack([*(part @ v for part in self.parts), v])
+
+    @override
+    def traces(self, P: Float64[ndarray, "n n"]) -> Float64[ndarray, " k"]:
+        return np.array([*(np.vdot(P, part) for part in self.parts), np.trace(P)])
+
+    @override
+    def paired_traces(self, P: Float64[ndarray, "n n"]) -> Float64[ndarray, "k k"]:
+        products = [*(P @ part for part in self.parts), P]
+        return np.array([[np.vdot(A, B.T) for B in products] for A in products])
+
+
+@dataclass(frozen=True, eq=False)
+class AtVariances(AtCoefficients, SolvedComponents):
+    """V of one trait at given variances."""
+
+    components: Sequence[Component]
 
     @override
     def between(self, component: int) -> Float64[ndarray, "q q"]:
-        one = self.dense.components[component]
-        Z_PZ = one.Z.T @ (one.Z.T @ self._P).T
+        one = self.components[component]
+        Z_PZ = one.Z.T @ (one.Z.T @ self.P).T
         L = factor(one)
         return Z_PZ if L is None else L.T @ Z_PZ @ L
 
     @cached_property
     @override
     def effects(self) -> tuple[Float64[ndarray, " _"], ...]:
-        sums = [(one, one.Z.T @ self._Py) for one in self.dense.components]
+        sums = [(one, one.Z.T @ self.Py) for one in self.components]
         return tuple(Z_Py if one.K is None else one.K @ Z_Py for one, Z_Py in sums)

@@ -28,7 +28,7 @@ from numpy import ndarray
 
 from bayeslmm.cohort.records import Component
 from bayeslmm.likelihood.rotation import decompose
-from bayeslmm.likelihood.solved import ComponentSolver, Solved
+from bayeslmm.likelihood.solved import ComponentSolver, SolvedComponents
 
 
 class ComponentData(NamedTuple):
@@ -156,7 +156,7 @@ class MixedModelEquations(ComponentSolver):
 
 
 @dataclass(frozen=True, eq=False)
-class AtVariances(Solved):
+class AtVariances(SolvedComponents):
     """V at given variances: likelihood and derivatives, each computed when it is asked for."""
 
     equations: MixedModelEquations

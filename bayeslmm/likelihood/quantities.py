@@ -48,3 +48,18 @@ def of_traits(Gamma_u: Any, Gamma_e: Any) -> dict[str, Any]:
 
 OF_TRAIT = ("sigma2_u", "sigma2_e", "h2")
 OF_PAIR = ("rho_u", "rho_e", "rho_p", "cov_u", "cov_e")
+
+
+def of_components(Sigma: Any) -> dict[str, Any]:
+    """Everything reported of several traits with several components, from their matrices, shape (..., k, t, t).
+
+    share is that of a component in the variance of a trait, and rho_p the correlation of the sum of all.
+    """
+    sigma2 = diagonal(Sigma)
+    return {
+        "sigma2": sigma2,
+        "share": sigma2 / sigma2.sum(-2)[..., None, :],
+        "cov": Sigma,
+        "rho": correlation(Sigma),
+        "rho_p": correlation(Sigma.sum(-3)),
+    }

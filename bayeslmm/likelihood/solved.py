@@ -1,4 +1,7 @@
-"""What inference of several components of variance asks of V, whichever way it is treated."""
+"""What inference of several components of variance asks of V, whichever way it is treated.
+
+V is a sum of known symmetric matrices V_j, each with a coefficient theta_j.
+"""
 
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -8,7 +11,7 @@ from numpy import ndarray
 
 
 class Solved(ABC):
-    """V at given variances theta, the residual last. V_j is ZKZ' of a component, the identity for the residual."""
+    """V at given theta. For one trait V_j is ZKZ' of a component, the identity for the residual, which is the last."""
 
     @cached_property
     @abstractmethod
@@ -19,6 +22,11 @@ class Solved(ABC):
     @abstractmethod
     def quad(self) -> float:
         """The quadratic form y'Py."""
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the restricted log-likelihood, but for a constant."""
+        return self.log_dets + self.quad
 
     @cached_property
     @abstractmethod
@@ -33,12 +41,12 @@ class Solved(ABC):
     @cached_property
     @abstractmethod
     def quads(self) -> Float64[ndarray, " k"]:
-        """The quadratic forms y'PV_jPy, shape (k + 1,)."""
+        """The quadratic forms y'PV_jPy, shape (k,)."""
 
     @cached_property
     @abstractmethod
     def traces(self) -> Float64[ndarray, " k"]:
-        """The traces tr(PV_j), shape (k + 1,)."""
+        """The traces tr(PV_j), shape (k,)."""
 
     @cached_property
     @abstractmethod
@@ -49,6 +57,10 @@ class Solved(ABC):
     @abstractmethod
     def expected(self) -> Float64[ndarray, "k k"]:
         """Expected information, tr(PV_iPV_j) / 2."""
+
+
+class SolvedComponents(Solved):
+    """V of one trait: what is known about the levels of its components."""
 
     @abstractmethod
     def between(self, component: int) -> Float64[ndarray, "q q"]:
@@ -61,8 +73,8 @@ class Solved(ABC):
 
 
 class ComponentSolver(ABC):
-    """A way to treat V."""
+    """A way to treat V of one trait."""
 
     @abstractmethod
-    def at(self, theta: Float[ndarray, " k"]) -> Solved:
+    def at(self, theta: Float[ndarray, " k"]) -> SolvedComponents:
         """Return V at variances in units of the data, the residual last and above 0, the others not below 0."""
