@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from xarray import DataTree
 
+from bayeslmm.analyses.liability_rows import with_liability_rows
 from bayeslmm.analyses.method import Drawn, Settings, TraitRequest, methods_in
 from bayeslmm.analyses.table import Row, to_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.estimators.liability import Liability
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
@@ -41,6 +43,8 @@ class Heritability:
         own: whether NUTS sampled the user's program: then it is of another model than all other methods.
         prior_overlap: the area that posterior and prior of h2 share, by the quadrature, or by draws of our program;
             None without either.
+        liability: of a trait of two values, if a prevalence was given: then each h2 has a row ``h2_liability`` beside
+            it, but for that of a user's program, whose scale is not known.
     """
 
     trait: str
@@ -50,6 +54,7 @@ class Heritability:
     diagnostics: Diagnostics | None
     own: bool = False
     prior_overlap: float | None = None
+    liability: Liability | None = None
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -103,9 +108,12 @@ def heritability(
             - prior: a `VariancePrior`, of the exact posterior and of NUTS; by default that of each.
             - chains, draws, warmup, target_accept: of NUTS, as in `sample`; if transitions diverge, it draws again at a
               higher acceptance rate (see `checked_draws`).
+            - prevalence: share of cases in the population, for a trait of two values, the larger one that of cases
+              (which needs the cohort). Each h2 then gets a row `h2_liability` beside it (see `estimators.liability`).
 
     Raises:
-        InputError: if a method is unknown, or lacks what it needs, or none of them takes the prior that was given.
+        InputError: if a method is unknown, or lacks what it needs, or none of them takes the prior that was given; if
+            there is a prevalence and the trait is not of two values, or was transformed.
     """
     check_methods(methods, METHODS)
     white = whitened(data)
@@ -123,10 +131,24 @@ def heritability(
         markers=markers,
     )
     request.check_prior(methods)
+    liability = request.liability
     fits: dict[str, Any] = {name: METHODS[name].fit(request) for name in methods}
-    rows = tuple(row for name, fit in fits.items() for row in METHODS[name].rows(fit, request))
+    rows = [
+        row
+        for name, fit in fits.items()
+        for row in with_liability_rows(
+            METHODS[name].rows(fit, request), None if request.own and name == "nuts" else liability
+        )
+    ]
     return Heritability(
-        trait, rows, request.reml, fits, _diagnostics(fits, request), request.own, _overlap(fits, request)
+        trait,
+        tuple(rows),
+        request.reml,
+        fits,
+        _diagnostics(fits, request),
+        request.own,
+        _overlap(fits, request),
+        liability,
     )
 
 

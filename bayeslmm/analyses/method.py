@@ -19,6 +19,7 @@ from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import Kind
 from bayeslmm.estimators.joint_moments import overlaps
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
+from bayeslmm.estimators.liability import Liability
 from bayeslmm.estimators.reml import reml
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood.joint_whitened import JointWhitened
@@ -48,6 +49,7 @@ class Settings(JointSettings, total=False):
     """How to estimate one trait."""
 
     moments_se: MomentsSe
+    prevalence: float | None
 
 
 class Drawn(NamedTuple):
@@ -144,6 +146,22 @@ class TraitRequest(Request):
     def reml(self) -> Estimate:
         """REML, which other methods need."""
         return reml(self.white)
+
+    @cached_property
+    def liability(self) -> Liability | None:
+        """How the trait is taken to the scale of its liability, if a prevalence is given.
+
+        Raises:
+            InputError: if the cohort was not given or its traits are transformed, or as `Liability.of`.
+        """
+        prevalence = self.settings.get("prevalence")
+        if prevalence is None:
+            return None
+        if self.cohort is None:
+            raise InputError("a prevalence is about cases, and needs the cohort before rotation")
+        if self.cohort.transform:
+            raise InputError("a prevalence is about the values of a trait as they are: leave out transform")
+        return Liability.of(self.measured(self.cohort)[0][:, 0], self.trait, prevalence)
 
     def measured(self, cohort: Cohort) -> tuple[Float64[ndarray, "n 1"], Float64[ndarray, "n c"]]:
         """Return the trait and its covariates before rotation."""

@@ -67,6 +67,7 @@ def measure(
     intercept: bool = True,
     formula: str | None = None,
     transform: Transform | None = None,
+    two_values: bool = False,
 ) -> Measurements:
     """Take traits and covariates out of tables, as numbers or categories.
 
@@ -81,6 +82,7 @@ def measure(
         formula: ``~ sex * age + bs(weight, df=4)``, in place of covariates and intercept; of columns of all tables.
             Bases and categories are those of the rows that are analysed.
         transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
+        two_values: whether it is known that traits have two values only: there is no warning then.
 
     Raises:
         InputError: unknown columns, a formula that is none, a trait that is not numeric, or a covariate that is but for
@@ -102,7 +104,7 @@ def measure(
     if both := sorted(name for name in set(traits) & set(sources) if sources[name] is phenotypes):
         raise InputError(f"{phenotypes.path}: {examples(both)} cannot be a trait and a covariate at once")
     for name, y in zip(traits, Y.T, strict=True):
-        for text in trait_words(transformed(y, transform) if transform else y):
+        for text in trait_words(transformed(y, transform) if transform else y, two_values=two_values):
             warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
     for name, table in sources.items():
         if table.missing_code_suspected(name):
@@ -218,11 +220,12 @@ def _rows_in(table: Table, phenotypes: Table) -> Int64[ndarray, " rows"]:
     return np.array([row_of.get(name, -1) for name in who])
 
 
-def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
+def trait_words(y: Float64[ndarray, " rows"], *, two_values: bool = False) -> list[str]:
     """Return what should be asked about a trait before it is analysed; nothing for an ordinary one.
 
     Args:
         y: its values, NaN where missing, shape (rows,).
+        two_values: whether it is known to have two values only.
     """
     values = y[np.isfinite(y)]
     unit = float(np.abs(values).max(initial=0.0)) or 1.0
@@ -230,10 +233,10 @@ def trait_words(y: Float64[ndarray, " rows"]) -> list[str]:
     words: list[str] = []
     if count := int((values == -9).sum()):
         words.append(f"is -9 in {count} rows: is it a code of missing values (missing)? It is taken as a value")
-    if distinct.size == 2:
+    if distinct.size == 2 and not two_values:
         words.append(
             f"has two values only, {distinct[0]:g} and {distinct[1]:g}: h2 is that of the observed scale under a "
-            "normal model, not that of a liability"
+            "normal model, not that of a liability (which h2, compare and fit give for a prevalence)"
         )
     if distinct.tolist() == [0, 1, 2]:
         words.append("has the values 0, 1 and 2: is 0 a code of missing values beside 1 and 2? It is taken as a value")

@@ -48,6 +48,7 @@ def _analyse(settings: CompareSettings, run: Run, inputs: Inputs, one: Analysed)
             markers=inputs.markers,
             se_kind=settings.se,
             moments_se=settings.mom_se,
+            prevalence=settings.tables.prevalence,
             prior=settings.prior.of_one_trait() if settings.prior.given else None,
             **asdict(settings.nuts),
         )
@@ -63,4 +64,5 @@ def _analyse(settings: CompareSettings, run: Run, inputs: Inputs, one: Analysed)
         lines=[comparison_lines(comparison)],
         part=part,
         diagnostics=comparison.result.diagnostics,
+        liability=comparison.result.liability,
     )

@@ -16,8 +16,9 @@ from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import Analysed, Run, open_run
-from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.commands.settings import AnalysisSettings, HeritableTraits
 from bayeslmm.estimators.information import Kind
+from bayeslmm.estimators.liability import Liability
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.user_program import UserProgram
 from bayeslmm.report.failed import failed_parts
@@ -28,7 +29,7 @@ from bayeslmm.report.page import Part, Report
 class EachTraitSettings(AnalysisSettings):
     """What `h2` and `compare` have in common."""
 
-    tables: EachTrait
+    tables: HeritableTraits
     se: Kind
     mom_se: Literal["exact", "jackknife"]
     prior: PriorSettings
@@ -61,12 +62,14 @@ class Outcome:
         lines: what is printed.
         part: what the report says.
         diagnostics: of the draws, if there are any.
+        liability: of the trait, if a prevalence was given.
     """
 
     tables: Mapping[str, pd.DataFrame]
     lines: Sequence[str]
     part: Part
     diagnostics: Diagnostics | None
+    liability: Liability | None
 
 
 def run_each_trait(
@@ -103,7 +106,11 @@ def run_each_trait(
                 outcome = analyse(run, inputs, one)
                 print("\n".join(["", *outcome.lines]))
                 diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
-                run.traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {"diagnostics": diagnostics}
+                liability = outcome.liability.record() if outcome.liability else None
+                run.traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {
+                    "diagnostics": diagnostics,
+                    "liability": liability,
+                }
                 parts.append(outcome.part)
                 with run.clock.step("writing"):
                     for name, table in outcome.tables.items():

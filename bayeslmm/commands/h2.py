@@ -5,6 +5,7 @@ from functools import partial
 
 from bayeslmm.analyses.heritability import heritability
 from bayeslmm.analyses.hsq import write_hsq
+from bayeslmm.analyses.liability_rows import with_liability_draws
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.draws import attributes, check_draws_groups, told_groups, user_program, write_draws
@@ -62,6 +63,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             methods=settings.methods,
             se_kind=settings.se,
             moments_se=settings.mom_se,
+            prevalence=settings.tables.prevalence,
             prior=prior if settings.prior.given else None,
             program=program.program if program else univariate,
             **asdict(settings.nuts),
@@ -70,7 +72,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             markers=inputs.markers,
         )
     with run.clock.step("writing"):
-        write_hsq(run.out / f"{result.trait}.hsq", result.reml, one.data)
+        write_hsq(run.out / f"{result.trait}.hsq", result.reml, one.data, result.liability)
         if result.posterior is not None:
             draws = with_groups(
                 result.posterior,
@@ -80,6 +82,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
                 prior=prior,
                 seed=settings.nuts.seed,
             )
+            draws = with_liability_draws(draws, None if result.own else result.liability)
             write_draws(draws, run.out / f"{result.trait}.posterior.nc")
         part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures)
     return Outcome(
@@ -90,4 +93,5 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
         ],
         part=part,
         diagnostics=result.diagnostics,
+        liability=result.liability,
     )

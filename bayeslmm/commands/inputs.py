@@ -64,6 +64,7 @@ def read_measurements(tables: TableSettings) -> Measurements:
         intercept=not tables.no_intercept,
         formula=tables.formula,
         transform=tables.transform,
+        two_values=tables.two_values,
     )
 
 

@@ -165,6 +165,17 @@ def add_transform_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_prevalence_option(group: argparse._ArgumentGroup) -> None:
+    """Add what takes traits of two values to the scale of their liability."""
+    group.add_argument(
+        "--prevalence",
+        type=float,
+        metavar="K",
+        help="share of cases in the population, for traits of two values, the larger one that of cases: add h2 of the "
+        "liability",
+    )
+
+
 def add_method_option(parser: argparse.ArgumentParser, names: Sequence[str], default: Sequence[str], help: str) -> None:
     """Add which of some methods, in upper or lower case."""
     parser.add_argument("--methods", nargs="+", type=str.lower, default=[*default], choices=names, help=help)

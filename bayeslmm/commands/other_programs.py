@@ -15,7 +15,6 @@ OTHER_PROGRAMS: dict[str, dict[str, str]] = {
         "--mlma-loco": "bayeslmm scan --test null --loco; without --test null each marker has its own variance ratio",
         "--autosome": "--autosomes; a kinship is made of them by default",
         "--mgrm": "not available",
-        "--prevalence": "not available",
         "--gxe": "not available",
     },
     "GEMMA": {

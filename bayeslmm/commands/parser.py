@@ -32,6 +32,7 @@ from bayeslmm.commands.options import (
     add_out_option,
     add_overwrite_option,
     add_plots_option,
+    add_prevalence_option,
     add_run_options,
     add_table_options,
     add_trait_option,
@@ -126,6 +127,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to analyse")
     add_transform_options(group)
+    add_prevalence_option(group)
     add_method_option(
         parser,
         methods.NAMES,
@@ -144,6 +146,7 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to analyse")
     add_transform_options(group)
+    add_prevalence_option(group)
     add_moments_option(add_inference_options(parser))
     add_plots_option(parser)
     add_out_option(parser)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
+from bayeslmm.estimators.liability import check_prevalence
 from bayeslmm.genotypes.selection import Selection
 from bayeslmm.kinship.names import grm_files, kinship_files
 
@@ -158,6 +159,11 @@ class TableSettings:
         return [file for file in (self.covar, self.qcovar) if file]
 
     @property
+    def two_values(self) -> bool:
+        """Whether traits are known to have two values only."""
+        return False
+
+    @property
     def transform(self) -> Literal["log", "rank"] | None:
         """What is done with the values of the traits."""
         return "log" if self.log else "rank" if self.rank_normalise else None
@@ -172,6 +178,29 @@ class EachTrait(TableSettings):
             if Path(trait).name != trait or trait == "..":
                 raise InputError(f"{self.pheno}: results are named after traits, so {trait!r} cannot be one: rename it")
         super().__post_init__()
+
+
+@dataclass(frozen=True)
+class HeritableTraits(EachTrait):
+    """Tables whose traits may be of two values, those of cases and of others."""
+
+    prevalence: float | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prevalence is None:
+            return
+        check_prevalence(self.prevalence, "--prevalence")
+        if self.transform:
+            raise InputError(
+                f"--prevalence is about the two values of a trait: leave out "
+                f"{'--log' if self.log else '--rank-normalise'}"
+            )
+
+    @property
+    def two_values(self) -> bool:
+        """Whether traits are known to have two values only."""
+        return self.prevalence is not None
 
 
 @dataclass(frozen=True)

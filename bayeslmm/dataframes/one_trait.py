@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from xarray import DataTree
 
 from bayeslmm.analyses.heritability import Heritability, heritability
+from bayeslmm.analyses.liability_rows import with_liability_draws
 from bayeslmm.analyses.method import Settings
 from bayeslmm.analyses.principal_components import with_principal_components
 from bayeslmm.base.checks import InputError
@@ -75,11 +76,14 @@ class Fit:
     def summary(self) -> pd.DataFrame:
         """Return the estimates of the best method as numbers, the 95% interval first, one row for each parameter."""
         rows = best_rows(self.result.rows, own=self.result.own)
-        return summary_of(sorted(rows, key=lambda row: row.parameter not in ("h2", "pve"))).droplevel("trait")
+        place = {"h2_liability": 0, "h2": 1, "pve": 2}
+        return summary_of(sorted(rows, key=lambda row: place.get(row.parameter, 3))).droplevel("trait")
 
     @cached_property
     def posterior(self) -> DataTree:
         """Draws as ArviZ has them: those of NUTS if it was asked for, else independent ones of the exact posterior.
+
+        With a prevalence, ``h2_liability`` is among them.
 
         Raises:
             InputError: if neither method was asked for.
@@ -96,7 +100,8 @@ class Fit:
 
     def _with_groups(self, draws: DataTree) -> DataTree:
         of_draws = {"program": univariate, "prior": self.prior, "seed": self.settings["seed"]}
-        return with_groups(draws, self.rotated, self.draws_groups, **of_draws)
+        groups = with_groups(draws, self.rotated, self.draws_groups, **of_draws)
+        return with_liability_draws(groups, None if self.result.own else self.result.liability)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the posterior of h2 with its prior, and REML beside it; return the axes.
@@ -155,7 +160,8 @@ def fit(
         InputError: for what the user can fix in the formula, the DataFrame, the kinship or the settings.
     """
     K, genotypes = kinship_of(kinship, ids=ids)
-    people = measurements_of(formula, data, id=id, kinship=K, transform=transform)
+    two_values = settings.get("prevalence") is not None
+    people = measurements_of(formula, data, id=id, kinship=K, transform=transform, two_values=two_values)
     if len(people.traits) > 1:
         raise InputError(f"fit takes one trait, but {', '.join(people.traits)} were given: use fit_jointly")
     (cohort,) = align(K, people, centred=centre, normalised=normalise)

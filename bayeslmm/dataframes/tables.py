@@ -21,7 +21,13 @@ NAME = Path("data")
 
 
 def measurements_of(
-    formula: str, data: pd.DataFrame, *, id: str | None, kinship: Kinship, transform: Transform | None = None
+    formula: str,
+    data: pd.DataFrame,
+    *,
+    id: str | None,
+    kinship: Kinship,
+    transform: Transform | None = None,
+    two_values: bool = False,
 ) -> Measurements:
     """Return the traits and covariates of a formula.
 
@@ -32,6 +38,7 @@ def measurements_of(
         id: the column of ids; by default they are the index, unless that is of row numbers.
         kinship: of everybody, for what a message can advise.
         transform: of the traits among those who are analysed, see `transform.transformed`.
+        two_values: whether it is known that traits have two values only, see `measure`.
 
     Raises:
         InputError: if the formula has no trait or names no column, ids repeat, or none of them is in K.
@@ -60,6 +67,7 @@ def measurements_of(
         formula=f"~{formula.partition('~')[2]}",
         categorical=[name for name in covariates if columns[name].dtype.kind == "O"],
         transform=transform,
+        two_values=two_values,
     )
     return replace(people, levels=_levels(series))
 

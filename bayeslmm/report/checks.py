@@ -35,11 +35,18 @@ def checks_of_draws(diagnostics: Diagnostics | None) -> list[Check]:
 
 
 def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
-    """Return a check for each h2 or rho_u of a classical method whose method warns about it."""
+    """Return a check for each h2 or rho_u of a classical method whose method warns about it.
+
+    And for the h2 of a liability by any method that is outside its range; what else there is to know is said of h2.
+    """
     return [
         _check_of_estimate(row)
         for row in rows
-        if row.parameter in ("h2", "rho_u") and row.method != "nuts" and any(note.warns for note in row.notes)
+        if row.method != "nuts"
+        and (
+            (row.parameter in ("h2", "rho_u") and any(note.warns for note in row.notes))
+            or (row.parameter == "h2_liability" and any(note.kind == "outside" for note in row.notes))
+        )
     ]
 
 

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from bayeslmm.analyses.compare import SOURCES, Comparison
-from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import check
-from bayeslmm.report.h2 import heritability_answers, heritability_checks, heritability_headline, heritability_notes
+from bayeslmm.report.h2 import (
+    heritability_answers,
+    heritability_checks,
+    heritability_headlines,
+    heritability_notes,
+    heritability_sources,
+)
 from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -37,7 +43,7 @@ def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, 
     return Part(
         name=result.trait,
         individuals=cohort_lines(cohort),
-        headlines=[heritability_headline(result)],
+        headlines=heritability_headlines(result),
         sentences=[answer, *(f"  {sentence}" for sentence in more)],
         pictures=write_pictures(comparison_panels(comparison), folder, result.trait, of=result.trait) if folder else [],
         tables=[
@@ -47,7 +53,7 @@ def comparison_part(comparison: Comparison, cohort: Cohort, spectrum: Spectrum, 
         ],
         notes=heritability_notes(result),
         checks=[*checks_of_agreement(verdicts(comparison)), *heritability_checks(result, spectrum)],
-        sources=[*(source for method in result.fits for source in METHODS[method].sources), *SOURCES],
+        sources=[*heritability_sources(result), *SOURCES],
         sampled=True,
     )
 
@@ -83,11 +89,16 @@ def comparison_lines(comparison: Comparison) -> str:
 
 def comparison_table(comparison: Comparison) -> pd.DataFrame:
     """Return the methods with what each is compared with."""
+    liability = comparison.result.liability
+    columns = ["method", "h2", "se", "interval", "against", "difference", "allowed", "agrees", "why"]
+    if liability:
+        columns.insert(2, "h2_liability")
     return comparison.table.assign(
+        h2_liability=liability.factor * comparison.table["h2"] if liability else np.nan,
         interval=[range_cell(*ends) for ends in comparison.table[["lower", "upper"]].to_numpy(dtype=float)],
         difference=comparison.table["difference"].map("{:+.2g}".format).where(comparison.table["against"] != "", ""),
         allowed=comparison.table["allowed"].map("{:.2g}".format).where(comparison.table["agrees"] != "-", ""),
-    )[["method", "h2", "se", "interval", "against", "difference", "allowed", "agrees", "why"]]
+    )[columns]
 
 
 def conventions_table(comparison: Comparison) -> pd.DataFrame:

@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.analyses.heritability import METHODS, Heritability
-from bayeslmm.analyses.table import select
+from bayeslmm.analyses.liability_rows import SOURCE, liability_row
+from bayeslmm.analyses.source import Source
+from bayeslmm.analyses.table import Row, select
+from bayeslmm.base.numbers import significant
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.estimators.liability import Liability
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check
@@ -32,7 +36,7 @@ from bayeslmm.report.tables import (
     without_effects,
 )
 
-_PARAMETERS = ("h2", "pve", "sigma2_u", "sigma2_e", "loglik")
+_PARAMETERS = ("h2_liability", "h2", "pve", "sigma2_u", "sigma2_e", "loglik")
 _MOST_LINES = 30
 _LITTLE = 2 * MOST_OVERLAP
 """An area that posterior and prior share above which the prior is most of what is seen."""
@@ -73,7 +77,7 @@ def heritability_part(
     return Part(
         name=trait,
         individuals=cohort_lines(cohort),
-        headlines=[heritability_headline(result)],
+        headlines=heritability_headlines(result),
         sentences=heritability_answers(result),
         pictures=write_pictures(panels, folder, trait, of=trait) if folder else [],
         tables=[
@@ -82,7 +86,7 @@ def heritability_part(
         ],
         notes=heritability_notes(result),
         checks=heritability_checks(result, spectrum),
-        sources=[source for method in result.fits for source in METHODS[method].sources],
+        sources=heritability_sources(result),
         sampled=result.posterior is not None,
     )
 
@@ -122,9 +126,21 @@ def heritability_table(result: Heritability) -> pd.DataFrame:
     return side_by_side(rows, order, own=result.own).droplevel("trait").rename_axis(None)
 
 
+def heritability_sources(result: Heritability) -> list[Source]:
+    """Return what to cite for the methods of one trait."""
+    of_methods = [source for method in result.fits for source in METHODS[method].sources]
+    return of_methods + ([SOURCE] if result.liability else [])
+
+
 def heritability_notes(result: Heritability) -> list[str]:
     """Return what the notes say about h2, by method: boundaries, searches that stopped early, impossible values."""
-    return [f"  {label_of(row.method)}: {row.note}" for row in select(result.rows, parameter="h2") if row.notes]
+    lines = [f"  {label_of(row.method)}: {row.note}" for row in select(result.rows, parameter="h2") if row.notes]
+    return lines + [
+        f"  {label_of(row.method)}, h2_liability: {note.text}"
+        for row in select(result.rows, parameter="h2_liability")
+        for note in row.notes
+        if note.kind == "outside"
+    ]
 
 
 def heritability_answers(result: Heritability) -> list[str]:
@@ -138,18 +154,39 @@ def heritability_answers(result: Heritability) -> list[str]:
         return [f"no interval for the heritability of {result.trait} ({row.note}): ask for another method"]
     mean = f"posterior mean, {name}{' of your own model' * result.own}"
     kind = mean if METHODS[row.method].spread == "sd" else f"{name} estimate"
+    liability = None if result.own else result.liability
+    of = f"the two values of {result.trait}" if liability else result.trait
     return [
-        f"heritability of {result.trait}: {in_words(row, row.estimate)} ({kind}){interval_words(row)}",
+        *(_of_liability(result.trait, row, liability, kind) if liability else ()),
+        f"{'  ' * bool(liability)}heritability of {of}: {in_words(row, row.estimate)} ({kind}){interval_words(row)}",
         *_checked_by_draws(result),
         *(f"  {about}" for about in _about_prior(result)),
     ]
 
 
-def heritability_headline(result: Heritability) -> Headline:
-    """Return the heritability by the best method as the answer of a page."""
-    what = "heritability h2"
-    rows = select(best_rows(result.rows, own=result.own), parameter="h2")
-    return headline(rows[0], result.trait, what) if rows else Headline(result.trait, what, "not estimated")
+def _of_liability(trait: str, of_values: Row, liability: Liability, kind: str) -> list[str]:
+    """Return the heritability of the liability in a sentence, and how that of the two values became it."""
+    row = liability_row(of_values, liability)
+    return [
+        f"heritability of the liability of {trait}: {in_words(row, row.estimate)} ({kind}){interval_words(row)}",
+        f"  {liability.cases:,} of {liability.n:,} are cases ({trait} = {liability.case:g}), "
+        f"{significant(100 * liability.share, 3)}%, and {significant(100 * liability.prevalence, 3)}% of the "
+        f"population: factor {liability.factor:.4g} of the h2 of the two values",
+    ]
+
+
+def heritability_headlines(result: Heritability) -> list[Headline]:
+    """Return the heritability by the best method as the answer of a page, first that of the liability if there is."""
+    best, what = best_rows(result.rows, own=result.own), "heritability h2"
+    if not (rows := select(best, parameter="h2")):
+        return [Headline(result.trait, what, "not estimated")]
+    return [
+        *(
+            headline(row, result.trait, "heritability of the liability")
+            for row in select(best, parameter="h2_liability")
+        ),
+        headline(rows[0], result.trait, f"{what}{' of the two values' * (bool(result.liability) and not result.own)}"),
+    ]
 
 
 def _checked_by_draws(result: Heritability) -> list[str]:

@@ -7,6 +7,7 @@ from scipy.stats import chi2
 from bayeslmm.analyses.compare import Comparison
 from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.analyses.table import select
+from bayeslmm.report.plots.h2 import liability_above
 from bayeslmm.report.plots.panels import Panel
 from bayeslmm.report.plots.style import BLUE, GREY, ORANGE
 
@@ -85,6 +86,7 @@ def draw_methods(ax: Axes, comparison: Comparison) -> None:
     ):
         ax.plot([], [], "o-", color=_COLOURS[verdict], label=meaning)
     ax.set(xlabel="heritability h2")
+    liability_above(ax, comparison.result.liability)
     ax.legend(loc="upper center", bbox_to_anchor=(0.35, -0.12))
 
 

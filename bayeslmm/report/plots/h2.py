@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from bayeslmm.analyses.heritability import Heritability
 from bayeslmm.analyses.table import select
 from bayeslmm.estimators.estimate import Estimate
+from bayeslmm.estimators.liability import Liability
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.priors import VariancePrior, density_of_h2
 from bayeslmm.likelihood.rotation import RotatedData
@@ -69,7 +70,18 @@ def plot_posterior(ax: Axes, result: Heritability, prior: VariancePrior, mean_di
     for row in select(result.rows, method="reml", parameter="h2"):
         estimate_below(ax, row, interval_label(row))
     ax.set(xlabel="heritability h2", ylabel="density")
+    liability_above(ax, None if result.own else result.liability)
     ax.legend()
+
+
+def liability_above(ax: Axes, liability: Liability | None) -> None:
+    """Draw the heritability of the liability as a second axis above that of h2, if there is one: both are linear."""
+    if liability:
+        factor = liability.factor
+        above = ax.secondary_xaxis(
+            "top", functions=(lambda h2: np.multiply(h2, factor), lambda above: np.divide(above, factor))
+        )
+        above.set_xlabel("heritability of the liability")
 
 
 def _draw_exact_density(ax: Axes, exact: ExactPosterior) -> None:
