@@ -59,10 +59,13 @@ from .kinship.eigen_files import read_eigen as read_eigen
 from .kinship.files import read_kinship as read_kinship
 from .kinship.from_genotypes import dominance_kinship as dominance_kinship
 from .kinship.from_genotypes import genomic_kinship as genomic_kinship
+from .kinship.genotype_products import genotype_products as genotype_products
 from .kinship.grm import read_grm as read_grm
 from .kinship.grm import write_grm as write_grm
+from .kinship.grm_products import grm_products as grm_products
 from .kinship.kinship import Kinship as Kinship
 from .kinship.pedigree import pedigree_kinship as pedigree_kinship
+from .kinship.pedigree_products import pedigree_products as pedigree_products
 from .kinship.unrelated import without_relatives as without_relatives
 from .likelihood.components import Components as Components
 from .likelihood.components import components as components

@@ -13,7 +13,8 @@ from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.kinship.found import find_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.kinship import Kinship
-from bayeslmm.kinship.pedigree import is_pedigree, pedigree_kinship
+from bayeslmm.kinship.pedigree import pedigree_kinship
+from bayeslmm.kinship.pedigree_files import is_pedigree
 
 KinshipLike = Kinship | Genotypes | pd.DataFrame | ndarray | str | Path
 """What can be given as a kinship; see `kinship_of`."""

@@ -15,7 +15,8 @@ from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.names import grm_files
-from bayeslmm.kinship.pedigree import is_pedigree, pedigree_kinship
+from bayeslmm.kinship.pedigree import pedigree_kinship
+from bayeslmm.kinship.pedigree_files import is_pedigree
 
 
 def find_genotypes(

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, check_readable
@@ -12,7 +11,7 @@ from bayeslmm.base.ids import Individuals, plain_iids, read_ids
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.names import grm_files
 from bayeslmm.kinship.numbers import check_kinship_memory, numeric_frame
-from bayeslmm.kinship.pair_lists import numbered_pairs
+from bayeslmm.kinship.pair_lists import Pairs, numbered_pairs
 from bayeslmm.kinship.triangles import triangle
 
 
@@ -66,11 +65,17 @@ def read_grm(prefix: str | Path) -> Kinship:
     if path.suffix == ".bin":
         K, words = triangle(_float32(values, n), n), "GCTA's matrix in float32"
     else:
-        K, words = _listed(path, individuals.ids)
+        pairs, words = listed_pairs(path, individuals.ids)
+        K = pairs.dense()
     return Kinship(individuals.ids, K, str(values), {"read_as": words}, individuals.families)
 
 
-def _float32(values: Path, n: int) -> ndarray:
+def check_size(values: Path, n: int) -> None:
+    """Refuse a ``.grm.bin`` that cannot be of n individuals.
+
+    Raises:
+        InputError: with both numbers of values.
+    """
     found = values.stat().st_size
     if found != 2 * n * (n + 1):
         odd = f" and {found % 4} bytes" if found % 4 else ""
@@ -78,6 +83,10 @@ def _float32(values: Path, n: int) -> ndarray:
             f"{values}: {n} ids need {n * (n + 1) // 2} float32 values, but {found // 4}{odd} were found: the file is "
             "truncated, too long or belongs to another .grm.id"
         )
+
+
+def _float32(values: Path, n: int) -> ndarray:
+    check_size(values, n)
     with reading(values):
         lower = np.fromfile(values, dtype="<f4", count=n * (n + 1) // 2)
     if lower.size != n * (n + 1) // 2:
@@ -85,8 +94,12 @@ def _float32(values: Path, n: int) -> ndarray:
     return lower
 
 
-def _listed(path: Path, ids: tuple[str, ...]) -> tuple[Float64[ndarray, "n n"], str]:
-    """Return the matrix of a list of GCTA, and what it was read as."""
+def listed_pairs(path: Path, ids: tuple[str, ...]) -> tuple[Pairs, str]:
+    """Return the pairs of a list of GCTA, and what it was read as.
+
+    Raises:
+        InputError: pairs that are missing or none.
+    """
     sparse = path.suffix == ".sp"
     frame = numeric_frame(path, None, skip=0, ids=0)
     width = 3 if sparse else 4
@@ -95,12 +108,12 @@ def _listed(path: Path, ids: tuple[str, ...]) -> tuple[Float64[ndarray, "n n"], 
             f"{path}: {width} columns were expected (two numbers of individuals, {'' if sparse else 'of markers, '}"
             f"relationship), but {frame.shape[1]} were found: write it again with gcta"
         )
-    K, absent = numbered_pairs(frame, ids, base=0 if sparse else 1, path=path)
+    pairs = numbered_pairs(frame, ids, base=0 if sparse else 1, path=path)
     if sparse:
-        return K, f"GCTA's sparse matrix: {absent:,} pairs that it leaves out have the relationship 0"
-    if absent:
+        return pairs, f"GCTA's sparse matrix: {pairs.absent:,} pairs that it leaves out have the relationship 0"
+    if pairs.absent:
         raise InputError(
-            f"{path}: {len(ids)} ids need {len(ids) * (len(ids) + 1) // 2} pairs, but {absent} are missing: it is cut "
-            "off, or belongs to another .grm.id"
+            f"{path}: {len(ids)} ids need {len(ids) * (len(ids) + 1) // 2} pairs, but {pairs.absent} are missing: it "
+            "is cut off, or belongs to another .grm.id"
         )
-    return K, "GCTA's matrix in text"
+    return pairs, "GCTA's matrix in text"

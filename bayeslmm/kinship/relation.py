@@ -9,7 +9,8 @@ import pandas as pd
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.kinship.kinship import Kinship
-from bayeslmm.kinship.pedigree import parent_of, pedigree_kinship
+from bayeslmm.kinship.pedigree import pedigree_kinship
+from bayeslmm.kinship.pedigree_files import parent_of
 
 
 @dataclass(frozen=True)

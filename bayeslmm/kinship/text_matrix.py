@@ -178,8 +178,8 @@ def _kin0(path: str | Path, separator: str | None, names: list[str]) -> TextMatr
     families = [frame[name] for known in _FAMILIES for name in names if name in known]
     if len(families) == 2:
         first, second = families[0] + "\t" + first, families[1] + "\t" + second
-    joined, K, absent = named_pairs(first, second, floats(phi.to_frame(), path)[:, 0], path=path, diagonal=0.5)
-    if absent:
+    joined, listed = named_pairs(first, second, floats(phi.to_frame(), path)[:, 0], path=path, diagonal=0.5)
+    if listed.absent:
         n = len(joined)
         raise InputError(
             f"{path} lists {len(frame):,} of the {n * (n - 1) // 2:,} pairs of its {n:,} individuals, like a table of "
@@ -187,16 +187,16 @@ def _kin0(path: str | Path, separator: str | None, names: list[str]) -> TextMatr
         )
     pairs = [name.rpartition("\t") for name in joined]
     individuals = individuals_of([family or "0" for family, _, _ in pairs], [iid for *_, iid in pairs], where=path)
-    return TextMatrix(individuals, K, "a list of all pairs", king=True)
+    return TextMatrix(individuals, listed.dense(), "a list of all pairs", king=True)
 
 
 def _list(path: str | Path, separator: str | None, *, named: bool) -> TextMatrix:
     """Read a list of two ids and their relationship, with a line of names or without."""
     frame = numeric_frame(path, separator, skip=int(named), ids=2)
     values = floats(frame[[2]], path)[:, 0]
-    ids, K, absent = named_pairs(frame[0], frame[1], values, path=path, diagonal=None)
-    zeros = f": {absent:,} pairs that it leaves out have the relationship 0" if absent else ""
-    return TextMatrix(_unrelated(ids, path), K, f"a list of pairs with their relationship{zeros}")
+    ids, listed = named_pairs(frame[0], frame[1], values, path=path, diagonal=None)
+    zeros = f": {listed.absent:,} pairs that it leaves out have the relationship 0" if listed.absent else ""
+    return TextMatrix(_unrelated(ids, path), listed.dense(), f"a list of pairs with their relationship{zeros}")
 
 
 def _first_lines(path: str | Path) -> tuple[str | None, list[str], list[str]]:
