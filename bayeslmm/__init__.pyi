@@ -6,6 +6,7 @@ from .analyses.correlations import Correlations as Correlations
 from .analyses.correlations import correlations as correlations
 from .analyses.heritability import Heritability as Heritability
 from .analyses.heritability import heritability as heritability
+from .analyses.many_traits import many_heritabilities as many_heritabilities
 from .base.checks import AnalysisError as AnalysisError
 from .base.checks import InputError as InputError
 from .base.checks import InputWarning as InputWarning
@@ -21,6 +22,8 @@ from .cohort.records import grouped as grouped
 from .cohort.records import related as related
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
+from .dataframes.many_traits import ManyFit as ManyFit
+from .dataframes.many_traits import fit_many as fit_many
 from .dataframes.markers import Scan as Scan
 from .dataframes.markers import fit_scan as fit_scan
 from .dataframes.one_trait import Fit as Fit

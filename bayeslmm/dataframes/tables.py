@@ -53,8 +53,8 @@ def measurements_of(
     of_traits = used_columns(read.traits, names, where=f"{NAME}: formula {quoted(formula)}")
     used = dict.fromkeys([*of_traits, *read.columns(names, where=NAME)])
     series = {name: data.iloc[:, names.index(name)] for name in used}
-    columns = {name: _column(values) for name, values in series.items()}
-    table = Table(NAME, _ids(data, names, id, kinship), list(range(1, len(data) + 1)), columns, unit="row")
+    columns = {name: column_of(values) for name, values in series.items()}
+    table = Table(NAME, ids_of(data, names, id, kinship), list(range(1, len(data) + 1)), columns, unit="row")
     for trait in read.traits:
         if trait not in columns:
             columns[trait] = _expression(trait, table, of_traits, formula)
@@ -69,22 +69,36 @@ def measurements_of(
         transform=transform,
         two_values=two_values,
     )
-    return replace(people, levels=_levels(series))
+    return replace(people, levels=levels_of(series))
 
 
-def _ids(data: pd.DataFrame, names: Sequence[str], id: str | None, kinship: Kinship) -> tuple[str, ...]:
+def ids_of(
+    data: pd.DataFrame, names: Sequence[str], id: str | None, kinship: Kinship, *, called: Path = NAME
+) -> tuple[str, ...]:
+    """Return the ids of the rows of a DataFrame.
+
+    Args:
+        data: one row for each individual.
+        names: of its columns.
+        id: the column of ids; by default they are the index, unless that is of row numbers.
+        kinship: of everybody, for what a message can advise.
+        called: what messages call the DataFrame.
+
+    Raises:
+        InputError: if ids are missing or repeat, or none of them is in K.
+    """
     if id is None and data.index.nlevels > 1:
-        raise InputError(f"the index of {NAME} has {data.index.nlevels} levels: name the column of ids (id='...')")
+        raise InputError(f"the index of {called} has {data.index.nlevels} levels: name the column of ids (id='...')")
     if id is not None and id not in names:
-        raise InputError(f"{NAME} has no column {quoted(id)} of ids; it has {examples(names, most=12)}")
+        raise InputError(f"{called} has no column {quoted(id)} of ids; it has {examples(names, most=12)}")
     if id is None and data.index.name is None and pd.api.types.is_integer_dtype(data.index.dtype):
         # Ids are whole numbers too, as a rule: rows would be taken for individuals of other names.
         raise InputError(
-            f"the index of {NAME} has no name and holds whole numbers (such as {examples(data.index)}), as pandas "
+            f"the index of {called} has no name and holds whole numbers (such as {examples(data.index)}), as pandas "
             f"numbers rows: {_advice(data, names, kinship)}; or name the index if it is one (data.index.name = 'id')"
         )
     ids = tuple(as_text(data.index if id is None else data.iloc[:, names.index(id)]).tolist())
-    where = f"the index of {NAME}" if id is None else f"column {quoted(id)} of {NAME}"
+    where = f"the index of {called}" if id is None else f"column {quoted(id)} of {called}"
     if "" in ids:
         raise InputError(f"{where}, row {ids.index('') + 1}: the id is missing")
     check_unique(ids, where=where, advice=SEVERAL_RECORDS)
@@ -106,14 +120,14 @@ def _advice(data: pd.DataFrame, names: Sequence[str], kinship: Kinship) -> str:
     return "give the column of ids (id='...')"
 
 
-def _column(values: pd.Series) -> ndarray:
+def column_of(values: pd.Series) -> ndarray:
     """Return a column as numbers, NaN where one is missing, or as text."""
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
         return values.to_numpy(float, na_value=np.nan)
     return as_text(values)
 
 
-def _levels(series: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
+def levels_of(series: Mapping[str, pd.Series]) -> dict[str, tuple[str, ...]]:
     """Return the levels of categorical columns, in their order."""
     return {
         name: tuple(as_text(values.dtype.categories).tolist())

@@ -45,7 +45,15 @@ class RemlDistribution:
 
     def p_value(self, statistic: float) -> float:
         """Return the probability, if h2 = 0, of a statistic at least as large; 1 for 0."""
-        return 1.0 if statistic <= 0 else float(self._under_null(self.statistic >= statistic).mean())
+        return float(self.p_values(np.array([statistic]))[0])
+
+    def p_values(self, statistics: Float[ndarray, " t"]) -> Float64[ndarray, " t"]:
+        """Return `p_value` of each of many statistics."""
+        order = np.argsort(-self.statistic)
+        tail = np.cumsum(self._under_null(np.ones(len(order), dtype=bool))[order])
+        count = np.searchsorted(-self.statistic[order], -statistics, side="right")
+        found = np.where(count > 0, tail[np.maximum(count - 1, 0)], 0.0) / len(order)
+        return np.where(statistics <= 0, 1.0, found)
 
     def p_value_error(self, statistic: float) -> float:
         """Return the Monte Carlo standard error of `p_value`."""

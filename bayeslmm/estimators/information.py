@@ -47,7 +47,8 @@ def expected_reml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -
     WX = jnp.asarray(V.solve(data.X))
     Q = jnp.stack([V.multiply(WX), WX], axis=1)
     B = jnp.einsum("ab,nb,nkc->kac", C, WX, Q)
-    between = V.gram(Q.reshape(-1, 2 * c)).reshape(2, c, 2, c)
+    sides = Q.reshape(-1, 2 * c)
+    between = V.cross(sides, sides).reshape(2, c, 2, c)
     crossed = jnp.einsum("ab,ibja->ij", C, between)
     return (V.traces() - 2 * crossed + jnp.einsum("kij,lji->kl", B, B)) / 2
 

@@ -4,6 +4,7 @@ r"""One trait in the eigenbasis of K: what it is distributed as, and its likelih
 method for one trait calls this file.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,38 +31,45 @@ def univariate(
 
 
 class Gls(NamedTuple):
-    """Generalised least squares of one trait on X, at given variances.
+    """Generalised least squares on X, at given variances.
 
     Attributes:
-        beta: the estimate of the fixed effects, shape (c,).
+        beta: the estimate of the fixed effects, shape (c,), or (c, t) of t traits.
         cov: (X' V^-1 X)^-1, its covariance, shape (c, c).
         log_det: log |X' V^-1 X|.
-        quad: (y - X beta)' V^-1 (y - X beta).
+        quad: (y - X beta)' V^-1 (y - X beta), of shape (t,) for t traits.
     """
 
-    beta: Float[Array, " c"]
+    beta: Float[Array, "c ..."]
     cov: Float[Array, "c c"]
     log_det: Float[Array, ""]
-    quad: Float[Array, ""]
+    quad: Float[Array, "..."]
 
 
-def gls(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
-    """Fit the fixed effects of one trait by generalised least squares.
+def gls_of_traits(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
+    """Fit the fixed effects of traits with the same X, each by itself, at the same variances.
 
     Source: Harville (1977), doi:10.1080/01621459.1977.10480998.
     """
     c = data.X.shape[1]
-    weighted = data.solver(sigma2_u, sigma2_e).gram(jnp.column_stack([data.X, data.Y]))
-    L = jnp.linalg.cholesky(weighted[:c, :c])
+    X, Y, V = jnp.asarray(data.X), jnp.asarray(data.Y), data.solver(sigma2_u, sigma2_e)
+    weighted = V.cross(X, jnp.column_stack([X, Y]))
+    L = jnp.linalg.cholesky(weighted[:, :c])
     inverse = jax.scipy.linalg.solve_triangular(L, jnp.eye(c), lower=True)
-    half = inverse @ weighted[:c, c]
-    quad = weighted[c, c] - half @ half
+    half = inverse @ weighted[:, c:]
+    quad = V.squares(Y) - (half**2).sum(axis=0)
     return Gls(
         beta=inverse.T @ half,
         cov=inverse.T @ inverse,
         log_det=2 * jnp.log(jnp.diag(L)).sum(),
         quad=jnp.where(quad < 0, jnp.nan, quad),  # rounding has taken all digits
     )
+
+
+def gls(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
+    """Fit the fixed effects of one trait by generalised least squares."""
+    fit = gls_of_traits(data, sigma2_u, sigma2_e)
+    return fit._replace(beta=fit.beta[:, 0], quad=fit.quad[0])
 
 
 def log_ml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
@@ -112,13 +120,36 @@ class UnitScale(NamedTuple):
     quad: Any
 
 
+def traits_at_unit_scale(loglik: LogLikelihood, data: RotatedData, h2: ScalarLike, e2: ScalarLike) -> UnitScale:
+    """Evaluate a log-likelihood of traits with the same X: quadratic forms of shape (t,), what is left is common."""
+    nothing = data._replace(Y=jnp.zeros_like(jnp.asarray(data.Y)[:, :1]))
+    return UnitScale(loglik(nothing, h2, e2), gls_of_traits(data, h2, e2).quad)
+
+
 def at_unit_scale(loglik: LogLikelihood, data: RotatedData, h2: ScalarLike, e2: ScalarLike) -> UnitScale:
     """Evaluate a log-likelihood at h2 with total variance 1; e2 = 1 - h2 keeps its digits where h2 is near 1."""
-    nothing = data._replace(Y=jnp.zeros_like(jnp.asarray(data.Y)))
-    return UnitScale(loglik(nothing, h2, e2), gls(data, h2, e2).quad)
+    unit = traits_at_unit_scale(loglik, data, h2, e2)
+    return unit._replace(quad=unit.quad[0])
 
 
-def rescale(unit: UnitScale, k: int, sigma2_p: Any) -> Any:
+def with_columns(unit: UnitScale, gain: Any, log_det: Any, log_det_zz: Any, r: int) -> UnitScale:
+    r"""Add r columns Z to X in the restricted likelihood.
+
+    With :math:`S = Z'PZ` and :math:`v = Z'Py` the quadratic form falls by :math:`v'S^{-1}v`, and the likelihood has
+    :math:`-\frac12 \log|S| + \frac12 \log|Z'MZ| + \frac r2 \log 2\pi` more, M the projection on what X leaves.
+
+    Args:
+        unit: without them.
+        gain: v'S^-1v.
+        log_det: log |S|.
+        log_det_zz: log |Z'MZ|.
+        r: how many.
+    """
+    constant = (log_det_zz + r * math.log(2 * math.pi)) / 2
+    return UnitScale(unit.log_dets - log_det / 2 + constant, unit.quad - gain)
+
+
+def rescale(unit: UnitScale, k: Any, sigma2_p: Any) -> Any:
     r"""Return the log-likelihood at total variance sigma2_p, an array of JAX or of NumPy, as it comes.
 
     :math:`V = \sigma_p^2 V_1` gives :math:`\ell = \ell_0 - \frac{q}{2 \sigma_p^2} - \frac{k}{2} \log \sigma_p^2`, with

@@ -22,8 +22,12 @@ class Solver(Protocol):
         """Return V^-1 B of shape (n, k)."""
         ...
 
-    def gram(self, B: Any) -> Any:
-        """Return B' V^-1 B of shape (k, k)."""
+    def cross(self, B: Any, C: Any) -> Any:
+        """Return B' V^-1 C of shape (k, l)."""
+        ...
+
+    def squares(self, B: Any) -> Any:
+        """Return the diagonal of B' V^-1 B, shape (k,)."""
         ...
 
     def multiply(self, B: Any) -> Any:
@@ -41,7 +45,7 @@ class TraitData(Protocol):
 
     @property
     def Y(self) -> Any:
-        """The trait, shape (n, 1)."""
+        """The trait, shape (n, 1); several traits of one X where a function says so, shape (n, t)."""
         ...
 
     @property
@@ -75,14 +79,18 @@ class Spectral(NamedTuple):
         """Return V^-1 B."""
         return B / self.d[:, None]
 
-    def gram(self, B: Any) -> Any:
-        """Return B' V^-1 B."""
-        n, k = B.shape
+    def cross(self, B: Any, C: Any) -> Any:
+        """Return B' V^-1 C."""
+        (n, k), m = B.shape, C.shape[1]
         if k > _FEW:
-            return B.T @ self.solve(B)
+            return self.solve(B).T @ C
         # Products first: over a grid of variances they are common, and what is left is one matrix product.
-        products = (B[:, :, None] * B[:, None, :]).reshape(n, k**2)
-        return ((1 / self.d) @ products).reshape(k, k)
+        products = (B[:, :, None] * C[:, None, :]).reshape(n, k * m)
+        return ((1 / self.d) @ products).reshape(k, m)
+
+    def squares(self, B: Any) -> Any:
+        """Return the diagonal of B' V^-1 B."""
+        return (1 / self.d) @ B**2
 
     def multiply(self, B: Any) -> Any:
         """Return K B."""

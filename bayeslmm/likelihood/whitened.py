@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
@@ -68,28 +68,65 @@ def whitened(data: OneTrait) -> Whitened:
             raise InputError(f"{name} must hold finite numbers only, but row {where} does not")
     Q, R = orthonormal(data.X)
     n, c = Q.shape
-    y, s = np.asarray(data.Y[:, 0], dtype=float), np.asarray(data.s, dtype=float)
-    size, largest = float(np.abs(y).max()) or 1.0, float(s.max())
+    s = np.asarray(data.s, dtype=float)
+    k = mean_eigenvalue(s)
+    Y, b, sds = standardised(Q, np.asarray(data.Y, dtype=float), np.array([max(n - c, 1)]))
+    sd = float(sds[0])
+    if problem := out_of_range(sd, k):
+        raise InputError(problem)
+    white = data._replace(s=s / k, X=Q, Y=Y, k_scale=data.k_scale / k)
+    check_identified(rotated_traces(white.s, Q))
+    return Whitened(white, R, b[:, 0], sd, k, data)
+
+
+def mean_eigenvalue(s: Float[ndarray, " n"]) -> float:
+    """Return the mean diagonal of K, whatever its unit.
+
+    Raises:
+        InputError: if K is 0.
+    """
+    largest = float(s.max())
     if not largest > 0:
         raise InputError("K is 0: nobody is related to anybody, not even to themselves")
-    k = float((s / largest).mean() * largest)
-    b = Q.T @ (y / size)
-    residual = y / size - Q @ b
+    return float((s / largest).mean() * largest)
+
+
+def standardised(
+    Q: Float[ndarray, "n c"], Y: Float[ndarray, "n t"], free: Int[ndarray, " t"]
+) -> tuple[Float64[ndarray, "n t"], Float64[ndarray, "c t"], Float64[ndarray, " t"]]:
+    """Return least-squares residuals of traits at unit variance, coefficients on Q, and standard deviations.
+
+    Args:
+        Q: orthonormal covariates.
+        Y: traits.
+        free: by which the sum of squares of each is divided for its variance.
+    """
+    size = np.abs(Y).max(axis=0)
+    size[size == 0] = 1.0
+    b = Q.T @ (Y / size)
+    residual = Y / size - Q @ b
     correction = Q.T @ residual  # once more: the first has lost the digits that y has in common
     residual, b = residual - Q @ correction, b + correction
-    root = float(np.sqrt(residual @ residual / max(n - c, 1)))
-    sd = root * size
+    root = np.sqrt(np.square(residual).sum(axis=0) / free)
+    return residual / np.where(root > 0, root, 1.0), b * size, root * size
+
+
+def out_of_range(sd: float, k: float) -> str:
+    """Say why variances would be no numbers of float64; empty if they are.
+
+    Args:
+        sd: standard deviation of a trait given its covariates.
+        k: mean diagonal of K.
+    """
     if not 1 / _LARGEST < sd < _LARGEST:
-        raise InputError(
+        return (
             f"the standard deviation of the trait given its covariates is {sd:.3g}, and must be between "
             f"{1 / _LARGEST:g} and {_LARGEST:g}, so that variances and their standard errors are numbers: give the "
             "trait in another unit, or leave it out if the covariates determine it"
         )
     if abs(2 * np.log(sd) - np.log(k)) > 2 * np.log(_LARGEST):
-        raise InputError(
+        return (
             f"sigma2_u would be about 1e{2 * np.log10(sd) - np.log10(k):.0f}, too far from 1 for its standard error: "
             f"the standard deviation of the trait is {sd:.3g}, the mean diagonal of K {k:.3g}: give one in another unit"
         )
-    white = data._replace(s=s / k, X=Q, Y=(residual / root)[:, None], k_scale=data.k_scale / k)
-    check_identified(rotated_traces(white.s, Q))
-    return Whitened(white, R, b * size, sd, k, data)
+    return ""

@@ -60,7 +60,7 @@ class Shares(NamedTuple):
         """Logarithm of the second."""
         return log_expit(-x) + np.log1p(-self.prior.low) if self.prior.high == 1 else np.log(self.residual(x))
 
-    def explained(self, x: ndarray, k_scale: float) -> ndarray:
+    def explained(self, x: ndarray, k_scale: float | ndarray) -> ndarray:
         """Share that K explains on a scale."""
         return quantities.pve(self.genetic(x), self.residual(x), k_scale)
 
@@ -217,14 +217,32 @@ def covering_grid(log_density: Callable[[ndarray], ndarray], z: Float[ndarray, "
         log_density: of points on the line.
         z: the line, ascending, so dense that no mode is between its points.
     """
+    return covering_grids(lambda z: log_density(z[0])[None], z[None])[0]
+
+
+def covering_grids(
+    log_density: Callable[[ndarray], ndarray], z: Float[ndarray, "r _"], nodes: int = NODES
+) -> Float64[ndarray, "r m"]:
+    """Return the same for many densities, one in each row.
+
+    Args:
+        log_density: of points, a row of them for each density.
+        z: lines.
+        nodes: of each grid.
+    """
     regular = False
     while True:
         values = log_density(z)
-        inside = np.flatnonzero(values > np.nanmax(values) - _TAIL)
-        first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, len(z) - 1)
-        if regular and last - first > 0.8 * len(z):
+        inside = values > np.nanmax(values, axis=1, keepdims=True) - _TAIL
+        m = z.shape[1]
+        first = np.maximum(inside.argmax(axis=1) - 1, 0)
+        last = np.minimum(m - inside[:, ::-1].argmax(axis=1), m - 1)
+        done = regular & (last - first > 0.8 * m)
+        if done.all():
             return z
-        z, regular = np.linspace(z[first], z[last], NODES), True
+        rows = np.arange(len(z))
+        narrower = np.linspace(z[rows, first], z[rows, last], nodes, axis=1)
+        z, regular = np.where(done[:, None], z, narrower) if regular else narrower, True
 
 
 def spacing(z: Float[ndarray, " m"]) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.likelihood.one_trait import UnitScale, at_unit_scale, gls, log_ml, log_reml, rescale
+from bayeslmm.likelihood.one_trait import UnitScale, at_unit_scale, gls, log_ml, log_reml, rescale, with_columns
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.small_matrices import cholesky, solve_lower
 
@@ -177,9 +177,8 @@ def profile_ml(model: Model, gain: Float[ndarray, "..."], n: int) -> Float[ndarr
 
 def profile_reml(model: Model, gains: Gains, sets: Sets, k: int) -> Float[ndarray, "b m"]:
     """Return the restricted log-likelihood at each ratio, maximised over scale and effects."""
-    constant = (sets.log_det[:, None] + len(sets.columns) * np.log(2 * np.pi)) / 2
-    quad = model.reml.quad - gains.quad
-    return rescale(UnitScale(model.reml.log_dets - gains.log_det / 2 + constant, quad), k, quad / k)
+    unit = with_columns(model.reml, gains.quad, gains.log_det, sets.log_det[:, None], len(sets.columns))
+    return rescale(unit, k, unit.quad / k)
 
 
 def _total(parts: Iterable[ndarray]) -> ndarray:

@@ -22,9 +22,11 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.ml import ml
 from bayeslmm.estimators.reml import reml
+from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import independent
 from bayeslmm.likelihood.one_trait import UnitScale
+from bayeslmm.likelihood.ratio_grid import RatioGrid
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.whitened import Whitened, whitened
 from bayeslmm.scan.gains import (
@@ -40,7 +42,6 @@ from bayeslmm.scan.gains import (
     sets_by_rank,
     weights_and_model,
 )
-from bayeslmm.scan.ratio_grid import RatioGrid
 
 _EXPLAINED = 1e-12
 """A marker that leaves less than this share of a trait is not tested: nothing is left to estimate variances from."""
@@ -255,7 +256,7 @@ def exact_scan(data: RotatedData) -> ExactScan:
     """
     X, _ = independent(np.asarray(data.X))
     traits = [whitened(data._replace(Y=y[:, None], X=X)) for y in data.Y.T]
-    grid = RatioGrid(np.asarray(traits[0].data.s))
+    grid = RatioGrid(np.asarray(traits[0].data.s), DELTA_MIN)
     found = [weights_and_model(of.data, *grid.shares(grid.x)) for of in traits]
     weights, models = found[0][0], [model for _, model in found]  # weights do not depend on the trait
     profiles = np.array([profile_ml(model, np.zeros(len(grid.x)), len(data.s)) for model in models])

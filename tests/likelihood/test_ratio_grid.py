@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize_scalar
 
-from bayeslmm.scan.ratio_grid import RatioGrid
+from bayeslmm.likelihood.ratio_grid import RatioGrid
 
 
 @pytest.fixture(params=[1.5, 80.0, 3000.0])
@@ -18,14 +18,14 @@ def weights(s, grid, x):
 
 
 def test_shares_run_from_no_heritability_to_the_end_of_the_search(s):
-    h2, e2 = RatioGrid(s).shares(RatioGrid(s).x)
+    h2, e2 = RatioGrid(s, 1e-5).shares(RatioGrid(s, 1e-5).x)
     assert h2[0] == 0
     assert e2[-1] / h2[-1] == pytest.approx(1e-5)
     assert_allclose(h2 + e2, 1, rtol=1e-14)
 
 
 def test_logarithms_of_weighted_sums_are_interpolated_to_ten_digits(s, rng):
-    grid = RatioGrid(s)
+    grid = RatioGrid(s, 1e-5)
     g = np.where(s > 0, rng.standard_normal(len(s)), 0)
     x = rng.uniform(0, grid.x[-1], 1000)
     of_points, exact = (np.log(weights(s, grid, at) @ g**2) for at in (grid.x, x))
@@ -33,7 +33,7 @@ def test_logarithms_of_weighted_sums_are_interpolated_to_ten_digits(s, rng):
 
 
 def test_argmax_finds_the_best_of_several_maxima(s):
-    grid = RatioGrid(s)
+    grid = RatioGrid(s, 1e-5)
     places = np.array([0.12, 0.5, 0.93]) * grid.x[-1]
 
     def function(x, height):
@@ -54,5 +54,5 @@ def test_argmax_finds_the_best_of_several_maxima(s):
 
 
 def test_argmax_stays_at_an_end(s):
-    grid = RatioGrid(s)
+    grid = RatioGrid(s, 1e-5)
     assert_allclose(grid.argmax(np.array([-grid.x, grid.x])), grid.x[[0, -1]], atol=1e-12)

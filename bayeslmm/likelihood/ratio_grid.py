@@ -1,4 +1,4 @@
-r"""Functions of the variance ratio as Chebyshev interpolants, for many markers at once.
+r"""Functions of the variance ratio as Chebyshev interpolants, for many markers or many traits at once.
 
 The coordinate is :math:`x = \log(1 + s_{max} / \delta)`, 0 where h2 = 0. A weighted sum such as :math:`g'V^{-1}g`
 is then a sum of functions that are analytic but for poles at :math:`\mathrm{Im}\, x = \pm\pi`. So are its Schur
@@ -15,26 +15,29 @@ from jaxtyping import Float, Float64
 from numpy import ndarray
 from numpy.polynomial import chebyshev
 
-from bayeslmm.estimators.variance_ratio import DELTA_MIN
-
-_ACCURACY = 1e-10
 _FINER = 4
 _STEPS = 8
 
 
 class RatioGrid:
-    """Chebyshev points of x between h2 = 0 and delta = `DELTA_MIN`, both of them among the points.
+    """Chebyshev points of x between two values of delta, both of them among the points.
 
     Attributes:
         x: the points, ascending, shape (m,).
+
+    Args:
+        s: eigenvalues of K.
+        last: delta where the grid ends.
+        first: delta where it begins; by default infinite, at h2 = 0.
+        accuracy: to which interpolation has converged.
     """
 
-    def __init__(self, s: Float[ndarray, " n"]) -> None:
+    def __init__(self, s: Float[ndarray, " n"], last: float, *, first: float = np.inf, accuracy: float = 1e-10) -> None:
         self._s_max = float(s.max())
-        self._end = np.log1p(self._s_max / DELTA_MIN)
+        self._start, self._end = (float(np.log1p(self._s_max / delta)) for delta in (first, last))
         # The largest ellipse around the interval that reaches to the poles has this sum of half-axes.
-        height = np.pi / (self._end / 2)
-        m = 1 + int(np.ceil(-np.log(_ACCURACY) / np.log(height + np.hypot(1, height))))
+        height = np.pi / ((self._end - self._start) / 2)
+        m = 1 + int(np.ceil(-np.log(accuracy) / np.log(height + np.hypot(1, height))))
         self.x = self._from_unit(chebyshev.chebpts2(m))
 
     def shares(self, x: Float[ndarray, "..."]) -> tuple[Float64[ndarray, "..."], Float64[ndarray, "..."]]:
@@ -44,6 +47,26 @@ class RatioGrid:
     def basis(self, x: Float[ndarray, " b"]) -> Float64[ndarray, "b m"]:
         """Return weights of the values at the points: their sum is the interpolant at x."""
         return chebyshev.chebvander(self._to_unit(x), len(self.x) - 1) @ self._coefficients
+
+    def at_ratio(self, ratio: Float[ndarray, "..."]) -> Float64[ndarray, "..."]:
+        """Return x where sigma2_u is so many times sigma2_e."""
+        return np.log1p(self._s_max * ratio)
+
+    def ratio(self, x: Float[ndarray, "..."]) -> Float64[ndarray, "..."]:
+        """Return sigma2_u / sigma2_e at x."""
+        return np.expm1(x) / self._s_max
+
+    def coefficients(self, values: Float[ndarray, "t m"]) -> Float64[ndarray, "m t"]:
+        """Return t functions, given at the points, as sums of Chebyshev polynomials."""
+        return self._coefficients @ values.T
+
+    def evaluate(self, coefficients: Float[ndarray, "m t"], x: Float[ndarray, "t q"]) -> Float64[ndarray, "t q"]:
+        """Return each of t functions at points of its own, inside the grid."""
+        return chebyshev.chebval(self._to_unit(x), coefficients[:, :, None], tensor=False)
+
+    def slope(self, coefficients: Float[ndarray, "m t"]) -> Float64[ndarray, "_ t"]:
+        """Return the derivatives by x of t functions, as coefficients."""
+        return chebyshev.chebder(coefficients) * 2 / (self._end - self._start)
 
     def argmax(self, values: Float[ndarray, "b m"]) -> Float64[ndarray, " b"]:
         """Return where each of many functions, given at the points, has its largest value over the whole interval."""
@@ -70,7 +93,7 @@ class RatioGrid:
         return fine, (chebyshev.chebvander(fine, m - 1) @ self._coefficients).T
 
     def _from_unit(self, u: ndarray) -> ndarray:
-        return (u + 1) / 2 * self._end
+        return self._start + (u + 1) / 2 * (self._end - self._start)
 
     def _to_unit(self, x: ndarray) -> ndarray:
-        return 2 * x / self._end - 1
+        return 2 * (x - self._start) / (self._end - self._start) - 1
