@@ -151,7 +151,7 @@ def main() -> None:
         "",
         *table(["step", "seconds", "CPU seconds", "peak MB", "ms a trait", "times all at once"], lines),
         "",
-        f"Largest differences from the functions of one trait, in {ONE} random traits: {one['reml']:.1g} of REML (h2, pve",
+        f"Largest differences from functions of one trait, in {ONE} random traits: {one['reml']:.1g} of REML (h2, pve",
         f"and variances), {one['posterior']:.1g} posterior sd of means, sds and ends of 95% intervals.",
     ]
     if skipped:
