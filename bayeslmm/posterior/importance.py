@@ -2,9 +2,9 @@ r"""The posterior of several components by importance sampling: independent draw
 
 Fixed effects and random effects are integrated out of the likelihood, and so is the total variance: at shares
 :math:`\pi` of it, the likelihood along the total is known from two numbers (`one_trait.UnitScale`), and its integral
-with any prior is a sum over a grid. What is left are the log ratios of the shares, :math:`\log \pi_j / \pi_e`; they are
-drawn from a Student t at points of a scrambled Sobol sequence, and weighted: first some about the Laplace
-approximation, then all about the mean, covariance and skewness of these.
+with any prior is a sum over a grid. What is left are the shares, in coordinates of which each is nearly independent of
+the others (`share_tree`); they are drawn from a Student t at points of a scrambled Sobol sequence, and weighted: first
+some about the Laplace approximation, then all about the mean, covariance and skewness of these.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +28,7 @@ from bayeslmm.likelihood.components import Components, components
 from bayeslmm.likelihood.one_trait import UnitScale, rescale
 from bayeslmm.likelihood.priors import ComponentsPrior, density_on, support_of
 from bayeslmm.posterior.components_laplace import laplace
+from bayeslmm.posterior.share_tree import ShareTree
 
 MAX_PARETO_K = 0.7
 """Above it the largest weights decide, and neither means nor their errors can be trusted."""
@@ -177,13 +178,14 @@ def importance(
     prior = ComponentsPrior() if prior is None else prior
     support_of(prior.sigma2_p, "sigma2_p", within=(0.0, np.inf))
     rng, guess = np.random.default_rng(seed), laplace(data, prior)
-    to_ratios = np.column_stack([np.eye(len(guess.mode) - 1), -np.ones(len(guess.mode) - 1)])
-    proposal = _Proposal.of(to_ratios @ guess.mode, to_ratios @ guess.covariance @ to_ratios.T)
+    tree = ShareTree.of(guess.mode, guess.covariance)
+    slopes = tree.slopes(guess.mode)
+    proposal = _Proposal.of(tree.coordinates(guess.mode), slopes @ guess.covariance @ slopes.T)
     first = max(draws // _PILOT, _LEAST_PILOT)
     with progress_bar("importance sampling", total=first + draws, unit="draw") as bar:
-        pilot = _weighted(data, prior, proposal, first, rng, workers, bar)
-        proposal = _Proposal.about(pilot.ratios, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
-        final = _weighted(data, prior, proposal, draws, rng, workers, bar)
+        pilot = _weighted(data, prior, tree, proposal, first, rng, workers, bar)
+        proposal = _Proposal.about(pilot.u, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
+        final = _weighted(data, prior, tree, proposal, draws, rng, workers, bar)
     smoothed, pareto_k = array_stats.psislw(-final.log_weights)
     if not pareto_k <= MAX_PARETO_K:
         raise AnalysisError(
@@ -193,7 +195,7 @@ def importance(
     relative = np.exp(final.log_weights - final.log_weights.max())
     return ImportancePosterior(
         names=data.names,
-        sigma2=np.exp(_log_shares(final.ratios) + final.log_total[:, None]) * data.units,
+        sigma2=np.exp(tree.log_shares(final.u) + final.log_total[:, None]) * data.units,
         weights=np.exp(smoothed - logsumexp(smoothed)),
         pareto_k=float(pareto_k),
         log_evidence=float(logsumexp(final.log_weights) - np.log(draws)),
@@ -204,7 +206,7 @@ def importance(
 
 
 class _Proposal(NamedTuple):
-    """A Student t of log ratios of shares, wider to one side along each axis than to the other.
+    """A Student t of the coordinates of shares, wider to one side along each axis than to the other.
 
     With root R, a draw is centre + R z, z_i of scale ``left`` below 0 and ``right`` above, with a continuous density.
 
@@ -223,12 +225,12 @@ class _Proposal(NamedTuple):
         return cls(centre, scipy.linalg.cholesky(covariance, lower=True), even, even)
 
     @classmethod
-    def about(cls, ratios: Float64[ndarray, "m k"], weights: Float64[ndarray, " m"]) -> "_Proposal":
+    def about(cls, u: Float64[ndarray, "m k"], weights: Float64[ndarray, " m"]) -> "_Proposal":
         """Return that about the mean of weighted draws, with their covariance, and their spread to each side."""
         weights = weights / weights.sum()
-        centre = weights @ ratios
-        even = cls.of(centre, (ratios - centre).T @ (weights[:, None] * (ratios - centre)))
-        z = scipy.linalg.solve_triangular(even.root, (ratios - centre).T, lower=True).T
+        centre = weights @ u
+        even = cls.of(centre, (u - centre).T @ (weights[:, None] * (u - centre)))
+        z = scipy.linalg.solve_triangular(even.root, (u - centre).T, lower=True).T
         left, right = (np.sqrt(weights @ (z**2 * side) / (weights @ side)) for side in (z < 0, z >= 0))
         return even._replace(left=left, right=right)
 
@@ -247,7 +249,7 @@ class _Proposal(NamedTuple):
 
 
 class _Weighted(NamedTuple):
-    ratios: Float64[ndarray, "m k"]
+    u: Float64[ndarray, "m nodes"]
     log_total: Float64[ndarray, " m"]
     log_weights: Float64[ndarray, " m"]
 
@@ -255,25 +257,20 @@ class _Weighted(NamedTuple):
 def _weighted(
     data: Components,
     prior: ComponentsPrior,
+    tree: ShareTree,
     proposal: _Proposal,
     m: int,
     rng: np.random.Generator,
     workers: int,
     bar: tqdm,
 ) -> _Weighted:
-    """Draw log ratios of shares, weigh them, and draw the total given each."""
-    ratios, log_proposal = proposal.draw(m, rng)
-    log_shares, a = _log_shares(ratios), prior.concentrations(len(data.names))
+    """Draw shares, weigh them, and draw the total given each."""
+    u, log_proposal = proposal.draw(m, rng)
+    log_shares, a = tree.log_shares(u), prior.concentrations(len(data.names))
     log_total, log_density = _along_total(data, prior, _at_shares(data, np.exp(log_shares), workers, bar))
-    log_prior = log_shares @ a + gammaln(a.sum()) - gammaln(a).sum()
+    log_prior = log_shares @ (a - 1) + tree.log_volume(u) + gammaln(a.sum()) - gammaln(a).sum()
     log_weights = logsumexp(log_density, axis=1) + log_prior - log_proposal
-    return _Weighted(ratios, _drawn(log_total, log_density, rng), log_weights)
-
-
-def _log_shares(ratios: Float64[ndarray, "m k"]) -> Float64[ndarray, "m _"]:
-    """Return the logarithms of all shares from log ratios to the last."""
-    log_shares = np.column_stack([ratios, np.zeros(len(ratios))])
-    return log_shares - logsumexp(log_shares, axis=1, keepdims=True)
+    return _Weighted(u, _drawn(log_total, log_density, rng), log_weights)
 
 
 def _at_shares(data: Components, shares: Float64[ndarray, "m k"], workers: int, bar: tqdm) -> UnitScale:
