@@ -67,6 +67,10 @@ from .kinship.grm import read_grm as read_grm
 from .kinship.grm import write_grm as write_grm
 from .kinship.grm_products import grm_products as grm_products
 from .kinship.kinship import Kinship as Kinship
+from .kinship.partition import Partition as Partition
+from .kinship.partition import by_chromosome as by_chromosome
+from .kinship.partition import partition_kinships as partition_kinships
+from .kinship.partition import read_partition as read_partition
 from .kinship.pedigree import pedigree_kinship as pedigree_kinship
 from .kinship.pedigree_products import pedigree_products as pedigree_products
 from .kinship.unrelated import without_relatives as without_relatives

@@ -1,11 +1,11 @@
 """Markers a block at a time, streamed from the file: standardised for a kinship, or their dosages for a test."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
@@ -99,16 +99,47 @@ class MarkerBlocks:
         Raises:
             InputError: as the reader of the genotypes, or if geno is 1 and a marker has no genotype.
         """
-        used = self.genotypes.used
+        for G, lines, elsewhere in self._read():
+            block = self._standardised(G, lines, elsewhere)
+            yield block if rows is None else block._replace(G=block.G[rows])
+
+    def divided(self, what: str, set_of: Int64[ndarray, " p"]) -> Iterator[tuple[int, Block]]:
+        """Yield the blocks of sets of markers, with the number of the set: what is read at once in as many as it has.
+
+        With a progress bar, and the check of `tracked` of all sets together.
+
+        Args:
+            what: the bar is called.
+            set_of: number of the set of each marker of the file, below 0 for those that are in none.
+
+        Raises:
+            InputError: as `blocks` and `check_used`.
+        """
+        tally = Tally.empty(len(self.genotypes.ids))
+        with progress_bar(what, total=len(self._span), unit="marker") as bar:
+            for G, lines, elsewhere in self._read(set_of >= 0):
+                for number in np.unique(set_of[lines]).tolist():
+                    columns = np.flatnonzero(set_of[lines] == number)
+                    # Column-major, whatever part of the columns it is.
+                    block = self._standardised(G if len(columns) == len(lines) else G.T[columns].T, lines[columns], 0)
+                    yield number, block
+                    tally += block.tally
+                tally += replace(Tally.empty(len(tally.called)), counts=MarkerCounts(elsewhere, elsewhere=elsewhere))
+                bar.update(len(lines) + elsewhere)
+        self.check_used(tally)
+
+    def _read(
+        self, among: Bool[ndarray, " p"] | None = None
+    ) -> Iterator[tuple[Float[ndarray, "n b"], Int64[ndarray, " b"], int]]:
+        """Yield dosages, the markers they are of, and how many there are beside them that are not used."""
+        used = self.genotypes.used if among is None else self.genotypes.used & among
         span = self._span
         with self.genotypes.reader() as reader:
             for start in range(span.start, span.stop, self.block):
                 stop = min(start + self.block, span.stop)
                 lines = start + np.flatnonzero(used[start:stop])
                 elsewhere = stop - start - lines.size
-                G = reader.read(None, lines if elsewhere else range(start, stop), "float32")
-                block = self._standardised(G, lines, elsewhere)
-                yield block if rows is None else block._replace(G=block.G[rows])
+                yield reader.read(None, lines if elsewhere else range(start, stop), "float32"), lines, elsewhere
 
     def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Block]:
         """Yield the blocks with a progress bar, and check the pass at its end.

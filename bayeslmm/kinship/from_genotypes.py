@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 from scipy.linalg.blas import ssyrk
 
@@ -128,22 +128,28 @@ def _products(blocks: Iterable[Block], n: int, everybody: int) -> tuple[Float64[
     total = np.zeros((n, n), order="F")
     product = np.zeros((n, n), dtype=np.float32, order="F")
     for block in blocks:
-        product = ssyrk(1.0, block.G, lower=1, beta=0.0, c=product, overwrite_c=1)
-        _add_lower(total, product)
+        add_product(total, block.G, product)
         tally += block.tally
     del product
-    _mirror_lower(total)
+    mirror_lower(total)
     return total, tally
 
 
-def _add_lower(total: ndarray, product: ndarray) -> None:
-    """Add the lower triangle, in place, by slabs of columns: the upper one is empty."""
+def add_product(total: Float64[ndarray, "n n"], W: Float32[ndarray, "n b"], scratch: Float32[ndarray, "n n"]) -> None:
+    """Add the lower triangle of W W' in place, by slabs of columns: the upper one is empty.
+
+    Args:
+        total: column-major.
+        W: column-major.
+        scratch: for W W', column-major.
+    """
+    product = ssyrk(1.0, W, lower=1, beta=0.0, c=scratch, overwrite_c=1)
     for start in range(0, len(total), 256):
         slab = (slice(start, None), slice(start, start + 256))
         total[slab] += product[slab]
 
 
-def _mirror_lower(K: ndarray) -> None:
+def mirror_lower(K: ndarray) -> None:
     """Copy the lower triangle onto the upper one, in place, by blocks (no n x n index array)."""
     for start in range(0, len(K), 512):
         stop = min(start + 512, len(K))
