@@ -1,6 +1,7 @@
 from . import models as models
 from .analyses.compare import Comparison as Comparison
 from .analyses.compare import compare as compare
+from .analyses.component_effects import effects_table as effects_table
 from .analyses.conventions import conventions as conventions
 from .analyses.correlations import Correlations as Correlations
 from .analyses.correlations import correlations as correlations

@@ -70,9 +70,14 @@ class Component:
         return np.bincount(self.level_of, minlength=len(self.levels))
 
     @property
+    def level_diagonal(self) -> Float64[ndarray, " q"]:
+        """Diagonal of K."""
+        return np.ones(len(self.levels)) if self.K is None else np.diag(self.K)
+
+    @property
     def diagonal(self) -> Float64[ndarray, " n"]:
         """Diagonal of ZKZ'."""
-        return np.ones(len(self.level_of)) if self.K is None else np.diag(self.K)[self.level_of]
+        return self.level_diagonal[self.level_of]
 
     def covariance(self, rows: slice | Int[ndarray, " rows"] = slice(None)) -> Float64[ndarray, "rows n"]:
         """Return rows of ZKZ', all of them by default."""

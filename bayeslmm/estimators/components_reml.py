@@ -122,6 +122,31 @@ class ComponentsEstimate:
         pairs = zip(self.names[:-1], self.sigma2 / self.data.units * self.data.sd, self.solved.effects, strict=False)
         return {name: variance * of_levels for name, variance, of_levels in pairs}
 
+    @cached_property
+    def prediction_errors(self) -> dict[str, Float64[ndarray, " _"]]:
+        """Variances of the errors of these predictions, with that of the fixed effects, in squared units of the trait.
+
+        They are those at the estimated variances, as if these were known; 0 for a component on the boundary.
+
+        Source: Henderson (1975), doi:10.2307/2529430.
+        """
+        theta = self.sigma2 / self.data.units
+        triples = zip(self.data.parts, theta, self.solved.reductions, strict=False)
+        return {
+            one.name: self.data.sd**2 * variance * (one.level_diagonal - variance * reduction)
+            for one, variance, reduction in triples
+        }
+
+    @cached_property
+    def reliabilities(self) -> dict[str, Float64[ndarray, " _"]]:
+        """Squared correlations of predicted and true effects, 1 - PEV / (sigma2 K_ii); NaN on the boundary."""
+        theta = self.sigma2 / self.data.units
+        triples = zip(self.data.parts, theta, self.solved.reductions, strict=False)
+        return {
+            one.name: variance * reduction / one.level_diagonal if variance > 0 else np.full_like(reduction, np.nan)
+            for one, variance, reduction in triples
+        }
+
     @property
     def _inside(self) -> Bool[ndarray, " k"]:
         on_boundary = np.array([name in self.boundary for name in self.names])

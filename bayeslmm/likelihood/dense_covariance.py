@@ -177,11 +177,14 @@ class AtVariances(AtCoefficients, SolvedComponents):
 
     components: Sequence[Component]
 
+    def _between_levels(self, one: Component) -> Float64[ndarray, "q q"]:
+        """Return Z'PZ."""
+        return one.Z.T @ (one.Z.T @ self.P).T
+
     @override
     def between(self, component: int) -> Float64[ndarray, "q q"]:
         one = self.components[component]
-        Z_PZ = one.Z.T @ (one.Z.T @ self.P).T
-        L = factor(one)
+        Z_PZ, L = self._between_levels(one), factor(one)
         return Z_PZ if L is None else L.T @ Z_PZ @ L
 
     @cached_property
@@ -189,3 +192,12 @@ class AtVariances(AtCoefficients, SolvedComponents):
     def effects(self) -> tuple[Float64[ndarray, " _"], ...]:
         sums = [(one, one.Z.T @ self.Py) for one in self.components]
         return tuple(Z_Py if one.K is None else one.K @ Z_Py for one, Z_Py in sums)
+
+    @cached_property
+    @override
+    def reductions(self) -> tuple[Float64[ndarray, " _"], ...]:
+        return tuple(
+            np.diag(Z_PZ) if one.K is None else np.einsum("ij,ij->i", one.K @ Z_PZ, one.K)
+            for one in self.components
+            for Z_PZ in [self._between_levels(one)]
+        )

@@ -101,10 +101,10 @@ class Basis:
             return between, B[:0]
         return between, np.linalg.qr(B - (sums / counts)[level_of], mode="r")
 
-    def effects(self, Py: Float64[ndarray, " q"]) -> Float64[ndarray, " q"]:
-        """Return KZ'Py, from the rows of levels of Py."""
-        of_levels = np.sqrt(self.component.counts) * (Py if self.U is None else self.U @ Py)
-        return of_levels if self.component.K is None else self.component.K @ of_levels
+    def predicted(self, B: Float64[ndarray, "q m"]) -> Float64[ndarray, "q m"]:
+        """Return KZ'B, from the rows of levels of B: with the eigenvectors, N^-1/2 U S B."""
+        scaled = B * self.s[:, None]
+        return (scaled if self.U is None else self.U @ scaled) / np.sqrt(self.component.counts)[:, None]
 
 
 def factor(component: Component) -> Float64[ndarray, "q q"] | None:
@@ -330,7 +330,20 @@ class AtVariances(SolvedComponents):
     @cached_property
     @override
     def effects(self) -> tuple[Float64[ndarray, " _"], ...]:
-        lead = self.equations.basis.effects(self._Py[: len(self._d)])
+        lead = self.equations.basis.predicted(self._Py[: len(self._d), None])[:, 0]
         pairs = zip(self.equations.data.W, self.equations.factors, strict=True)
         others = [W.T @ self._Py if L is None else L @ (W.T @ self._Py) for W, L in pairs]
         return tuple([lead, *others][place] for place in self.equations.data.order[:-1])
+
+    @cached_property
+    @override
+    def reductions(self) -> tuple[Float64[ndarray, " _"], ...]:
+        basis, d, data = self.equations.basis, self._d, self.equations.data
+        along = basis.predicted(self.equations.T[: len(d), :-1] / d[:, None])
+        lead = np.square(basis.predicted(np.diag(d**-0.5))).sum(axis=1)
+        lead -= np.einsum("ij,ij->i", along @ self._inverse, along)
+        others = []
+        for block, L in zip(self.equations.blocks[1:-1], self.equations.factors, strict=True):
+            H = self._H[block, block]
+            others.append(np.diag(H) if L is None else np.einsum("ij,ij->i", L @ H, L))
+        return tuple([lead, *others][place] for place in data.order[:-1])

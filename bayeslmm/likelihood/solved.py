@@ -71,6 +71,11 @@ class SolvedComponents(Solved):
     def effects(self) -> tuple[Float64[ndarray, " _"], ...]:
         """K_jZ_j'Py of each component: its best linear unbiased prediction, divided by its variance."""
 
+    @cached_property
+    @abstractmethod
+    def reductions(self) -> tuple[Float64[ndarray, " _"], ...]:
+        """Diagonal of K_jZ_j'PZ_jK_j of each component: the variance of its predictions, divided by its own squared."""
+
 
 class ComponentSolver(ABC):
     """A way to treat V of one trait."""

@@ -43,6 +43,8 @@ class Formula:
         self.effects = [
             (np.eye(len(one.levels)) if one.K is None else one.K) @ (one.Z.T @ (P @ data.y)) for one in data.parts
         ]
+        Z_K = [one.Z.toarray() @ (np.eye(len(one.levels)) if one.K is None else one.K) for one in data.parts]
+        self.reductions = [np.diag(part.T @ P @ part) for part in Z_K]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -55,6 +57,8 @@ def test_both_ways_equal_the_formula(dense_records, way, theta):
         assert_allclose(value, wanted, rtol=1e-7, atol=1e-9 * np.abs(wanted).max() + 1e-14, err_msg=name)
     for value, wanted in zip(solved.effects, formula.effects, strict=True):
         assert_allclose(value, wanted, rtol=1e-7, atol=1e-9 * np.abs(wanted).max())
+    for value, wanted in zip(solved.reductions, formula.reductions, strict=True):
+        assert_allclose(value, wanted, rtol=1e-7, atol=1e-9 * wanted.max())
     for j, part in enumerate(formula.parts[:-1]):
         wanted = np.sort(np.linalg.eigvals(formula.P @ part).real)[::-1]
         value = np.linalg.eigvalsh(solved.between(j))[::-1]
@@ -73,6 +77,8 @@ def test_any_component_can_lead(dense_records, parts):
     solved, formula = data.equations.at(theta), Formula(data, theta)
     for name in ("log_dets", "quad", "traces", "average", "expected"):
         assert_allclose(getattr(solved, name), getattr(formula, name), rtol=1e-9, err_msg=name)
+    for value, wanted in zip(solved.effects + solved.reductions, formula.effects + formula.reductions, strict=True):
+        assert_allclose(value, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
 
 
 def test_derivatives_are_those_of_the_likelihood(dense_records):
