@@ -1,4 +1,6 @@
 from . import models as models
+from .analyses.breeding_values import CrossValidation as CrossValidation
+from .analyses.breeding_values import cross_validate as cross_validate
 from .analyses.compare import Comparison as Comparison
 from .analyses.compare import compare as compare
 from .analyses.component_effects import effects_table as effects_table
@@ -23,6 +25,8 @@ from .cohort.records import grouped as grouped
 from .cohort.records import related as related
 from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
+from .dataframes.breeding_values import BreedingValues as BreedingValues
+from .dataframes.breeding_values import breeding_values as breeding_values
 from .dataframes.many_traits import ManyFit as ManyFit
 from .dataframes.many_traits import fit_many as fit_many
 from .dataframes.markers import Scan as Scan
