@@ -111,12 +111,13 @@ def compare(
     white = whitened(data)
     check_cohort(cohort, trait, len(white.data.s))
     at = cohort.traits.index(trait)
+    among = (None, "reml", "genotypes") if markers else (None, "reml")  # that of two values is of another model
     result = heritability(
         white,
         trait=trait,
         covariates=cohort.covariates[at],
         seed=seed,
-        methods=[name for name, method in METHODS.items() if markers or method.needs != "genotypes"],
+        methods=[name for name, method in METHODS.items() if method.needs in among],
         cohort=cohort,
         markers=markers,
         **settings,

@@ -19,9 +19,10 @@ from bayeslmm.estimators.liability import Liability
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
+from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.likelihood.whitened import OneTrait, whitened
 from bayeslmm.models import univariate
-from bayeslmm.posterior.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap
+from bayeslmm.posterior.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap, worst
 from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.posterior.sampling import Program
 
@@ -71,6 +72,11 @@ class Heritability:
         """NUTS draws, if asked for."""
         return self.fits["nuts"].posterior if "nuts" in self.fits else None
 
+    @property
+    def threshold(self) -> DataTree | None:
+        """Draws of the threshold model, if asked for."""
+        return self.fits["threshold"].posterior if "threshold" in self.fits else None
+
 
 def heritability(
     data: OneTrait,
@@ -83,6 +89,7 @@ def heritability(
     attrs: Mapping[str, Any] | None = None,
     cohort: Cohort | None = None,
     markers: MarkerBlocks | None = None,
+    spectrum: Spectrum | None = None,
     **settings: Unpack[Settings],
 ) -> Heritability:
     """Estimate the heritability of one trait by several methods.
@@ -96,9 +103,10 @@ def heritability(
         program: what NUTS samples. A user's program gets the prior if it takes one, and has rows of all its small
             sites.
         attrs: kept with the draws.
-        cohort: the individuals before rotation, for "rhe", "lasso" and the jackknife.
+        cohort: the individuals before rotation, for "rhe", "lasso", "threshold" and the jackknife.
         markers: the genotypes, for "rhe" and "lasso". For "rhe" K must be their kinship, on any scale; centred only if
             X holds an intercept.
+        spectrum: of the kinship of the cohort, for "threshold".
         **settings: any of
 
             - se_kind: which information gives the standard errors of the likelihood methods: "average" (default),
@@ -129,6 +137,7 @@ def heritability(
         covariates=tuple(covariates),
         cohort=cohort,
         markers=markers,
+        spectrum=spectrum,
     )
     request.check_prior(methods)
     liability = request.liability
@@ -176,6 +185,14 @@ def check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
 
 
 def _diagnostics(fits: Mapping[str, Any], request: TraitRequest) -> Diagnostics | None:
+    """Return the checks of all draws."""
+    by_nuts, threshold = _nuts_diagnostics(fits, request), fits.get("threshold")
+    if threshold is None:
+        return by_nuts
+    return worst({"NUTS": by_nuts, "threshold": threshold.diagnostics}) if by_nuts else threshold.diagnostics
+
+
+def _nuts_diagnostics(fits: Mapping[str, Any], request: TraitRequest) -> Diagnostics | None:
     """Return the checks of the draws, which are compared with the quadrature if both are of the same model."""
     drawn: Drawn | None = fits.get("nuts")
     exact: ExactPosterior | None = fits.get("exact")

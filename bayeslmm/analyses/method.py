@@ -23,13 +23,14 @@ from bayeslmm.estimators.liability import Liability
 from bayeslmm.estimators.reml import reml
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood.joint_whitened import JointWhitened
-from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.rotation import JointData, RotatedData, Spectrum
 from bayeslmm.likelihood.whitened import Whitened
 from bayeslmm.posterior.checked_draws import checked_draws
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.posterior.marginal import Marginal
 from bayeslmm.posterior.sampling import Program, takes_prior
+from bayeslmm.posterior.tree import Data
 
 MomentsSe = Literal["exact", "jackknife"]
 
@@ -101,13 +102,13 @@ class Request:
         Raises:
             InputError: if the program takes no prior and the exact posterior is not asked for.
         """
-        if self.prior is not None and not takes_prior(self.program) and "exact" not in methods:
+        if self.prior is not None and not takes_prior(self.program) and not {"exact", "threshold"} & {*methods}:
             raise InputError(
                 "a prior was given, but the program that NUTS samples takes none, nor does any other method: leave the "
                 "prior out"
             )
 
-    def draw(self, data: RotatedData | JointData, coords: Mapping[str, Sequence[Any]], **start: Any) -> Drawn:
+    def draw(self, data: Data, coords: Mapping[str, Sequence[Any]], **start: Any) -> Drawn:
         """Return draws of the program, with their checks."""
         sampling = {name: value for name, value in self.settings.items() if name in _OF_NUTS}
         prior = self.prior if takes_prior(self.program) else None
@@ -128,6 +129,7 @@ class TraitRequest(Request):
         covariates: names of the columns of X.
         cohort: the individuals before rotation, if known.
         markers: the genotypes, if known.
+        spectrum: of the kinship of the cohort, if known.
     """
 
     white: Whitened
@@ -135,6 +137,7 @@ class TraitRequest(Request):
     covariates: tuple[str, ...]
     cohort: Cohort | None
     markers: MarkerBlocks | None
+    spectrum: Spectrum | None = None
     KNOWN: ClassVar[type] = Settings
 
     @property
@@ -299,7 +302,7 @@ class Method:
     near: Callable[[Any, Fitted], Near] = lambda fit, fitted: Near()
     why: Callable[[Any, Fitted], str] = lambda fit, fitted: ""
     marker_space: Callable[[Whitened, int], Any] | None = None
-    needs: Literal["genotypes", "reml"] | None = None
+    needs: Literal["genotypes", "reml", "two values"] | None = None
     wide: bool = False
 
 

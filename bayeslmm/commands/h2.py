@@ -47,7 +47,7 @@ def run(settings: H2Settings) -> Answer:
         partial(_analyse, settings, program),
         heritability_report,
         notes={"estimates": "note"},
-        names=lambda trait: [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc"],
+        names=lambda trait: [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc", f"{trait}.threshold.nc"],
         program=program,
     )
 
@@ -70,6 +70,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             attrs=attributes(inputs.kinship, settings.kinship, one.cohort.dropped, program),
             cohort=one.cohort,
             markers=inputs.markers,
+            spectrum=one.spectrum,
         )
     with run.clock.step("writing"):
         write_hsq(run.out / f"{result.trait}.hsq", result.reml, one.data, result.liability)
@@ -84,6 +85,8 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             )
             draws = with_liability_draws(draws, None if result.own else result.liability)
             write_draws(draws, run.out / f"{result.trait}.posterior.nc")
+        if result.threshold is not None:
+            write_draws(result.threshold, run.out / f"{result.trait}.threshold.nc")
         part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures)
     return Outcome(
         tables={"estimates": result.estimates},

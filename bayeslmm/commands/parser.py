@@ -132,7 +132,8 @@ def _h2(parser: argparse.ArgumentParser) -> None:
         parser,
         methods.NAMES,
         ["reml", "exact", "nuts"],
-        "likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS",
+        "likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS; threshold: "
+        "of the liability of a trait of two values",
     )
     add_model_option(parser)
     add_draws_groups_option(parser)

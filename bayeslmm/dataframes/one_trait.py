@@ -83,13 +83,17 @@ class Fit:
     def posterior(self) -> DataTree:
         """Draws as ArviZ has them: those of NUTS if it was asked for, else independent ones of the exact posterior.
 
-        With a prevalence, ``h2_liability`` is among them.
+        With a prevalence, ``h2_liability`` is among them. Those of the threshold model if it alone was asked for.
 
         Raises:
-            InputError: if neither method was asked for.
+            InputError: if none of these methods was asked for.
         """
         if self.result.posterior is not None:
             return self._with_groups(self.result.posterior)
+        if self.result.exact is None and self.result.threshold is not None:
+            if self.draws_groups:
+                raise InputError(f"draws of the threshold model have no group {self.draws_groups[0]} (draws_groups)")
+            return self.result.threshold
         if self.result.exact is None:
             raise InputError(f"there is no posterior by {', '.join(self.result.fits)}: ask for exact or nuts (methods)")
         coords = {"trait": [self.result.trait], "covariate": list(self.cohort.covariates[0])}
@@ -160,7 +164,7 @@ def fit(
         InputError: for what the user can fix in the formula, the DataFrame, the kinship or the settings.
     """
     K, genotypes = kinship_of(kinship, ids=ids)
-    two_values = settings.get("prevalence") is not None
+    two_values = settings.get("prevalence") is not None or "threshold" in methods
     people = measurements_of(formula, data, id=id, kinship=K, transform=transform, two_values=two_values)
     if len(people.traits) > 1:
         raise InputError(f"fit takes one trait, but {', '.join(people.traits)} were given: use fit_jointly")
@@ -178,6 +182,7 @@ def fit(
         methods=methods,
         cohort=cohort,
         markers=MarkerBlocks(genotypes) if genotypes else None,
+        spectrum=spectrum,
         **settings,
     )
     prior = settings.get("prior") or VariancePrior()

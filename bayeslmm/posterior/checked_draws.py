@@ -7,10 +7,9 @@ from typing import Any
 from xarray import DataTree
 
 from bayeslmm.base.defaults import TARGET_ACCEPT, WARMUP
-from bayeslmm.likelihood.components import Components
-from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.diagnostics import Diagnostics, diagnose
 from bayeslmm.posterior.sampling import Program, sample
+from bayeslmm.posterior.tree import Data
 
 _MOST_AGAIN = 2
 _NEARER = 5  # times nearer to 1 is the acceptance rate of the next draws: 0.9, 0.98, 0.996
@@ -18,7 +17,7 @@ _NEARER = 5  # times nearer to 1 is the acceptance rate of the next draws: 0.9, 
 
 def checked_draws(
     program: Program | Callable[..., None],
-    data: RotatedData | JointData | Components,
+    data: Data,
     *,
     warmup: int = WARMUP,
     target_accept: float = TARGET_ACCEPT,

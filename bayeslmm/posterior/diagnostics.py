@@ -1,7 +1,7 @@
 """Checks of draws, by themselves and against the quadrature, and how much the data added to the prior."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import arviz_stats
@@ -127,6 +127,24 @@ def diagnose(posterior: DataTree) -> Diagnostics:
     )
     of_values = check_values(r_hat, ess_bulk, ess_tail, divergences, e_bfmi, chains=chains)
     return Diagnostics(r_hat, ess_bulk, ess_tail, divergences, e_bfmi, (*of_draws, *of_values))
+
+
+def worst(of: Mapping[str, Diagnostics]) -> Diagnostics:
+    """Return the worst values of several sets of draws, and all their checks, in whose words the sets are named."""
+    every = of.values()
+    return Diagnostics(
+        r_hat=max(each.r_hat for each in every),
+        ess_bulk=min(each.ess_bulk for each in every),
+        ess_tail=min(each.ess_tail for each in every),
+        divergences=sum(each.divergences for each in every),
+        e_bfmi=min(each.e_bfmi for each in every),
+        checks=tuple(
+            replace(check, text=f"{check.text} ({name})", advice=check.advice and f"{name}: {check.advice}")
+            for name, each in of.items()
+            for check in each.checks
+        ),
+        drawn_again="; ".join(f"{name}: {each.drawn_again}" for name, each in of.items() if each.drawn_again),
+    )
 
 
 def check_values(

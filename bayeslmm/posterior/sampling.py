@@ -16,11 +16,9 @@ from xarray import DataTree
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.base.float64 import in_float64
-from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.priors import describe
-from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.nuts import Model, Sites, nuts, unconstrain
-from bayeslmm.posterior.tree import draws_tree
+from bayeslmm.posterior.tree import Data, draws_tree
 
 # ArviZ puts a lazy stand-in for numpyro into sys.modules. If `import numpyro.distributions` is what then loads it,
 # the submodules stay unbound in their packages (lazy_loader 0.6) and numpyro.factor fails: bind them.
@@ -75,7 +73,7 @@ def takes_prior(program: Program | Callable[..., None]) -> bool:
 @in_float64
 def sample(
     program: Program | Callable[..., None],
-    data: RotatedData | JointData | Components,
+    data: Data,
     *,
     seed: int,
     prior: Any = None,
@@ -189,7 +187,7 @@ def _hashable(prior: Any) -> bool:
 
 def _parts(
     program: Program | Callable[..., None],
-    data: RotatedData | JointData | Components,
+    data: Data,
     start: Mapping[str, ArrayLike] | None,
 ) -> tuple[Callable[..., None], Mapping[str, Sequence[str]], Mapping[str, ArrayLike] | None]:
     if isinstance(program, Program):

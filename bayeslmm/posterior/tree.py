@@ -10,17 +10,26 @@ from xarray import DataTree
 
 from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.two_values import TwoValues
 
 CONVENTION = "y = X beta + g + e, g ~ N(0, sigma2_u K); h2 = sigma2_u / (sigma2_u + sigma2_e); pve scales K by k_scale"
 OF_COMPONENTS = "y = X beta + sum of Z b + e, b ~ N(0, sigma2 K) of each component; share = sigma2 / sum of all sigma2"
 ROTATED_ROW = "rotated_row"
 """The dimension of the rows of the rotated data, along the eigenvectors of K: they are no individuals."""
+OF_TWO_VALUES = (
+    "y = 1 where X beta_liability + g + e > 0, g ~ N(0, sigma2_u_liability K), e ~ N(0, 1); h2_liability = "
+    "sigma2_u_liability / (sigma2_u_liability + 1)"
+)
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
+
+
+Data = RotatedData | JointData | Components | TwoValues
+"""What draws are conditional on."""
 
 
 def draws_tree(
     posterior: Mapping[str, np.ndarray],
-    data: RotatedData | JointData | Components,
+    data: Data,
     *,
     dims: Mapping[str, Sequence[str]],
     coords: Mapping[str, Sequence[Any]] | None,
@@ -30,7 +39,8 @@ def draws_tree(
     """Return draws as a DataTree with groups posterior, observed_data (y), constant_data (s, X; E of several traits).
 
     y of one trait has one dimension, as its site in the program, and as ArviZ likes it.
-    Records with several components are kept as they were given: y and X, which name themselves.
+    Records with several components are kept as they were given: y and X, which name themselves. A trait of two values
+    is one of individuals, 1 for cases.
 
     Args:
         posterior: draws of each site, shapes (chain, draw, ...).
@@ -53,31 +63,36 @@ def draws_tree(
     return tree
 
 
-def _data_groups(data: RotatedData | JointData | Components) -> dict[str, dict[str, np.ndarray]]:
+def _data_groups(data: Data) -> dict[str, dict[str, np.ndarray]]:
     if isinstance(data, Components):
         return {"observed_data": {"y": data.records.y}, "constant_data": {"X": data.records.X}}
+    if isinstance(data, TwoValues):
+        return {"observed_data": {"y": data.case.astype(int)}, "constant_data": {"X": data.X}}
     y = np.asarray(data.Y[:, 0] if data.Y.shape[1] == 1 else data.Y)
     return {"observed_data": {"y": y}, "constant_data": _constant_data(data)}
 
 
-def _own_coords(data: RotatedData | JointData | Components) -> dict[str, list[str]]:
+def _own_coords(data: Data) -> dict[str, list[str]]:
     if not isinstance(data, Components):
         return {}
     return {"component": list(data.names), "covariate": list(data.records.covariates)}
 
 
-def _data_dims(data: RotatedData | JointData | Components) -> dict[str, list[str]]:
+def _data_dims(data: Data) -> dict[str, list[str]]:
     if isinstance(data, Components):
         return {"y": ["record"], "X": ["record", "covariate"]}
+    if isinstance(data, TwoValues):
+        return {"y": ["individual"], "X": ["individual", "covariate"]}
     of_y = [ROTATED_ROW, "trait"][: 1 if data.Y.shape[1] == 1 else 2]
     of_X = [ROTATED_ROW, "coefficient" if isinstance(data, JointData) else "covariate"]
     return {"y": of_y, "s": [ROTATED_ROW], "X": of_X}
 
 
-def _data_attrs(data: RotatedData | JointData | Components) -> dict[str, Any]:
+def _data_attrs(data: Data) -> dict[str, Any]:
     if isinstance(data, Components):
         return {"n": data.n, "convention": OF_COMPONENTS}
-    return {"n": len(data.s), "k_scale": float(data.k_scale), "convention": CONVENTION}
+    convention = OF_TWO_VALUES if isinstance(data, TwoValues) else CONVENTION
+    return {"n": len(data.s), "k_scale": float(data.k_scale), "convention": convention}
 
 
 def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:

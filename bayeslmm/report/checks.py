@@ -9,6 +9,7 @@ from bayeslmm.cohort.align import about_scale
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
 
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so it has no curvature there"
+_OF_LIABILITY = ("outside", "meaningless")
 _WARNED = "the method warns about its estimate"
 
 
@@ -37,7 +38,8 @@ def checks_of_draws(diagnostics: Diagnostics | None) -> list[Check]:
 def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
     """Return a check for each h2 or rho_u of a classical method whose method warns about it.
 
-    And for the h2 of a liability by any method that is outside its range; what else there is to know is said of h2.
+    And for the h2 of a liability by any method that is outside its range, or not that of the population; what else
+    there is to know is said of h2.
     """
     return [
         _check_of_estimate(row)
@@ -45,7 +47,7 @@ def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
         if row.method != "nuts"
         and (
             (row.parameter in ("h2", "rho_u") and any(note.warns for note in row.notes))
-            or (row.parameter == "h2_liability" and any(note.kind == "outside" for note in row.notes))
+            or (row.parameter == "h2_liability" and any(note.kind in _OF_LIABILITY for note in row.notes))
         )
     ]
 

@@ -36,7 +36,7 @@ from bayeslmm.report.tables import (
     without_effects,
 )
 
-_PARAMETERS = ("h2_liability", "h2", "pve", "sigma2_u", "sigma2_e", "loglik")
+_PARAMETERS = ("h2_liability", "h2", "pve", "sigma2_u", "sigma2_e", "sigma2_u_liability", "loglik")
 _MOST_LINES = 30
 _LITTLE = 2 * MOST_OVERLAP
 """An area that posterior and prior share above which the prior is most of what is seen."""
@@ -87,7 +87,7 @@ def heritability_part(
         notes=heritability_notes(result),
         checks=heritability_checks(result, spectrum),
         sources=heritability_sources(result),
-        sampled=result.posterior is not None,
+        sampled=result.posterior is not None or result.threshold is not None,
     )
 
 
@@ -139,29 +139,44 @@ def heritability_notes(result: Heritability) -> list[str]:
         f"  {label_of(row.method)}, h2_liability: {note.text}"
         for row in select(result.rows, parameter="h2_liability")
         for note in row.notes
-        if note.kind == "outside"
+        if note.kind == "outside" or row.method == "threshold"
     ]
 
 
 def heritability_answers(result: Heritability) -> list[str]:
     """Return the heritability by the best method, with its interval, in a sentence; then what to know about it."""
+    of_threshold = [
+        f"heritability of the liability of {row.trait}: {in_words(row, row.estimate)} (posterior mean, threshold model)"
+        f"{interval_words(row)}"
+        for row in _threshold_rows(result)
+    ]
     rows = select(best_rows(result.rows, own=result.own), parameter="h2")
+    if not rows and of_threshold:
+        return of_threshold
     if not rows:
         return [f'the program has no site called "h2"; add one to report a heritability of {result.trait}']
     (row,) = rows
     name = label_of(row.method)
     if np.isnan(row.lower):
-        return [f"no interval for the heritability of {result.trait} ({row.note}): ask for another method"]
+        return [
+            *of_threshold,
+            f"no interval for the heritability of {result.trait} ({row.note}): ask for another method",
+        ]
     mean = f"posterior mean, {name}{' of your own model' * result.own}"
     kind = mean if METHODS[row.method].spread == "sd" else f"{name} estimate"
     liability = None if result.own else result.liability
     of = f"the two values of {result.trait}" if liability else result.trait
     return [
+        *of_threshold,
         *(_of_liability(result.trait, row, liability, kind) if liability else ()),
         f"{'  ' * bool(liability)}heritability of {of}: {in_words(row, row.estimate)} ({kind}){interval_words(row)}",
         *_checked_by_draws(result),
         *(f"  {about}" for about in _about_prior(result)),
     ]
+
+
+def _threshold_rows(result: Heritability) -> list[Row]:
+    return select(result.rows, method="threshold", parameter="h2_liability")
 
 
 def _of_liability(trait: str, of_values: Row, liability: Liability, kind: str) -> list[str]:
@@ -178,9 +193,13 @@ def _of_liability(trait: str, of_values: Row, liability: Liability, kind: str) -
 def heritability_headlines(result: Heritability) -> list[Headline]:
     """Return the heritability by the best method as the answer of a page, first that of the liability if there is."""
     best, what = best_rows(result.rows, own=result.own), "heritability h2"
+    of_threshold = [
+        headline(row, result.trait, "heritability of the liability, threshold model") for row in _threshold_rows(result)
+    ]
     if not (rows := select(best, parameter="h2")):
-        return [Headline(result.trait, what, "not estimated")]
+        return of_threshold or [Headline(result.trait, what, "not estimated")]
     return [
+        *of_threshold,
         *(
             headline(row, result.trait, "heritability of the liability")
             for row in select(best, parameter="h2_liability")

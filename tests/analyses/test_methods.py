@@ -9,9 +9,9 @@ def test_a_method_has_the_name_of_its_file():
 
 
 def test_methods_are_listed_and_ranked_without_ties():
-    assert list(METHODS) == ["reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts"]
+    assert list(METHODS) == ["reml", "ml", "em", "pxem", "mom", "rhe", "lasso", "exact", "nuts", "threshold"]
     ranked = sorted(METHODS.values(), key=lambda method: method.rank)
-    assert [method.rank for method in ranked] == list(range(1, 10))
+    assert [method.rank for method in ranked] == list(range(1, 11))
     assert [method.name for method in ranked[:3]] == ["exact", "nuts", "reml"]
 
 

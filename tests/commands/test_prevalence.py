@@ -95,3 +95,19 @@ def test_without_a_prevalence_the_option_is_named(cases, capsys):
     assert main(typed) == 0
     assert "has two values only, 0 and 1" in (error := capsys.readouterr().err)
     assert "which h2, compare and fit give for a prevalence" in error
+
+
+@pytest.mark.slow
+def test_h2_by_the_threshold_model_keeps_its_draws(cases, capsys):
+    base, folder, _ = cases
+    few = ["--methods", "threshold", "--chains", "2", "--draws", "300", "--warmup", "200"]
+    assert main(["h2", *base, "--trait", "ill", *few, "--out", str(folder / "out")]) in (0, 3)
+    files = json.loads((folder / "out" / "run.json").read_text())["files"]
+    assert {"ill.threshold.nc", "ill.threshold.svg", "ill.threshold.trace.svg", "ill.threshold.ranks.svg"} <= {*files}
+    table = pd.read_csv(folder / "out" / "estimates.tsv", sep="\t").set_index("parameter")
+    with xr.open_datatree(folder / "out" / "ill.threshold.nc", engine="h5netcdf") as draws:
+        assert_allclose(draws["posterior"]["h2_liability"].mean(), table.loc["h2_liability", "estimate"], rtol=1e-8)
+        assert draws["observed_data"]["y"].dims == ("individual",)
+    answer = "heritability of the liability of ill: "
+    assert answer in capsys.readouterr().out
+    assert answer in html.unescape((folder / "out" / "report.html").read_text())

@@ -23,7 +23,7 @@ from bayeslmm.report.plots.style import BLUE, GREEN, GREY, estimate_below, inter
 _BINS = 25
 
 
-NAMES = ("h2", "fit", "trace", "ranks")
+NAMES = ("h2", "fit", "trace", "ranks", "threshold", "threshold.trace", "threshold.ranks")
 """Of the panels."""
 
 
@@ -44,7 +44,37 @@ def heritability_panels(result: Heritability, data: RotatedData, prior: Variance
             draw=lambda ax: draw_fit(ax, result.reml, data),
         ),
     ]
-    return panels + (panels_of_draws(result.posterior, "h2") if result.posterior is not None else [])
+    panels += panels_of_draws(result.posterior, "h2") if result.posterior is not None else []
+    if result.threshold is None:
+        return panels
+    of_threshold = Panel(
+        name="threshold",
+        title="Heritability of the liability",
+        caption="the posterior of the threshold model, with its prior",
+        draw=lambda ax: plot_threshold(ax, result, prior, mean_diagonal),
+    )
+    return [of_threshold, *panels, *panels_of_draws(result.threshold, "h2_liability", prefix="threshold.")]
+
+
+def plot_threshold(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
+    """Draw the posterior of the heritability of the liability under the threshold model, and its prior.
+
+    Args:
+        ax: drawn on.
+        result: the estimates, by the method threshold among others.
+        prior: of h2.
+        mean_diagonal: of K.
+    """
+    if result.threshold is None:
+        raise ValueError("the threshold model was not asked for")
+    draws = result.threshold["posterior"]["h2_liability"].to_numpy().ravel()
+    grid = np.linspace(0, 1, 402)[1:-1]
+    ax.hist(draws, bins=40, density=True, color=BLUE, alpha=0.35, label=f"threshold model, {draws.size:,} draws")
+    ax.plot(grid, density_of_h2(prior, mean_diagonal, grid), color=GREY, linestyle="--", label="prior")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set(xlabel="heritability of the liability", ylabel="density")
+    ax.legend()
 
 
 def plot_posterior(ax: Axes, result: Heritability, prior: VariancePrior, mean_diagonal: float) -> None:
