@@ -44,6 +44,7 @@ _ROUNDS = 5
 _HIGHER = "a search with a given parameter ended higher than the free one: REML is not at its maximum"
 
 
+@jax.jit
 def matrices(theta: Float[Array, " k"]) -> tuple[Float[Array, "t t"], Float[Array, "t t"]]:
     """Return Gamma_u and Gamma_e from their distinct elements, the inverse of `elements`."""
     k = len(theta) // 2

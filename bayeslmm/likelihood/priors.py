@@ -245,7 +245,7 @@ def density_on(prior: dist.Distribution, points: Float[ndarray, " m"]) -> Float[
     """Return the density of a prior, 0 outside its support."""
     density = np.zeros(len(points))
     inside = np.asarray(prior.support(points))  # pyright: ignore[reportOptionalCall]
-    density[inside] = np.exp(np.asarray(prior.log_prob(points[inside])))
+    density[inside] = np.exp(np.asarray(_log_prob(prior, points[inside])))
     return density
 
 

@@ -85,6 +85,7 @@ class JointGls(NamedTuple):
     quad: Float[Array, ""]
 
 
+@jax.jit  # called outside of compiled functions as well, where each of its many small operations would be compiled
 def joint_gls(data: JointData, Gamma_u: Float[ArrayLike, "t t"], Gamma_e: Float[ArrayLike, "t t"]) -> JointGls:
     """Fit the fixed effects of all traits, and the missing values, by generalised least squares.
 

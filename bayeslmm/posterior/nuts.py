@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from numpyro.infer.hmc import hmc
-from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
@@ -31,7 +32,7 @@ _STEPS = 50  # of a chain between two looks at the clock
 _SCATTER = 3.0  # in standard deviations of the Laplace approximation, where nothing better is known to start from
 _HALVINGS = 30
 
-Sites = dict[str, jax.Array]
+Sites = dict[str, Any]  # arrays of JAX or of NumPy
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -49,8 +50,8 @@ class Model(NamedTuple):
 class Place(NamedTuple):
     """The Laplace approximation of the small sites on the real line, shapes (d,) and (d, d)."""
 
-    centre: jax.Array
-    spread: jax.Array
+    centre: ArrayLike
+    spread: ArrayLike
 
 
 class Trace(NamedTuple):
@@ -67,13 +68,13 @@ class Sampler(NamedTuple):
     """Compiled functions; arrays are those of the program's data.
 
     Attributes:
-        gradients: (points (m, d), large sites, place, arrays) -> gradient of the potential at each point (m, d).
-        initialise: (position, key, arrays, place) -> state of one chain.
+        slope: (position, arrays, place) -> the potential, and its gradient by site.
+        initialise: (position, potential, gradient, key) -> state of one chain.
         advance: (state, arrays, place) -> its state after 50 steps, and the trace of these steps.
         constrain: (positions of chains and draws, arrays, place) -> values of all sites.
     """
 
-    gradients: Callable[..., jax.Array]
+    slope: Callable[..., tuple[jax.Array, Sites]]
     initialise: Callable[..., Any]
     advance: Callable[..., tuple[Any, Trace]]
     constrain: Callable[..., Any]
@@ -123,20 +124,25 @@ def nuts(
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in map(np.asarray, jax.tree.leaves((arrays, large))))
     sampler = _sampler(program, layout, shapes, warmup, target_accept)
 
-    centre = jnp.concatenate([at[name].ravel() for name, _ in layout]) if layout else jnp.zeros(0)
-    as_it_is = Place(jnp.zeros(centre.size), jnp.eye(centre.size))
-    spread = _laplace_spread(lambda points: sampler.gradients(points, large, as_it_is, arrays), centre)
+    # NumPy: JAX would compile each of these few operations.
+    centre = np.concatenate([np.ravel(at[name]) for name, _ in layout]) if layout else np.zeros(0)
+    as_it_is = Place(np.zeros(centre.size), np.eye(centre.size))
+
+    def slope(point: np.ndarray) -> jax.Array:
+        return sampler.slope(large | {_DENSE: point}, arrays, as_it_is)[1][_DENSE]
+
+    spread = _laplace_spread(slope, centre)
     home = dict(large)
-    position = {name: jnp.repeat(value[None], chains, axis=0) for name, value in large.items()}
+    position = {name: np.repeat(np.asarray(value)[None], chains, axis=0) for name, value in large.items()}
     if starts is not None:
-        position = {name: starts[name] for name in large}
+        position = {name: np.asarray(starts[name]) for name in large}
     if layout:
-        home[_DENSE] = jnp.zeros(centre.size)
+        home[_DENSE] = np.zeros(centre.size)
         if starts is None:
-            position[_DENSE] = _SCATTER * jax.random.normal(key_scatter, (chains, centre.size))
+            position[_DENSE] = _SCATTER * np.asarray(jax.random.normal(key_scatter, (chains, centre.size)))
         else:
-            flat = jnp.concatenate([starts[name].reshape(chains, -1) for name, _ in layout], axis=1)
-            position[_DENSE] = jnp.linalg.solve(spread, (flat - centre).T).T
+            flat = np.concatenate([np.reshape(starts[name], (chains, -1)) for name, _ in layout], axis=1)
+            position[_DENSE] = np.linalg.solve(spread, (flat - centre).T).T
     place = Place(centre, spread)
     trace = _run(sampler, home, position, jax.random.split(key_run, chains), (arrays, place), draws, warmup)
     return jax.device_get(sampler.constrain(trace.position, arrays, place)), trace
@@ -150,7 +156,7 @@ def _sampler(program: Model, layout: Layout, shapes: Any, warmup: int, target_ac
     def to_sites(position: Sites, place: Place) -> Sites:
         sites = {name: value for name, value in position.items() if name != _DENSE}
         if layout:
-            flat = place.centre + place.spread @ position[_DENSE]
+            flat = place.centre + jnp.asarray(place.spread) @ position[_DENSE]
             ends = np.cumsum([int(np.prod(shape)) for _, shape in layout])
             parts = jnp.split(flat, ends[:-1])
             sites |= {name: part.reshape(shape) for (name, shape), part in zip(layout, parts, strict=True)}
@@ -162,14 +168,10 @@ def _sampler(program: Model, layout: Layout, shapes: Any, warmup: int, target_ac
     init, step = hmc(potential_fn_gen=lambda *arguments: lambda z: potential(z, *arguments), algo="NUTS")
     dense: Any = [(_DENSE,)] if layout else False  # its annotation has only bool
 
-    def initialise(position: Sites, key: jax.Array, arrays: Any, place: Place) -> Any:
+    def initialise(position: Sites, energy: jax.Array, gradient: Sites, key: jax.Array) -> Any:
+        known = ParamInfo(position, energy, gradient)  # so that the model is not compiled for the start as well
         return init(
-            position,
-            warmup,
-            dense_mass=dense,
-            target_accept_prob=target_accept,
-            model_args=(arrays, place),
-            rng_key=key,
+            known, warmup, dense_mass=dense, target_accept_prob=target_accept, model_args=(None, None), rng_key=key
         )
 
     def advance(state: Any, arrays: Any, place: Place) -> tuple[Any, Trace]:
@@ -183,11 +185,8 @@ def _sampler(program: Model, layout: Layout, shapes: Any, warmup: int, target_ac
         sites = to_sites(position, place)
         return constrain_fn(program.model, program.arguments(arrays), {}, sites, return_deterministic=True)
 
-    def slope(w: jax.Array, large: Sites, place: Place, arrays: Any) -> jax.Array:
-        return jax.grad(lambda w: potential(large | {_DENSE: w}, arrays, place))(w)
-
     return Sampler(
-        gradients=jax.jit(jax.vmap(slope, in_axes=(0, None, None, None))),
+        slope=jax.jit(jax.value_and_grad(potential)),
         initialise=jax.jit(initialise),
         advance=jax.jit(advance),
         constrain=jax.jit(jax.vmap(jax.vmap(constrain, in_axes=(0, None, None)), in_axes=(0, None, None))),
@@ -259,9 +258,9 @@ def _initial_state(sampler: Sampler, home: Sites, position: Sites, key: jax.Arra
         InputError: if that does not help.
     """
     for _ in range(_HALVINGS):
-        state = sampler.initialise(position, key, *arguments)
-        if all(jnp.isfinite(part).all() for part in jax.tree.leaves((state.potential_energy, state.z_grad))):
-            return state
+        energy, gradient = sampler.slope(position, *arguments)
+        if all(np.isfinite(part).all() for part in jax.tree.leaves((energy, gradient))):
+            return sampler.initialise(position, energy, gradient, key)
         position = {name: (home[name] + value) / 2 for name, value in position.items()}
     raise InputError("the density of the model is not finite near its starting values: choose others")
 
@@ -272,7 +271,7 @@ def _threads() -> int:
     return int(allowed) if allowed.isdigit() and int(allowed) else os.cpu_count() or 1
 
 
-def _laplace_spread(gradients: Callable[[jax.Array], jax.Array], at: jax.Array) -> jax.Array:
+def _laplace_spread(gradient: Callable[[np.ndarray], jax.Array], at: np.ndarray) -> np.ndarray:
     """Return a root of the inverse Hessian of the potential, shape (d, d): the first guess of the posterior spread.
 
     Away from a mode the Hessian need not be positive definite: its eigenvalues are taken by absolute value
@@ -280,12 +279,12 @@ def _laplace_spread(gradients: Callable[[jax.Array], jax.Array], at: jax.Array) 
     gradients are good enough for a guess, and compile faster than second derivatives.
     """
     steps = 1e-4 * np.eye(at.size)
-    slopes = gradients(jnp.concatenate([at + steps, at - steps]))
+    slopes = np.array([gradient(at + step) for step in (*steps, *-steps)]).reshape(2 * at.size, at.size)
     if not np.isfinite(slopes).all():
         raise InputError(
             "the density of the model is not finite, or not smooth, at its starting values: choose values inside the "
             "support of each prior"
         )
-    hessian = np.asarray(slopes[: at.size] - slopes[at.size :]) / 2e-4
+    hessian = (slopes[: at.size] - slopes[at.size :]) / 2e-4
     curvature, directions = np.linalg.eigh((hessian + hessian.T) / 2)
-    return jnp.asarray(directions / np.sqrt(np.maximum(np.abs(curvature), 0.1)))
+    return directions / np.sqrt(np.maximum(np.abs(curvature), 0.1))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -49,6 +50,9 @@ def starts(data: JointData, prior: BivariatePrior | None, chains: int, seed: int
     return [{name: probit[c] for name, probit in probits.items()} | values for c, values in enumerate(of_traits)]
 
 
+_ndtri = jax.jit(ndtri)  # some forty operations, each of which would be compiled
+
+
 class _Probit(ParameterFreeTransform):
     """Map (0, 1) to the real line: a uniform variable to a standard normal one."""
 
@@ -56,7 +60,7 @@ class _Probit(ParameterFreeTransform):
     codomain = dist.constraints.real  # pyright: ignore
 
     def __call__(self, x: ArrayLike) -> Array:
-        return ndtri(jnp.asarray(x))
+        return _ndtri(jnp.asarray(x))
 
     def _inverse(self, y: ArrayLike) -> Array:
         return ndtr(jnp.asarray(y))

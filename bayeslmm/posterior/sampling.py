@@ -207,10 +207,10 @@ def _places(
     """
 
     def place(values: Mapping[str, ArrayLike]) -> Sites:
-        return unconstrain(program)(arrays, {name: jnp.asarray(value) for name, value in values.items()})
+        return unconstrain(program)(arrays, {name: np.asarray(value) for name, value in values.items()})
 
     def outside(place: Sites) -> list[str]:
-        return [name for name, z in place.items() if not jnp.isfinite(z).all()]
+        return [name for name, z in place.items() if not np.isfinite(z).all()]
 
     at, of_chains = place(start), [place(values) for values in starts]
     if of_chains and outside(at):
@@ -218,7 +218,7 @@ def _places(
     for values in (at, *of_chains):
         if lost := outside(values):
             raise InputError(f"the chains cannot start: the value of {lost[0]!r} is outside the support of its prior")
-    return at, {name: jnp.stack([values[name] for values in of_chains]) for name in at} if of_chains else None
+    return at, {name: np.stack([values[name] for values in of_chains]) for name in at} if of_chains else None
 
 
 def _positional(model: Callable[..., None]) -> list[inspect.Parameter]:

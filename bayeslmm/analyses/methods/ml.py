@@ -42,7 +42,7 @@ def _newton_step(reml: Estimate, white: Whitened) -> float:
         # On the user's scale of K.
         return profile(log_ml, reml.n, white.data, quantities.pve(h2, 1 - h2, white.k))
 
-    score, bend = jax.grad(loglik)(reml.h2), jax.hessian(loglik)(reml.h2)
+    score, bend = map(float, jax.jit(lambda h2: jax.jvp(jax.grad(loglik), (h2,), (1.0,)))(reml.h2))
     return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else float("nan")
 
 
