@@ -143,7 +143,7 @@ class DenseCovariance(ComponentSolver, Dense):
     @cached_property
     def parts(self) -> list[Float64[ndarray, "n n"]]:
         """ZKZ' of each component."""
-        return [one.covariance() for one in self.components]
+        return [np.ascontiguousarray(one.covariance()) for one in self.components]
 
     @override
     def at(self, theta: Float[ndarray, " k"]) -> "AtVariances":
@@ -153,7 +153,7 @@ class DenseCovariance(ComponentSolver, Dense):
     def covariance(self, theta: Float64[ndarray, " k"]) -> Float64[ndarray, "n n"]:
         V = theta[0] * self.parts[0]
         for variance, part in zip(theta[1:-1], self.parts[1:], strict=True):
-            V += variance * part
+            scipy.linalg.blas.daxpy(part.reshape(-1), V.reshape(-1), a=variance)  # in place, without another matrix
         V.flat[:: len(V) + 1] += theta[-1]
         return V.T
 

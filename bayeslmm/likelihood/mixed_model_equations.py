@@ -16,7 +16,8 @@ doi:10.1080/01621459.1977.10480998, for P and the derivatives.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, override
@@ -27,6 +28,7 @@ from jaxtyping import Float, Float64, Int
 from numpy import ndarray
 
 from bayeslmm.cohort.records import Component
+from bayeslmm.likelihood import ratio_windows
 from bayeslmm.likelihood.rotation import decompose
 from bayeslmm.likelihood.solved import ComponentSolver, SolvedComponents
 
@@ -153,6 +155,18 @@ class MixedModelEquations(ComponentSolver):
     @override
     def at(self, theta: Float[ndarray, " k"]) -> "AtVariances":
         return AtVariances(self, np.asarray(theta, dtype=float))
+
+    @override
+    def at_each(
+        self, theta: Float[ndarray, "draws k"], pool: Executor, done: Callable[[int], object]
+    ) -> tuple[Float64[ndarray, " draws"], Float64[ndarray, " draws"]]:
+        ordered, q = np.empty_like(theta), len(self.basis.s)
+        ordered[:, self.data.order] = theta
+        sizes = tuple(block.stop - block.start for block in self.blocks[:-1])
+        columns = ratio_windows.Columns(self.T[:q], self.basis.s, self.within, sizes)
+        log_dets, quad = ratio_windows.at_each(columns, ordered, pool, done)
+        within = len(self.data.s) + self.data.unseen - q
+        return log_dets + within * np.log(ordered[:, -1]), quad
 
 
 @dataclass(frozen=True, eq=False)

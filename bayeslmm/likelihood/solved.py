@@ -4,8 +4,11 @@ V is a sum of known symmetric matrices V_j, each with a coefficient theta_j.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import cached_property
 
+import numpy as np
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
@@ -83,3 +86,27 @@ class ComponentSolver(ABC):
     @abstractmethod
     def at(self, theta: Float[ndarray, " k"]) -> SolvedComponents:
         """Return V at variances in units of the data, the residual last and above 0, the others not below 0."""
+
+    def at_each(
+        self, theta: Float[ndarray, "draws k"], pool: Executor, done: Callable[[int], object]
+    ) -> tuple[Float64[ndarray, " draws"], Float64[ndarray, " draws"]]:
+        """Return log_dets and quad at many variances; infinity and 1 where rounding makes V indefinite.
+
+        Args:
+            theta: as in `at`, all above 0.
+            pool: whose workers share the draws; results do not depend on their number.
+            done: is told how many more draws are done.
+        """
+
+        def one(variances: Float[ndarray, " k"]) -> tuple[float, float]:
+            try:
+                solved = self.at(variances)
+                return solved.log_dets, solved.quad
+            except np.linalg.LinAlgError:
+                return np.inf, 1.0
+
+        found = np.empty((len(theta), 2))
+        for number, both in enumerate(pool.map(one, theta)):
+            found[number] = both
+            done(1)
+        return found[:, 0], found[:, 1]

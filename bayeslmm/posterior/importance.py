@@ -7,13 +7,12 @@ the others (`share_tree`); they are drawn from a Student t at points of a scramb
 some about the Laplace approximation, then all about the mean, covariance and skewness of these.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
-import scipy.stats
 from arviz_stats.base import array_stats
 from jaxtyping import Float, Float64
 from numpy import ndarray
@@ -23,16 +22,16 @@ from tqdm import tqdm
 
 from bayeslmm.base.checks import AnalysisError, InputError
 from bayeslmm.base.float64 import in_float64
-from bayeslmm.base.progress import progress_bar
+from bayeslmm.base.progress import forecast, progress_bar
 from bayeslmm.likelihood.components import Components, components
 from bayeslmm.likelihood.one_trait import UnitScale, rescale
 from bayeslmm.likelihood.priors import ComponentsPrior, density_on, support_of
 from bayeslmm.posterior.components_laplace import laplace
 from bayeslmm.posterior.share_tree import ShareTree
+from bayeslmm.posterior.split_t import SplitT
 
 MAX_PARETO_K = 0.7
 """Above it the largest weights decide, and neither means nor their errors can be trusted."""
-_DF = 5  # of the Student t: its tails must reach where that of a component at 0 is still exponential
 _PILOT, _LEAST_PILOT = 4, 256  # the first draws, whose mean and covariance the others have: a quarter, but not fewer
 _WIDE, _POINTS = 8.0, 161  # of the grid of log sigma2_p: standard deviations to each side, points
 
@@ -162,7 +161,7 @@ def importance(
         seed: of the draws.
         prior: by default `ComponentsPrior()`.
         draws: how many: a power of 2 suits the Sobol sequence. A quarter as many come before them.
-        workers: likelihoods that are evaluated side by side, each by one thread.
+        workers: likelihoods that are evaluated side by side, each by one thread; no number depends on how many.
 
     Raises:
         InputError: if the prior is not one of these components, or a number is not positive.
@@ -180,11 +179,18 @@ def importance(
     rng, guess = np.random.default_rng(seed), laplace(data, prior)
     tree = ShareTree.of(guess.mode, guess.covariance)
     slopes = tree.slopes(guess.mode)
-    proposal = _Proposal.of(tree.coordinates(guess.mode), slopes @ guess.covariance @ slopes.T)
+    proposal = SplitT.of(tree.coordinates(guess.mode), slopes @ guess.covariance @ slopes.T)
     first = max(draws // _PILOT, _LEAST_PILOT)
+    forecast(
+        "importance sampling",
+        count=first + draws,
+        unit="likelihood",
+        seconds=_seconds_of_one(data, guess.mode),
+        workers=workers,
+    )
     with progress_bar("importance sampling", total=first + draws, unit="draw") as bar:
         pilot = _weighted(data, prior, tree, proposal, first, rng, workers, bar)
-        proposal = _Proposal.about(pilot.u, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
+        proposal = SplitT.about(pilot.u, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
         final = _weighted(data, prior, tree, proposal, draws, rng, workers, bar)
     smoothed, pareto_k = array_stats.psislw(-final.log_weights)
     if not pareto_k <= MAX_PARETO_K:
@@ -205,49 +211,6 @@ def importance(
     )
 
 
-class _Proposal(NamedTuple):
-    """A Student t of the coordinates of shares, wider to one side along each axis than to the other.
-
-    With root R, a draw is centre + R z, z_i of scale ``left`` below 0 and ``right`` above, with a continuous density.
-
-    Source: Geweke (1989), doi:10.2307/1913710, section 4 (split t).
-    """
-
-    centre: Float64[ndarray, " k"]
-    root: Float64[ndarray, "k k"]
-    left: Float64[ndarray, " k"]
-    right: Float64[ndarray, " k"]
-
-    @classmethod
-    def of(cls, centre: Float64[ndarray, " k"], covariance: Float64[ndarray, "k k"]) -> "_Proposal":
-        """Return the one that is as wide to both sides."""
-        even = np.ones(len(centre))
-        return cls(centre, scipy.linalg.cholesky(covariance, lower=True), even, even)
-
-    @classmethod
-    def about(cls, u: Float64[ndarray, "m k"], weights: Float64[ndarray, " m"]) -> "_Proposal":
-        """Return that about the mean of weighted draws, with their covariance, and their spread to each side."""
-        weights = weights / weights.sum()
-        centre = weights @ u
-        even = cls.of(centre, (u - centre).T @ (weights[:, None] * (u - centre)))
-        z = scipy.linalg.solve_triangular(even.root, (u - centre).T, lower=True).T
-        left, right = (np.sqrt(weights @ (z**2 * side) / (weights @ side)) for side in (z < 0, z >= 0))
-        return even._replace(left=left, right=right)
-
-    def draw(self, m: int, rng: np.random.Generator) -> tuple[Float64[ndarray, "m k"], Float64[ndarray, " m"]]:
-        """Return draws at points of a scrambled Sobol sequence, and their log density."""
-        k, both = len(self.centre), self.left + self.right
-        uniform = scipy.stats.qmc.Sobol(k + 1, rng=rng).random_base2(int(np.ceil(np.log2(m))))[:m]
-        below = uniform[:, :-1] * both < self.left
-        # Each side has the probability of its width; within it, the quantiles of half a normal.
-        half = np.where(below, uniform[:, :-1] * both / self.left, (1 - uniform[:, :-1]) * both / self.right) / 2
-        z = np.where(below, 1, -1) * scipy.stats.norm.ppf(half)
-        z /= np.sqrt(scipy.stats.chi2.ppf(uniform[:, -1:], _DF) / _DF)
-        log_density = scipy.stats.multivariate_t(shape=np.eye(k), df=_DF).logpdf(z).reshape(-1)
-        log_density -= np.log(np.diag(self.root)).sum() + np.log(both / 2).sum()
-        return self.centre + (z * np.where(below, self.left, self.right)) @ self.root.T, log_density
-
-
 class _Weighted(NamedTuple):
     u: Float64[ndarray, "m nodes"]
     log_total: Float64[ndarray, " m"]
@@ -258,7 +221,7 @@ def _weighted(
     data: Components,
     prior: ComponentsPrior,
     tree: ShareTree,
-    proposal: _Proposal,
+    proposal: SplitT,
     m: int,
     rng: np.random.Generator,
     workers: int,
@@ -273,26 +236,21 @@ def _weighted(
     return _Weighted(u, _drawn(log_total, log_density, rng), log_weights)
 
 
+def _seconds_of_one(data: Components, mode: Float64[ndarray, " k"]) -> float:
+    """Return what a likelihood by itself takes: one of many may share some of its work with others."""
+    with threadpool_limits(1, user_api="blas"):
+        begun = time.perf_counter()
+        _ = data.solver.at(np.exp(mode)).deviance
+        return time.perf_counter() - begun
+
+
 def _at_shares(data: Components, shares: Float64[ndarray, "m k"], workers: int, bar: tqdm) -> UnitScale:
     """Evaluate the likelihood at a total variance of 1; where rounding makes V indefinite it is 0."""
-
-    def one(theta: Float64[ndarray, " k"]) -> tuple[float, float]:
-        try:
-            solved = data.solver.at(theta)
-            found = -solved.log_dets / 2, solved.quad
-        except np.linalg.LinAlgError:
-            found = -np.inf, 1.0
-        bar.update()
-        return found
-
-    data.solver.at(shares[0])  # what all of them share is computed once
-    with (
-        threadpool_limits(1 if workers > 1 else None, user_api="blas"),
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        log_dets, quad = np.array(list(pool.map(one, shares))).T
+    # One thread for each worker: products of more would round in another way, and wait for each other.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        log_dets, quad = data.solver.at_each(shares, pool, bar.update)
     constant = -(data.n - data.c) * np.log(2 * np.pi * data.sd**2) / 2
-    return UnitScale(log_dets + constant, quad)
+    return UnitScale(constant - log_dets / 2, quad)
 
 
 def _along_total(

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from bayeslmm.base import progress
-from bayeslmm.base.progress import stage
+from bayeslmm.base.progress import forecast, stage
 
 
 class Terminal(io.StringIO):
@@ -39,3 +39,19 @@ def test_a_stage_that_fails_is_removed_too(monkeypatch):
     with pytest.raises(ValueError, match="no"), stage("kinship"):
         raise ValueError("no")
     assert there.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("stream", "seconds", "workers", "said"),
+    [
+        (Terminal, 2.125, 1, "drawing: 1,001 likelihoods of 2.1 s: at most 35 minutes\n"),
+        (Terminal, 2.125, 2, "drawing: 1,001 likelihoods of 2.1 s, 2 at a time: at most 18 minutes\n"),
+        (Terminal, 0.03, 1, "drawing: 1,001 likelihoods of 0.03 s: at most 30 seconds\n"),
+        (Terminal, 0.029, 1, ""),
+        (io.StringIO, 2.125, 1, ""),
+    ],
+)
+def test_a_long_step_is_forecast_on_a_terminal(monkeypatch, stream, seconds, workers, said):
+    monkeypatch.setattr(sys, "stderr", there := stream())
+    forecast("drawing", count=1001, unit="likelihood", seconds=seconds, workers=workers)
+    assert there.getvalue() == said

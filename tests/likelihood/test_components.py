@@ -1,16 +1,18 @@
 """Both ways to V against the formula, term by term, on few records; the log-likelihood against the normal density."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.stats
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.cohort.records import Records, grouped
 from bayeslmm.likelihood.components import Components, components
 from bayeslmm.likelihood.dense_covariance import DenseCovariance
+from bayeslmm.likelihood.ratio_windows import Columns, at_each
 
 THETAS = [
     (0.3, 0.5, 0.2, 0.4, 0.7),
@@ -79,6 +81,40 @@ def test_any_component_can_lead(dense_records, parts):
         assert_allclose(getattr(solved, name), getattr(formula, name), rtol=1e-9, err_msg=name)
     for value, wanted in zip(solved.effects + solved.reductions, formula.effects + formula.reductions, strict=True):
         assert_allclose(value, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("parts", [("animal",), ("year", "animal", "maternal", "pe"), ("year", "pe")])
+def test_many_variances_at_once_equal_the_formula(dense_records, way, parts):
+    """Ratios from 1e-9 to 1e9, alone and many between two powers of e; variances that are as good as 0."""
+    whole = dense_records()
+    some = tuple(one for one in whole.components if one.name in parts)
+    data = components(Records("y", whole.y, whole.X, whole.covariates, some))
+    rng = np.random.default_rng(1)
+    theta = np.exp(rng.uniform(-1, 1, (80, len(some) + 1)))
+    theta[:9] *= np.exp(rng.uniform(-20, 0, (9, len(some) + 1)))
+    theta[9, :-1], theta[10, 0] = 1e-300, 0.0
+    told: list[int] = []
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(3) as three:
+        found = WAYS[way](data).at_each(theta, one, told.append)
+        again = WAYS[way](data).at_each(theta, three, told.append)
+    assert sum(told) == 2 * len(theta)
+    for numbers, same, name in zip(found, again, ("log_dets", "quad"), strict=True):
+        assert_array_equal(numbers, same)
+        wanted = [getattr(Formula(data, variances), name) for variances in theta]
+        assert_allclose(numbers, wanted, rtol=1e-7, err_msg=name)
+        ordinary = slice(11, None)
+        assert_allclose(numbers[ordinary], wanted[ordinary], rtol=1e-11, err_msg=name)
+
+
+def test_equations_that_are_indefinite_have_no_likelihood():
+    """As rounding may leave them: one draw of three, by products that are below 0."""
+    within = np.diag([0.0, -1.0, 0.0])
+    columns = Columns(np.array([[1.0, 0.2, 0.3], [1.0, -0.1, -0.2]]), np.ones(2), within, (1, 1))
+    with ThreadPoolExecutor(1) as pool:
+        log_dets, quad = at_each(columns, np.array([[1.0, 0.1, 1.0], [1.0, 2.0, 1.0], [1.0, 0.2, 1.0]]), pool, id)
+    assert np.isinf(log_dets).tolist() == [False, True, False]
+    assert quad[1] == 1.0
 
 
 def test_derivatives_are_those_of_the_likelihood(dense_records):
