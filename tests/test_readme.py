@@ -34,7 +34,7 @@ def test_the_python_of_the_pages_runs(monkeypatch):
     monkeypatch.chdir(ROOT)
     page = (ROOT / "docs" / "how-to" / "dataframes.md").read_text()
     names = {}
-    first, _, last = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)  # that between: tests/dataframes
+    first, *_, last = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)  # those between: tests/dataframes
     for code in (first, last):
         exec(compile(code, "dataframes.md", "exec"), names)
     mpl.pyplot.close("all")
