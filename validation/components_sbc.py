@@ -1,8 +1,8 @@
 """Claim: posteriors of several components by importance sampling are calibrated, also where one of them is 0.
 
 Shares and total are drawn from the prior, birth weights given them for 300 gryphons with their real pedigree, mothers
-and years of birth, and the posterior given the weights: animal + mother + year + residual. Then at given shares, the
-animal, the mother or the year at 0 among them: how often intervals hold the truth.
+and years of birth, and the posterior given the weights: animal + mother + year + residual. Then, of 200 records, how
+often intervals hold the truth where the share of the animal, the mother or the year is 0.
 
     python validation/components_sbc.py
 """
@@ -24,10 +24,10 @@ from bayeslmm.studies.component_ranks import QUANTILES, component_rank_tasks, co
 from bayeslmm.studies.ranks import rank_table
 
 SEED = 2026
-DATASETS, AT_SHARES, DRAWS = 300, 60, 1024
-RECORDS = 300
+DRAWS = 1024
+DATASETS, RECORDS = 300, 300
+AT_SHARES, AT_RECORDS = 40, 200  # at each of the shares below
 SHARES = {  # of animal, mother, year, residual
-    "all above 0": (0.35, 0.2, 0.1, 0.35),
     "animal 0": (0.0, 0.2, 0.1, 0.7),
     "mother 0": (0.45, 0.0, 0.1, 0.45),
     "year 0": (0.35, 0.2, 0.0, 0.45),
@@ -58,33 +58,42 @@ def main() -> None:
     """Run the study and write its results."""
     options = study.options((__doc__ or "").splitlines()[0])
     begun = time.perf_counter()
-    data = gryphons(60 if options.smoke else RECORDS)
+    data, some = (gryphons(60 if options.smoke else records) for records in (RECORDS, AT_RECORDS))
     draws = 256 if options.smoke else DRAWS
 
-    def run(label: str, datasets: int, shares: tuple[float, ...] | None = None) -> list[dict[str, Any]]:
+    def run(
+        label: str, data: bl.Components, datasets: int, shares: tuple[float, ...] | None = None
+    ) -> list[dict[str, Any]]:
         datasets = 4 if options.smoke else math.ceil(datasets * options.share)
         tasks = component_rank_tasks(datasets, seed=SEED, draws=draws, shares=shares)
         found = study.run(options, "components_sbc", component_ranks, tasks, data, label=label)
         return [one for batch in found for one in batch]
 
-    prior = run("components", DATASETS)
-    at_shares = {label: run(label, AT_SHARES, shares) for label, shares in SHARES.items()}
+    prior = run("components", data, DATASETS)
     ranked = [one for one in prior if "failed" not in one]
     table = rank_table([ranked])
-    coverage = pd.DataFrame([row for label in SHARES for row in _coverage(label, at_shares[label])])
-    record = {
+    record: dict[str, Any] = {
         "version": version("bayeslmm"),
-        "seconds": round(time.perf_counter() - begun),
-        "design": {one.name: len(one.levels) for one in data.parts} | {"records": data.n},
+        "design": _design(data),
         "draws": draws,
         "prior": _of_draws(prior, draws),
         "ranks": table.to_dict("records"),
-        "at_shares": {label: _of_draws(found, draws) for label, found in at_shares.items()},
-        "coverage": coverage.to_dict("records"),
     }
     title = f"animal + mother + year, {data.n} records, {len(ranked)} data sets"
     write_figure(figure_of([rank_panel([ranked], title)]), options.out / "components_sbc.png")
-    study.write(options.out, "components_sbc", record, _lines(record, table, coverage))
+    lines = _ranks(record, table)
+    study.write(options.out, "components_sbc", record, lines)  # what there is, before the second part begins
+    at_shares = {label: run(label, some, AT_SHARES, shares) for label, shares in SHARES.items()}
+    coverage = pd.DataFrame([row for label in SHARES for row in _coverage(label, at_shares[label])])
+    record["at_design"] = _design(some)
+    record["at_shares"] = {label: _of_draws(found, draws) for label, found in at_shares.items()}
+    record["coverage"] = coverage.to_dict("records")
+    record["seconds"] = round(time.perf_counter() - begun)
+    study.write(options.out, "components_sbc", record, [*lines, *_coverages(record, coverage)])
+
+
+def _design(data: bl.Components) -> dict[str, int]:
+    return {one.name: len(one.levels) for one in data.parts} | {"records": data.n}
 
 
 def _of_draws(found: list[dict[str, Any]], draws: int) -> dict[str, float]:
@@ -119,17 +128,16 @@ def _coverage(label: str, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _lines(record: Mapping[str, Any], table: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:
+def _ranks(record: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     design, prior = record["design"], record["prior"]
-    m = int(coverage["datasets"].min())
-    lines = [
+    return [
         "# Calibration of several components by simulation",
         "",
         f"Made by `validation/components_sbc.py`: {design['records']} records of gryphons with {design['mother']} "
         f"mothers and {design['year']} years; animal",
         f"(pedigree) + mother + year + residual, `ComponentsPrior()`, `bl.importance` with {record['draws']:,} draws.",
         "",
-        f"## Ranks of {prior['datasets']} data sets with parameters from the prior",
+        f"## Ranks of {prior['datasets']} data sets with parameters from the prior, of {DATASETS} of the whole study",
         "",
         f"{int(table['inside'].sum())} of {len(table)} rank ECDFs stay inside their 99% bands; of such studies of "
         "calibrated and independent ranks,",
@@ -145,25 +153,34 @@ def _lines(record: Mapping[str, Any], table: pd.DataFrame, coverage: pd.DataFram
         "",
         "![ranks](components_sbc.png)",
         "",
-        "## The draws",
-        "",
-        "A data set has failed if the Pareto k of its weights is above 0.7 with four times the draws too.",
-        "",
+        *_draws({"from the prior": prior}),
+    ]
+
+
+def _draws(parts: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a table of how the draws were; a data set failed if its k is above 0.7 with 4 times the draws too."""
+    return [
         "| data sets | number | failed | with four times the draws | ESS: median, least | largest Pareto k |",
         "|---|---|---|---|---|---|",
         *(
             f"| {label} | {one['datasets']} | {one['failed']} | {one['more_draws']} "
             f"| {one['ess']:,.0f}, {one['least_ess']:,.0f} | {one['largest_k']:.2f} |"
-            for label, one in {"from the prior": prior, **record["at_shares"]}.items()
+            for label, one in parts.items()
         ),
+    ]
+
+
+def _coverages(record: Mapping[str, Any], coverage: pd.DataFrame) -> list[str]:
+    m, design = int(coverage["datasets"].min()), record["at_design"]
+    lines = [
         "",
-        "## Coverage at given shares",
+        "## Coverage where one share is 0",
         "",
-        f"In {m} data sets each; a standard error is {math.sqrt(0.95 * 0.05 / m):.3f} at 0.95 and "
-        f"{0.5 / math.sqrt(m):.3f} at 0.5. At one truth a posterior need not",
-        "cover its level, as it does averaged over the prior. An interval with equal tails cannot hold a share of 0,",
-        "and [0, 95% quantile] always does: there the medians of the posterior median and of this quantile say how far",
-        "from 0 the posterior reaches.",
+        f"In {m} data sets each, of {design['records']} records with {design['mother']} mothers; standard errors are "
+        f"{math.sqrt(0.95 * 0.05 / m):.3f} at 0.95 and {0.5 / math.sqrt(m):.3f}",
+        "at 0.5. At one truth a posterior need not cover its level, as it does averaged over the prior. An interval",
+        "with equal tails cannot hold a share of 0, and [0, 95% quantile] always does: there the medians of the",
+        "posterior median and of this quantile say how far from 0 the posterior reaches.",
         "",
         "| shares | quantity | truth | 95% interval | 50% interval | [0, 95% quantile] | median | median width of 95% "
         "| median of the 95% quantile |",
@@ -175,7 +192,7 @@ def _lines(record: Mapping[str, Any], table: pd.DataFrame, coverage: pd.DataFram
             f"| {row['shares']} | {row['quantity']} | {row['truth']:.2f} | {' | '.join(held)} | {row['median']:.3f} "
             f"| {row['width']:.3f} | {row['upper']:.3f} |"
         )
-    return lines
+    return [*lines, "", *_draws(record["at_shares"])]
 
 
 _HELD = {"in_95": "never", "in_50": "never", "below_95": "always"}
