@@ -40,7 +40,7 @@ DIMS = {
 def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool = True) -> None:
     """Sample one trait; with ``observe=False`` from the prior predictive."""
     ready = prepare(data)
-    s, Y, Q, k_scale = ready.data
+    s, Y, Q, k_scale, counts = ready.data
 
     share = jnp.asarray(numpyro.sample("_share", prior.h2.expand([1]).to_event(1)))
     total = jnp.asarray(numpyro.sample("_total", prior.sigma2_p.expand([1]).to_event(1)))
@@ -53,5 +53,5 @@ def model(data: RotatedData | Prepared, prior: Prior = Prior(), *, observe: bool
     numpyro.deterministic("h2", quantities.h2(sigma2_u, sigma2_e))
     numpyro.deterministic("pve", quantities.pve(sigma2_u, sigma2_e, k_scale))
     numpyro.deterministic("beta", solve_triangular(ready.R, b))
-    y = one_trait.univariate(s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0])
+    y = one_trait.univariate(s, (Q @ b)[:, 0], sigma2_u[0], sigma2_e[0], counts)
     numpyro.sample("y", y, obs=Y[:, 0] if observe else None)

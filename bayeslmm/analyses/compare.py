@@ -109,7 +109,7 @@ def compare(
         InputError: as `heritability`.
     """
     white = whitened(data)
-    check_cohort(cohort, trait, len(white.data.s))
+    check_cohort(cohort, trait, white.data.n)
     at = cohort.traits.index(trait)
     among = (None, "reml", "genotypes") if markers else (None, "reml")  # that of two values is of another model
     result = heritability(

@@ -125,7 +125,7 @@ def heritability(
     """
     check_methods(methods, METHODS)
     white = whitened(data)
-    check_cohort(cohort, trait, len(white.given.s))
+    check_cohort(cohort, trait, white.given.n)
     request = TraitRequest(
         seed=seed,
         settings=settings,
@@ -212,5 +212,10 @@ def _overlap(fits: Mapping[str, Any], request: TraitRequest) -> float | None:
     if "nuts" in fits and not request.own:
         h2 = fits["nuts"].posterior["posterior"]["h2"].to_numpy()
         # The prior is about a K with a mean diagonal of 1.
-        return prior_overlap(quantities.pve(h2, 1 - h2, float(np.mean(request.data.s))), prior.h2, 0.0, 1.0)
+        return prior_overlap(
+            quantities.pve(h2, 1 - h2, float(np.average(request.data.s, weights=request.data.counts))),
+            prior.h2,
+            0.0,
+            1.0,
+        )
     return None

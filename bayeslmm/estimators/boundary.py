@@ -21,7 +21,7 @@ from scipy.stats import chi2, norm
 from bayeslmm.base.checks import InputError
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood.bases import orthonormal
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.rotation import RotatedData, check_rows
 
 _GRID = 320
 _BATCH = 1000
@@ -133,7 +133,12 @@ class RemlDistribution:
 
 
 def contrast_eigenvalues(data: RotatedData) -> Float64[ndarray, " m"]:
-    """Return mu, the n - c eigenvalues of A'KA, ascending; O(n^3), as eigenvalues without vectors cost."""
+    """Return mu, the n - c eigenvalues of A'KA, ascending; O(n^3), as eigenvalues without vectors cost.
+
+    Raises:
+        InputError: for a summary, which does not have a row for each individual.
+    """
+    check_rows(data, what="the exact distribution of REML")
     Q, _ = orthonormal(data.X)
     SQ = data.s[:, None] * Q
     MSM = np.diag(data.s) - Q @ SQ.T - SQ @ Q.T + Q @ (Q.T @ SQ) @ Q.T

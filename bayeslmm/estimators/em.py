@@ -27,7 +27,7 @@ from bayeslmm.estimators.estimate import Boundary, Estimate
 from bayeslmm.estimators.variance_ratio import DELTA_MIN, H2_END, fixed_effects, profile
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.one_trait import log_ml, univariate
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.rotation import RotatedData, check_rows
 from bayeslmm.likelihood.whitened import OneTrait, whitened
 
 _RANK_TOLERANCE = 1e-10
@@ -232,6 +232,7 @@ def _fit(
     method: Literal["em", "pxem"], step: _Step, data: OneTrait, m: int | None, tolerance: float, limit: int
 ) -> EmFit:
     trait = whitened(data)
+    check_rows(trait.given, what=method)
     white, s = trait.data, np.asarray(trait.given.s)
     least = rank(s)
     if m is not None and m < (certain := rank(s, tolerance=_FLOAT32)):

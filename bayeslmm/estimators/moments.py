@@ -22,6 +22,7 @@ from numpy import ndarray
 from bayeslmm.base.checks import InputError
 from bayeslmm.estimators.information import Parameter, standard_errors_from
 from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.kinship.genotype_products import GenotypeProducts
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.traces import Traces, check_identified, rotated_traces
@@ -98,9 +99,9 @@ def moments(data: OneTrait) -> Moments:
         InputError: if Y has more than one column.
     """
     white = whitened(data)
-    n, c = white.data.X.shape
+    n, c = white.data.n, white.data.X.shape[1]
     s, r = np.asarray(white.data.s), white.data.Y[:, 0]
-    traces = rotated_traces(s, white.data.X)
+    traces = rotated_traces(s, white.data.X, white.data.counts)
     theta = _solve(traces, float(s @ r**2), float(r @ r))
     unit, none = np.array([white.unit_u, white.unit_e]), np.zeros((2, 2))
     cov = _sampling_cov(traces, theta) * np.outer(unit, unit)
@@ -113,7 +114,9 @@ def moments_covariance(data: OneTrait, sigma2_u: float, sigma2_e: float) -> Floa
     white = whitened(data)
     unit = np.array([white.unit_u, white.unit_e])
     theta = sigma2_u / white.unit_u, sigma2_e / white.unit_e
-    return _sampling_cov(rotated_traces(np.asarray(white.data.s), white.data.X), theta) * np.outer(unit, unit)
+    return _sampling_cov(rotated_traces(np.asarray(white.data.s), white.data.X, white.data.counts), theta) * np.outer(
+        unit, unit
+    )
 
 
 def moments_jackknife(
@@ -202,9 +205,10 @@ def randomised_moments(
 
     r = project(Y)
     Z = project(np.random.default_rng(seed).standard_normal((n, vectors)))
-    KV, diagonal = _multiply(blocks, rows, np.column_stack([r, np.ones(n), Q, Z]))
+    K = GenotypeProducts(blocks, rows)
+    KV, diagonal = K @ np.column_stack([r, np.ones(n), Q, Z]), K.diagonal()
     Kr, K1, KQ, GZ = KV[:, 0], KV[:, 1], KV[:, 2 : c + 2], project(KV[:, c + 2 :])
-    GGZ = project(_multiply(blocks, rows, GZ)[0])
+    GGZ = project(K @ GZ)
     squares = np.square(GZ).sum(axis=0)
     traces = Traces(
         t0=float(n - c),
@@ -218,19 +222,6 @@ def randomised_moments(
     monte_carlo = np.outer(by_t2, by_t2) * squares.var(ddof=1) / vectors
     k_scale = float(diagonal.mean() - K1.mean() / n)
     return Moments("rhe", *theta, _sampling_cov(traces, theta), "exact", monte_carlo, k_scale, n, c)
-
-
-def _multiply(
-    blocks: MarkerBlocks, rows: ndarray, V: Float64[ndarray, "n k"]
-) -> tuple[Float64[ndarray, "n k"], Float64[ndarray, " n"]]:
-    """Return K V and the diagonal of K by one pass over the genotypes: float32 in a block, float64 across them."""
-    V32, KV, diagonal, weight = V.astype(np.float32), np.zeros(V.shape), np.zeros(len(V)), 0.0
-    for block in blocks.tracked("moments", rows):
-        W = block.G
-        KV += W @ (W.T @ V32)
-        diagonal += np.einsum("ij,ij->i", W, W)
-        weight += block.tally.weight
-    return KV / weight, diagonal / weight
 
 
 def _system(t: Traces) -> Float64[ndarray, "2 2"]:

@@ -68,7 +68,7 @@ def maximise(loglik: LogLikelihood, data: OneTrait, *, method: Literal["reml", "
         InputError: as `whitened`.
     """
     white = whitened(data)
-    n, c = white.data.X.shape
+    n, c = white.data.n, white.data.X.shape[1]
     k = n - c if method == "reml" else n
 
     def evaluate(h2: float) -> tuple[float, float]:

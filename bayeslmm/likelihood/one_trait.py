@@ -14,20 +14,58 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import ArrayLike, Float, ScalarLike
 
+from bayeslmm.base.checks import InputError
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.solver import TraitData
+from bayeslmm.likelihood.solver import Spectral, TraitData
 
 LogLikelihood = Callable[[TraitData, ScalarLike, ScalarLike], Array]
 
 
 def univariate(
-    s: Float[ArrayLike, " n"], mean: Float[ArrayLike, " n"], sigma2_u: ScalarLike, sigma2_e: ScalarLike
+    s: Float[ArrayLike, " n"],
+    mean: Float[ArrayLike, " n"],
+    sigma2_u: ScalarLike,
+    sigma2_e: ScalarLike,
+    counts: Float[ArrayLike, " n"] | None = None,
 ) -> dist.Distribution:
     r"""One trait: :math:`y^*_i \sim N(\mu_i,\; \sigma_u^2 s_i + \sigma_e^2)`.
 
+    Args:
+        s: eigenvalues of K.
+        mean: of each row.
+        sigma2_u: genetic variance.
+        sigma2_e: residual variance.
+        counts: of a `spectral_summary`, which has a row for many individuals.
+
     Source: Lippert et al. (2011), doi:10.1038/nmeth.1681.
     """
-    return dist.Normal(mean, jnp.sqrt(sigma2_u * jnp.asarray(s) + sigma2_e)).to_event(1)
+    d = sigma2_u * jnp.asarray(s) + sigma2_e
+    return dist.Normal(mean, jnp.sqrt(d)).to_event(1) if counts is None else CountedNormal(mean, s, d, counts)
+
+
+class CountedNormal(dist.Distribution):
+    """Rows that stand for any number of individuals: the density of all of them; event shape (n,)."""
+
+    support = dist.constraints.real_vector  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+    pytree_data_fields = ("loc", "s", "d", "counts")
+
+    def __init__(
+        self,
+        mean: Float[ArrayLike, " n"],
+        s: Float[ArrayLike, " n"],
+        d: Float[ArrayLike, " n"],
+        counts: Float[ArrayLike, " n"],
+    ) -> None:
+        self.loc, self.s, self.d, self.counts = (jnp.asarray(array) for array in (mean, s, d, counts))
+        super().__init__(batch_shape=(), event_shape=self.d.shape)
+
+    def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Refuse to draw."""
+        raise InputError("a summary of products has no rows of individuals to draw: use the rotated data of decompose")
+
+    def log_prob(self, value: Float[ArrayLike, " n"], intermediates: list[Any] | None = None) -> Array:
+        """Return the log density."""
+        return Spectral(self.s, self.d, self.counts).log_density(jnp.asarray(value) - self.loc)
 
 
 class Gls(NamedTuple):

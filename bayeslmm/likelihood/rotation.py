@@ -30,16 +30,38 @@ class RotatedData(NamedTuple):
         Y: U'Y, shape (n, t).
         X: U'X, shape (n, c), of full column rank.
         k_scale: mean diagonal of J K J, which turns sigma2_u into variance among these individuals (see `pve`).
+        counts: how many eigenvalues each row stands for where there is not a row for each individual
+            (`spectral_summary`), shape (n,): the sum is the number of individuals. Rows of X and Y are then those of
+            vectors that make the same products X'f(K)X, X'f(K)Y and Y'f(K)Y.
     """
 
     s: Float[ndarray, " n"]
     Y: Float[ndarray, "n t"]
     X: Float[ndarray, "n c"]
     k_scale: float = 1.0
+    counts: Float[ndarray, " n"] | None = None
+
+    @property
+    def n(self) -> int:
+        """How many individuals there are."""
+        return len(self.s) if self.counts is None else round(float(np.sum(self.counts)))
 
     def solver(self, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Spectral:
         """Return V of one trait at given variances, for its likelihood."""
-        return Spectral(self.s, sigma2_u * self.s + sigma2_e)
+        return Spectral(self.s, sigma2_u * self.s + sigma2_e, self.counts)
+
+
+def check_rows(data: RotatedData, *, what: str) -> None:
+    """Refuse data that do not have a row for each individual.
+
+    Raises:
+        InputError: naming what needs them.
+    """
+    if data.counts is not None:
+        raise InputError(
+            f"{what} needs the rotated data of each individual, but these are a summary of {data.n:,} of them in "
+            f"{len(data.s):,} rows: use reml, ml, moments, exact or sample"
+        )
 
 
 class JointData(NamedTuple):

@@ -64,16 +64,19 @@ class Spectral(NamedTuple):
     Attributes:
         s: eigenvalues of K, shape (n,).
         d: sigma2_u s + sigma2_e, those of V.
+        counts: how many there are of each, shape (n,); one if it is None.
     """
 
     s: Any
     d: Any
+    counts: Any = None
 
     def log_density(self, r: Any) -> Any:
         """Return the log density of N(0, V) at r."""
         xp = self.d.__array_namespace__()
         sd = xp.sqrt(self.d)
-        return (-0.5 * (r / sd) ** 2 - xp.log(math.sqrt(2 * math.pi) * sd)).sum()
+        log = xp.log(math.sqrt(2 * math.pi) * sd)
+        return (-0.5 * (r / sd) ** 2 - (log if self.counts is None else self.counts * log)).sum()
 
     def solve(self, B: Any) -> Any:
         """Return V^-1 B."""
@@ -99,4 +102,4 @@ class Spectral(NamedTuple):
     def traces(self) -> Any:
         """Return tr(V^-1 V_i V^-1 V_j)."""
         D = self.d.__array_namespace__().stack([self.s / self.d, 1 / self.d])
-        return D @ D.T
+        return (D if self.counts is None else D * self.counts) @ D.T

@@ -19,16 +19,27 @@ class Traces(NamedTuple):
     t4: float
 
 
-def rotated_traces(s: Float64[ndarray, " n"], Q: Float64[ndarray, "n c"]) -> Traces:
-    """Return the traces from the eigenvalues of K and an orthonormal basis of X: words of S and QQ', counted."""
+def rotated_traces(
+    s: Float64[ndarray, " n"], Q: Float64[ndarray, "n c"], counts: Float64[ndarray, " n"] | None = None
+) -> Traces:
+    """Return the traces from the eigenvalues of K and an orthonormal basis of X: words of S and QQ', counted.
+
+    Args:
+        s: eigenvalues.
+        Q: the basis, rotated.
+        counts: how many there are of each eigenvalue, by default one.
+    """
+    count = np.ones(len(s)) if counts is None else counts
+    s1, s2, s3, s4 = (float(count @ s**k) for k in (1, 2, 3, 4))
     A1, A2, A3, A4 = (Q.T @ (s[:, None] ** k * Q) for k in (1, 2, 3, 4))
     tr = np.trace
     return Traces(
-        t0=float(Q.shape[0] - Q.shape[1]),
-        t1=float(s.sum() - tr(A1)),
-        t2=float((s**2).sum() - 2 * tr(A2) + tr(A1 @ A1)),
-        t3=float((s**3).sum() - 3 * tr(A3) + 3 * tr(A2 @ A1) - tr(A1 @ A1 @ A1)),
-        t4=float((s**4).sum() - 4 * tr(A4) + 4 * tr(A3 @ A1) + 2 * tr(A2 @ A2) - 4 * tr(A2 @ A1 @ A1))
+        t0=round(float(count.sum())) - float(Q.shape[1]),
+        t1=s1 - float(tr(A1)),
+        t2=s2 + float(-2 * tr(A2) + tr(A1 @ A1)),
+        t3=s3 + float(-3 * tr(A3) + 3 * tr(A2 @ A1) - tr(A1 @ A1 @ A1)),
+        t4=s4
+        + float(-4 * tr(A4) + 4 * tr(A3 @ A1) + 2 * tr(A2 @ A2) - 4 * tr(A2 @ A1 @ A1))
         + float(tr(A1 @ A1 @ A1 @ A1)),
     )
 

@@ -67,20 +67,24 @@ def whitened(data: OneTrait) -> Whitened:
             where = examples(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1)) + 1)
             raise InputError(f"{name} must hold finite numbers only, but row {where} does not")
     Q, R = orthonormal(data.X)
-    n, c = Q.shape
+    n, c = data.n, Q.shape[1]
     s = np.asarray(data.s, dtype=float)
-    k = mean_eigenvalue(s)
+    k = mean_eigenvalue(s, data.counts)
     Y, b, sds = standardised(Q, np.asarray(data.Y, dtype=float), np.array([max(n - c, 1)]))
     sd = float(sds[0])
     if problem := out_of_range(sd, k):
         raise InputError(problem)
     white = data._replace(s=s / k, X=Q, Y=Y, k_scale=data.k_scale / k)
-    check_identified(rotated_traces(white.s, Q))
+    check_identified(rotated_traces(white.s, Q, white.counts))
     return Whitened(white, R, b[:, 0], sd, k, data)
 
 
-def mean_eigenvalue(s: Float[ndarray, " n"]) -> float:
+def mean_eigenvalue(s: Float[ndarray, " n"], counts: Float[ndarray, " n"] | None = None) -> float:
     """Return the mean diagonal of K, whatever its unit.
+
+    Args:
+        s: eigenvalues.
+        counts: how many there are of each, by default one.
 
     Raises:
         InputError: if K is 0.
@@ -88,7 +92,7 @@ def mean_eigenvalue(s: Float[ndarray, " n"]) -> float:
     largest = float(s.max())
     if not largest > 0:
         raise InputError("K is 0: nobody is related to anybody, not even to themselves")
-    return float((s / largest).mean() * largest)
+    return float(np.average(s / largest, weights=counts) * largest)
 
 
 def standardised(

@@ -202,7 +202,7 @@ def posterior(data: OneTrait, prior: VariancePrior | None = None) -> ExactPoster
         )
 
     beta, se_beta, mixture = _fixed_effects(grid, white)
-    log_units = (len(white.data.s) - white.data.X.shape[1]) * white.log_unit
+    log_units = (white.data.n - white.data.X.shape[1]) * white.log_unit
     return ExactPosterior(
         h2=explained(1 / white.k),
         pve=explained(white.data.k_scale),

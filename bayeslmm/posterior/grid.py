@@ -121,8 +121,7 @@ def grid_of(white: Whitened, prior: VariancePrior) -> Grid:
         InputError: if a prior lies outside its range.
         AnalysisError: if nothing of the posterior lies in the support of the prior, but for rounding.
     """
-    n, c = white.data.X.shape
-    k = n - c
+    k = white.data.n - white.data.X.shape[1]
     share = Shares(OnLine.of(prior.h2, "h2", within=(0.0, 1.0)))
     total = OnLine.of(prior.sigma2_p, "sigma2_p", within=(0.0, np.inf))
 

@@ -85,18 +85,21 @@ def _data_dims(data: Data) -> dict[str, list[str]]:
         return {"y": ["individual"], "X": ["individual", "covariate"]}
     of_y = [ROTATED_ROW, "trait"][: 1 if data.Y.shape[1] == 1 else 2]
     of_X = [ROTATED_ROW, "coefficient" if isinstance(data, JointData) else "covariate"]
-    return {"y": of_y, "s": [ROTATED_ROW], "X": of_X}
+    return {"y": of_y, "s": [ROTATED_ROW], "counts": [ROTATED_ROW], "X": of_X}
 
 
 def _data_attrs(data: Data) -> dict[str, Any]:
     if isinstance(data, Components):
         return {"n": data.n, "convention": OF_COMPONENTS}
     convention = OF_TWO_VALUES if isinstance(data, TwoValues) else CONVENTION
-    return {"n": len(data.s), "k_scale": float(data.k_scale), "convention": convention}
+    n = data.n if isinstance(data, RotatedData) else len(data.s)
+    return {"n": n, "k_scale": float(data.k_scale), "convention": convention}
 
 
 def _constant_data(data: RotatedData | JointData) -> dict[str, np.ndarray]:
     """Return what the draws are conditional on, besides y; the matrices of all traits side by side."""
-    constants = {name: value for name, value in data._asdict().items() if name not in ("Y", "k_scale")}
+    constants = {
+        name: value for name, value in data._asdict().items() if name not in ("Y", "k_scale") and value is not None
+    }
     whole = {name: np.column_stack(v) if isinstance(v, tuple) else np.asarray(v) for name, v in constants.items()}
     return {name: value for name, value in whole.items() if value.size}

@@ -27,7 +27,7 @@ from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import independent
 from bayeslmm.likelihood.one_trait import UnitScale
 from bayeslmm.likelihood.ratio_grid import RatioGrid
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.rotation import RotatedData, check_rows
 from bayeslmm.likelihood.whitened import Whitened, whitened
 from bayeslmm.scan.gains import (
     Gains,
@@ -254,6 +254,7 @@ def exact_scan(data: RotatedData) -> ExactScan:
     Raises:
         InputError: if h2 is not identified.
     """
+    check_rows(data, what="a scan")
     X, _ = independent(np.asarray(data.X))
     traits = [whitened(data._replace(Y=y[:, None], X=X)) for y in data.Y.T]
     grid = RatioGrid(np.asarray(traits[0].data.s), DELTA_MIN)
@@ -299,6 +300,7 @@ def fixed_scan(data: RotatedData, h2: float) -> FixedScan:
 
 @in_float64
 def _fixed(data: RotatedData, h2_of: Callable[[Whitened], tuple[float, float]]) -> FixedScan:
+    check_rows(data, what="a scan")
     basis, back = independent(np.asarray(data.X))
     clear = [whitened(data._replace(Y=y[:, None], X=basis)) for y in data.Y.T]
     # Shares where K has a mean diagonal of 1.

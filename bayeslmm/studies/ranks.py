@@ -28,7 +28,7 @@ from bayeslmm.base.tasks import Task
 from bayeslmm.likelihood import one_trait, quantities, several_traits
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.priors import BivariatePrior, VariancePrior, beta_prior
-from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.rotation import JointData, RotatedData, check_rows
 from bayeslmm.models import bivariate, univariate
 from bayeslmm.posterior.sampling import Program, sample
 
@@ -228,6 +228,7 @@ def simulated_ranks(study: Study, data: Any, prior: Any, *, seed: int, number: i
 
 
 def _draw_univariate(data: RotatedData, prior: VariancePrior, rng: np.random.Generator) -> tuple[Values, RotatedData]:
+    check_rows(data, what="a simulation")
     Q, R = orthonormal(data.X)
     n, c = Q.shape
     h2, sigma2_p, b = _draws(rng, (prior.h2, 1), (prior.sigma2_p, 1), (prior.beta, c))

@@ -1,0 +1,294 @@
+"""A cohort in a few hundred rows, from products with its kinship: for one that has no room for a decomposition."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int8
+from numpy import ndarray
+
+from bayeslmm.base.array_checks import check_finite
+from bayeslmm.base.checks import InputError, InputWarning
+from bayeslmm.base.memory import check_memory
+from bayeslmm.kinship.covariance import Covariance
+from bayeslmm.likelihood.bases import orthonormal
+from bayeslmm.likelihood.krylov import BlockLanczos
+from bayeslmm.likelihood.probe_error import Moved, moved
+from bayeslmm.likelihood.probes import Nodes, Singles, counts, nodes
+from bayeslmm.likelihood.rotation import RotatedData
+
+PROBE_ERROR = 0.02
+_PROBES = 32
+_SINGLES = 256
+_FIRST = 6  # steps before the error is looked at
+_EVERY = 2
+_QUADRATURE = 0.2  # share of the error that may come of too few steps
+
+
+@dataclass(frozen=True)
+class SpectralSummary:
+    """What inference needs of traits with the same covariates, and its Monte Carlo error.
+
+    Attributes:
+        data: all traits, with `counts`.
+        probe_errors: standard error of the posterior mean of h2 of each trait that comes of the random probes, in
+            posterior standard deviations (for a flat prior), shape (t,).
+        wanted: the error that was asked for.
+        probes: how many there were, beside those of a single product.
+        singles: how many of those there were.
+        steps: of block Lanczos.
+        passes: products with K.
+        found: eigenvectors that were found and taken out of the probes.
+    """
+
+    data: RotatedData
+    probe_errors: Float64[ndarray, " t"]
+    wanted: float
+    probes: int
+    singles: int
+    steps: int
+    passes: int
+    found: int
+
+    @property
+    def reached(self) -> bool:
+        """Whether the error is as small as was asked for."""
+        return bool((self.probe_errors <= self.wanted).all())
+
+    def trait(self, j: int) -> RotatedData:
+        """Return one trait, for `reml`, `ml`, `moments`, `exact` and `sample`."""
+        return self.data._replace(Y=self.data.Y[:, [j]])
+
+
+def spectral_summary(
+    K: Covariance,
+    Y: Float[ndarray, "..."],
+    X: Float[ndarray, "..."],
+    *,
+    seed: int,
+    probe_error: float = PROBE_ERROR,
+    most_passes: int = 200,
+) -> SpectralSummary:
+    r"""Summarise traits by products with K, some ten passes over what K is made of, in O(n) memory.
+
+    Block Lanczos from X, Y and random signs gives a space in which X'f(K)X, X'f(K)Y and Y'f(K)Y are exact to rounding
+    after few steps, and estimates of tr f(K) (`probes`). All methods that work on `RotatedData` with counts then have
+    the same likelihood as after `decompose`, but for the error of the probes, which is told in posterior standard
+    deviations of h2. Steps and probes grow until it is as small as asked for.
+
+    Args:
+        K: the kinship of the individuals: products (`genotype_products`, `grm_products`, `pedigree_products`) or a
+            matrix.
+        Y: traits of the same individuals, complete, shape (n, t).
+        X: their covariates, of full column rank, shape (n, c).
+        seed: of the probes.
+        probe_error: the error that is asked for, in posterior standard deviations of h2.
+        most_passes: over K; where they are not enough, a warning says what was reached.
+
+    Raises:
+        InputError: if shapes do not match, numbers are missing, a trait has no variance given X, h2 is not identified,
+            or memory is too small.
+
+    Source: Ubaru, Chen and Saad (2017), doi:10.1137/16M1104974 (stochastic Lanczos quadrature).
+    """
+    _check(K, Y, X, probe_error, most_passes)
+    run = _Run(K, X, Y, np.random.default_rng(seed))
+    while not run.good_enough(probe_error) and run.improve(probe_error, most_passes):
+        pass
+    summary = run.summary(probe_error)
+    if not summary.reached:
+        warnings.warn(
+            f"{K.source}: after {summary.passes} passes the posterior mean of h2 has a Monte Carlo error of "
+            f"{summary.probe_errors.max():.2g} posterior standard deviations, not {probe_error:g}: allow more passes "
+            "(most_passes), or decompose the matrix if there is room for it",
+            InputWarning,
+            stacklevel=2,
+        )
+    return summary
+
+
+def _check(K: Covariance, Y: ndarray, X: ndarray, probe_error: float, most_passes: int) -> None:
+    n = len(K.ids)
+    for name, array in (("Y", Y), ("X", X)):
+        if array.ndim != 2 or len(array) != n:
+            raise InputError(
+                f"{name} must have shape ({n}, columns) like K, but it has {array.shape}: one trait is a column, "
+                "y[:, None]"
+            )
+        check_finite(array, name=name, where="spectral_summary")
+    if not probe_error > 0:
+        raise InputError(f"probe_error must be positive, but {probe_error:g} was given")
+    if most_passes < _FIRST:
+        raise InputError(f"most_passes must be at least {_FIRST}, but {most_passes} was given")
+    columns = X.shape[1] + Y.shape[1] + 1 + _PROBES
+    check_memory(
+        8.0 * n * (16 * columns + 2 * _SINGLES),
+        what=f"a spectral summary of {n:,} individuals",
+        instead="use a machine with more memory, or fewer traits at once",
+    )
+
+
+class _Run:
+    """All that is known so far, and how more of it is found.
+
+    The first space begins with X, Y and probes, all others with X and probes alone.
+    """
+
+    def __init__(self, K: Covariance, X: ndarray, Y: ndarray, rng: np.random.Generator) -> None:
+        self.K, self.X, self.Y, self.rng = K, np.asarray(X, dtype=float), np.asarray(Y, dtype=float), rng
+        self.n, self.passes, self.singles = len(X), 0, Singles()
+        self.Q, _ = orthonormal(self.X)
+        self.Z = self._signs(_PROBES).astype(float)
+        self.space = BlockLanczos(np.column_stack([self.Q, self._residuals(), np.ones((self.n, 1)), self.Z]))
+        self._step(self.space, self._signs(_SINGLES))
+        self.trace = float(K.diagonal().sum())
+        if not self.trace > 0:
+            raise InputError(f"{K.source}: the kinship is 0: nobody is related to anybody, not even to themselves")
+        self.q, self.z = self.space.first(self.Q), self.space.first(self.Z)
+        self.more: list[Nodes] = []
+        self.costs: list[float] = []
+        self._go_on(_FIRST - 1)
+
+    def good_enough(self, wanted: float) -> bool:
+        """Return whether the error is as small as is asked for."""
+        return (
+            self.quadrature <= _QUADRATURE * wanted and float(np.hypot(self.of_probes, self.of_singles).max()) <= wanted
+        )
+
+    def improve(self, wanted: float, most_passes: int) -> bool:
+        """Do what reduces the error most, and return whether it could be done."""
+        steps, left = len(self.space.V), most_passes - self.passes
+        can_go_on = bool(self.space.next.shape[1]) and not self.more
+        pays = len(self.costs) < 2 or self.costs[-1] < self.costs[-2]
+        if can_go_on and self.quadrature > _QUADRATURE * wanted and left >= _EVERY:
+            self._go_on(_EVERY)
+        elif self.of_singles.max() > wanted / 2 and left:
+            self._single_products()
+        elif can_go_on and pays and left >= _EVERY:
+            self._go_on(_EVERY)
+        elif left >= steps:
+            self._another(steps)
+        else:
+            return False
+        return True
+
+    def summary(self, wanted: float) -> SpectralSummary:
+        """Return what is known."""
+        return SpectralSummary(
+            data=self.data,
+            probe_errors=np.hypot(self.of_probes, self.of_singles),
+            wanted=wanted,
+            probes=_PROBES * (1 + len(self.more)),
+            singles=sum(G.shape[1] for G in self.singles.G),
+            steps=len(self.space.V),
+            passes=self.passes,
+            found=int(self.nodes.found.sum()),
+        )
+
+    def _go_on(self, steps: int) -> None:
+        """Make the first space larger."""
+        for _ in range(steps):
+            if self.space.next.shape[1]:
+                self._step(self.space)
+        self.nodes = nodes(self.space, self.q, self.z)
+        self._look()
+        shorter = self.space.shorter() if len(self.space.V) > 1 else self.space
+        short, long = (nodes(space, self.q, self.z, deflate=False) for space in (shorter, self.space))
+        means = [self._moved(self._rows([one]), np.zeros((0, len(one.s)))) for one in (short, long)]
+        self.quadrature = max(abs(a.mean - b.mean) / b.sd for a, b in zip(*means, strict=True))
+        if len(self.space.T) == self.n:
+            self.quadrature = 0.0
+        self.costs.append(float(self.of_probes.max()) ** 2 * len(self.space.V))
+
+    def _single_products(self) -> None:
+        """Add probes of a single product."""
+        G = self._signs(_SINGLES)
+        self.singles.add(G, self._multiply(G.astype(float)))
+        self._look()
+
+    def _another(self, steps: int) -> None:
+        """Make another space, as large as the first, from other probes."""
+        Z = self._signs(_PROBES).astype(float)
+        space = BlockLanczos(np.column_stack([self.Q, Z]))
+        for _ in range(steps):
+            if space.next.shape[1]:
+                self._step(space)
+        self.more.append(nodes(space, space.first(self.Q), space.first(Z)))
+        self._look()
+
+    def _look(self) -> None:
+        """Find the counts, and the errors of each trait."""
+        moments = self.moments = self.singles.moments(self.space, self.trace)
+        batches = [self.nodes, *self.more]
+        self.data = self._rows(batches)
+        assert self.data.counts is not None
+        starts = np.cumsum([0, *(len(one.s) for one in batches)])
+        others: list[ndarray] = []
+        for one, start in zip(batches, starts, strict=False):
+            for i in range(one.powers.shape[1]):
+                without = self.data.counts.copy()
+                without[start : start + len(one.s)] = counts(one, moments, left_out=i) / len(batches)
+                others.append(without)
+        higher = moments._replace(t2=moments.t2 + moments.t2_error)
+        others.append(np.concatenate([counts(one, higher) for one in batches]) / len(batches))
+        found = self._moved(self.data, np.array(others))
+        shifts = np.array([(one.means - one.mean) / one.sd for one in found])
+        left_out = shifts[:, :-1].reshape(len(found), len(batches), -1)
+        left_out -= left_out.mean(axis=2, keepdims=True)
+        self.of_probes = np.sqrt((_PROBES - 1) / _PROBES * np.square(left_out).sum(axis=(1, 2)))
+        self.of_singles = np.abs(shifts[:, -1])
+
+    def _rows(self, batches: Sequence[Nodes]) -> RotatedData:
+        """Return the data of some nodes, the first of which are those of the first space or of one before it."""
+        first, k = batches[0], sum(len(one.s) for one in batches)
+        S = first.vectors[: self.space.V[0].shape[1]]
+        ones = S.T @ self.space.first(np.ones((self.n, 1)))[:, 0]
+
+        def rotated(B: ndarray) -> ndarray:
+            rows = np.zeros((k, B.shape[1]))
+            rows[: len(first.s)] = S.T @ self.space.first(B)
+            return rows
+
+        return RotatedData(
+            np.concatenate([one.s for one in batches]),
+            rotated(self.Y),
+            rotated(self.X),
+            (self.trace - float(first.s @ ones**2) / self.n) / self.n,
+            np.concatenate([counts(one, self.moments) for one in batches]) / len(batches),
+        )
+
+    def _moved(self, data: RotatedData, others: Float64[ndarray, "r k"]) -> list[Moved]:
+        return [moved(data._replace(Y=data.Y[:, [j]]), others) for j in range(self.Y.shape[1])]
+
+    def _step(self, space: BlockLanczos, G: Int8[ndarray, "n m"] | None = None) -> None:
+        b = space.next.shape[1]
+        product = self._multiply(space.next if G is None else np.column_stack([space.next, G]))
+        space.advance(product[:, :b])
+        if G is not None:
+            self.singles.add(G, product[:, b:])
+
+    def _multiply(self, V: ndarray) -> ndarray:
+        self.passes += 1
+        return self.K @ V
+
+    def _signs(self, columns: int) -> Int8[ndarray, "n m"]:
+        return self.rng.integers(0, 2, (self.n, columns), dtype=np.int8) * 2 - 1
+
+    def _residuals(self) -> Float64[ndarray, "n t"]:
+        """Return what X leaves of the traits, to all digits.
+
+        Raises:
+            InputError: if it leaves nothing of one.
+        """
+        largest = np.abs(self.Y).max(axis=0)
+        scaled = self.Y / np.where(largest > 0, largest, 1.0)
+        residual = scaled
+        for _ in range(2):  # the first has lost the digits that y has in common
+            residual = residual - self.Q @ (self.Q.T @ residual)
+        nothing = np.linalg.norm(residual, axis=0) <= 1e-10 * np.linalg.norm(scaled, axis=0)
+        if nothing.any():
+            raise InputError(
+                f"trait {int(nothing.argmax()) + 1} has nothing left once its {self.Q.shape[1]} covariates are fitted"
+            )
+        return residual
