@@ -84,6 +84,7 @@ from .likelihood.components import components as components
 from .likelihood.joint_components import JointComponents as JointComponents
 from .likelihood.joint_components import joint_components as joint_components
 from .likelihood.priors import ComponentsPrior as ComponentsPrior
+from .likelihood.priors import JointComponentsPrior as JointComponentsPrior
 from .likelihood.priors import VariancePrior as VariancePrior
 from .likelihood.rotation import JointData as JointData
 from .likelihood.rotation import RotatedData as RotatedData

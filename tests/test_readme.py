@@ -41,6 +41,17 @@ def test_the_python_of_the_pages_runs(monkeypatch):
     assert abs(names["fit"].summary().loc["h2", "estimate"] - 0.469) < 0.001
 
 
+@pytest.mark.slow
+def test_the_python_of_genetic_correlations_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "how-to" / "genetic_correlation.md").read_text()
+    names = {}
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(code, "genetic_correlation.md", "exec"), names)
+    printed = re.findall(r"^\| (\w+) \| (-?0\.\d+) \| (0\.\d+) \|$", page, flags=re.MULTILINE)
+    assert [(name, f"{rho:.3f}", f"{error:.3f}") for name, rho, error in names["found"].itertuples()] == printed
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())

@@ -13,6 +13,8 @@ residuals that are correlated. Example::
     data = bl.joint_components(records)
     fit = bl.joint_components_reml(data)
     fit.rho, fit.errors("rho"), fit.boundary  # a matrix for each of fit.names: animal, mother, e
+
+    draws = bl.sample(bayeslmm.models.joint_components, data, seed=1)  # NUTS, once imported: an ArviZ DataTree
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from bayeslmm.base.memory import check_memory
 from bayeslmm.cohort.records import Component, Records
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.dense_covariance import DenseCovariance
-from bayeslmm.likelihood.mixed_model_equations import Basis, ComponentData, MixedModelEquations, factor
+from bayeslmm.likelihood.mixed_model_equations import ComponentData, MixedModelEquations, leading, rotated
 from bayeslmm.likelihood.solved import ComponentSolver, Solved
 
 
@@ -84,30 +84,20 @@ class Components:
         Raises:
             InputError: if a K is not positive semi-definite, or memory does not suffice.
         """
-        parts, lead = self.parts, _leading(self.parts)
-        others = [j for j in range(len(parts)) if j != lead]
-        q, m = len(parts[lead].levels), sum(len(parts[j].levels) for j in others) + self.c + 1
+        q = len(self.parts[leading(self.parts)].levels)
+        m = sum(len(one.levels) for one in self.parts) - q + self.c + 1
         check_memory(
             8.0 * (3 * q * m + 4 * m**2),
             what=f"the mixed-model equations of {q + m:,} effects",
             instead="use fewer components, or a machine with more memory",
         )
-        basis, factors = Basis.of(parts[lead]), [factor(parts[j]) for j in others]
-        columns = [self.y[:, None], self.Q]
-        for j, L in zip(others, factors, strict=True):
-            columns.append(parts[j].Z.toarray() if L is None else L[parts[j].level_of])
-        between, within = basis.rotate(np.column_stack(columns))
-        ends = np.cumsum([block.shape[1] for block in columns])[:-1]
-        Y, X, *W = np.split(np.concatenate([between, within]), ends, axis=1)
+        found = rotated(self.parts, [self.y[:, None], self.Q])
+        Y, X = found.columns
         data = ComponentData(
-            s=np.append(basis.s, np.zeros(len(within))),
-            Y=Y, X=X, W=tuple(W),
-            unseen=self.n - len(between) - len(within),
-            order=np.append(np.argsort([lead, *others]), len(parts)),
-            units=self.units,
+            s=found.s, Y=Y, X=X, W=found.W, unseen=found.unseen, order=found.order, units=self.units,
             R=self.R, b=self.b, sd=self.sd,
         )  # fmt: skip
-        return MixedModelEquations(data, basis, factors)
+        return MixedModelEquations(data, found.basis, found.factors)
 
     @property
     def rotated(self) -> ComponentData:
@@ -117,7 +107,7 @@ class Components:
     @cached_property
     def solver(self) -> ComponentSolver:
         """The way to V with the fewest operations."""
-        parts, lead = self.parts, _leading(self.parts)
+        parts, lead = self.parts, leading(self.parts)
         q = len(parts[lead].levels)
         m = sum(len(one.levels) for one in parts) - q + self.c + 1
         if q * m**2 + m**3 / 3 <= self.n**3 / 3:
@@ -174,8 +164,3 @@ def components(records: Records, *, scales: Mapping[str, float] | None = None) -
 def mean_diagonals(parts: Sequence[Component]) -> dict[str, float]:
     """Return the mean diagonal of ZKZ' of each component with a kinship."""
     return {one.name: float(one.diagonal.mean()) for one in parts if one.K is not None}
-
-
-def _leading(parts: Sequence[Component]) -> int:
-    """Return the component in whose eigenbasis the equations are smallest: a kinship before a group as large."""
-    return max(range(len(parts)), key=lambda j: (len(parts[j].levels), parts[j].K is not None))

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement, pairwise
-from typing import override
+from typing import NamedTuple, override
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from numpy import ndarray
 from scipy.linalg import block_diag
 
@@ -28,7 +28,31 @@ from bayeslmm.cohort.records import Component
 from bayeslmm.likelihood.components import Components, components, mean_diagonals
 from bayeslmm.likelihood.dense_covariance import AtCoefficients, Dense
 from bayeslmm.likelihood.joint_whitened import check_distinct
+from bayeslmm.likelihood.mixed_model_equations import rotated
 from bayeslmm.likelihood.rotation import Spectrum
+
+
+class JointComponentData(NamedTuple):
+    """Rows of several traits in the eigenbasis of their leading component.
+
+    Attributes:
+        s, W, unseen, order: as in `ComponentData`.
+        Y: the traits, 0 where one is missing before rotation, shape (rows, t).
+        fixed: for each trait its X, and a column for each of its missing values, shapes (rows, c_j + m_j).
+        units: what covariances of these data are to be multiplied by, in the order of the user, shape (k + 1, t, t).
+        R, b, sd: for each trait as in `ComponentData`.
+    """
+
+    s: Float64[ndarray, " rows"]
+    Y: Float64[ndarray, "rows t"]
+    fixed: tuple[Float64[ndarray, "rows _"], ...]
+    W: tuple[Float64[ndarray, "rows _"], ...]
+    unseen: int
+    order: Int[ndarray, " k"]
+    units: Float64[ndarray, "k t t"]
+    R: tuple[Float64[ndarray, "_ _"], ...]
+    b: tuple[Float64[ndarray, " _"], ...]
+    sd: Float64[ndarray, " t"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +98,27 @@ class JointComponents:
         """The components of the rows, each K divided by its scale, and the residual."""
         pairs = zip(self.records.components, self.traits[0].scales, strict=True)
         return (*(one.rescaled(scale) for one, scale in pairs), residual(len(self.records.Y)))
+
+    @cached_property
+    def rotated(self) -> JointComponentData:
+        """The rows in the eigenbasis of the leading component, which NUTS takes.
+
+        Raises:
+            InputError: if a K is not positive semi-definite.
+        """
+        known = self.records.known
+        Y, fixed = np.zeros(known.shape), []
+        for j, (one, there) in enumerate(zip(self.traits, known.T, strict=True)):
+            Y[there, j] = one.y
+            Q = np.zeros((len(Y), one.c))
+            Q[there] = one.Q
+            fixed.append(np.column_stack([Q, np.eye(len(Y))[:, ~there]]))
+        found = rotated(self.parts[:-1], [Y, *fixed])
+        R, b, sd = zip(*((one.R, one.b, one.sd) for one in self.traits), strict=True)
+        return JointComponentData(
+            s=found.s, Y=found.columns[0], fixed=found.columns[1:], W=found.W, unseen=found.unseen, order=found.order,
+            units=self.units, R=R, b=b, sd=np.array(sd),
+        )  # fmt: skip
 
     @cached_property
     def solver(self) -> "JointCovariance":

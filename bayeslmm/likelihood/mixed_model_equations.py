@@ -121,6 +121,56 @@ def factor(component: Component) -> Float64[ndarray, "q q"] | None:
     return spectrum.U * np.sqrt(spectrum.s)
 
 
+class Rotated(NamedTuple):
+    """Columns, and all components but the leading one, in the eigenbasis of that.
+
+    Attributes:
+        basis: of the leading component: the one with the most levels, a kinship before a group as large.
+        factors: of the others.
+        s, W, unseen, order: see `ComponentData`.
+        columns: as they were given, side by side.
+    """
+
+    basis: Basis
+    factors: list[Float64[ndarray, "_ _"] | None]
+    s: Float64[ndarray, " rows"]
+    W: tuple[Float64[ndarray, "rows _"], ...]
+    unseen: int
+    order: Int[ndarray, " k"]
+    columns: tuple[Float64[ndarray, "rows _"], ...]
+
+
+def leading(parts: Sequence[Component]) -> int:
+    """Return the component in whose eigenbasis the equations are smallest."""
+    return max(range(len(parts)), key=lambda j: (len(parts[j].levels), parts[j].K is not None))
+
+
+def rotated(parts: Sequence[Component], columns: Sequence[Float64[ndarray, "n _"]]) -> Rotated:
+    """Rotate columns into the eigenbasis of the leading component.
+
+    Raises:
+        InputError: if a K is not positive semi-definite.
+    """
+    lead = leading(parts)
+    others = [j for j in range(len(parts)) if j != lead]
+    basis, factors = Basis.of(parts[lead]), [factor(parts[j]) for j in others]
+    whole = list(columns)
+    for j, L in zip(others, factors, strict=True):
+        whole.append(parts[j].Z.toarray() if L is None else L[parts[j].level_of])
+    between, within = basis.rotate(np.column_stack(whole))
+    ends = np.cumsum([block.shape[1] for block in whole])[:-1]
+    blocks = np.split(np.concatenate([between, within]), ends, axis=1)
+    return Rotated(
+        basis,
+        factors,
+        s=np.append(basis.s, np.zeros(len(within))),
+        W=tuple(blocks[len(columns) :]),
+        unseen=len(parts[lead].level_of) - len(between) - len(within),
+        order=np.append(np.argsort([lead, *others]), len(parts)),
+        columns=tuple(blocks[: len(columns)]),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class MixedModelEquations(ComponentSolver):
     """V in the eigenbasis of the leading component.

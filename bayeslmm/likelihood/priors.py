@@ -139,6 +139,42 @@ class ComponentsPrior(NamedTuple):
         return np.broadcast_to(given, (k,))
 
 
+class JointComponentsPrior(NamedTuple):
+    """Prior of the model of several traits with several components; the first two as in `ComponentsPrior`.
+
+    With one component it is the `MultivariatePrior` (of two traits the `BivariatePrior`), but that fixed effects have a
+    flat prior; with one trait the `ComponentsPrior`.
+
+    Attributes:
+        shares: of the total variance of each trait, the same for all traits.
+        sigma2_p: of the sum of all variances of each trait, in units of its variance given its covariates.
+        eta: concentrations of the LKJ priors of the correlations of each component (`correlation_prior`), the residual
+            last, or one number for all of them.
+    """
+
+    shares: float | tuple[float, ...] = 1.0
+    sigma2_p: dist.Distribution = dist.LogNormal(0.0, 2.0)
+    eta: float | tuple[float, ...] = 1.0
+
+    def concentrations(self, k: int) -> Float[ndarray, " k"]:
+        """Return the concentrations of k shares, as `ComponentsPrior` does."""
+        return ComponentsPrior(self.shares, self.sigma2_p).concentrations(k)
+
+    def etas(self, k: int) -> Float[ndarray, " k"]:
+        """Return the concentrations of the correlations of k components.
+
+        Raises:
+            InputError: if they are not positive, or of another number of components.
+        """
+        given = np.asarray(self.eta, dtype=float)
+        if given.shape not in ((), (k,)) or not (given > 0).all() or not np.isfinite(given).all():
+            raise InputError(
+                f"the LKJ priors of the correlations of {k} components (the residual is one) need a concentration "
+                f"above 0, or {k} of them, but {self.eta} was given"
+            )
+        return np.broadcast_to(given, (k,))
+
+
 def support_of(prior: dist.Distribution, name: str, *, within: tuple[float, float]) -> tuple[float, float]:
     """Return the interval on which a prior is defined.
 

@@ -37,6 +37,15 @@ def solve_lower(L: Matrices, r: Sequence[Float[ArrayLike, "..."]]) -> list[Any]:
     return z
 
 
+def solve_upper(L: Matrices, r: Sequence[Float[ArrayLike, "..."]]) -> list[Any]:
+    """Return z with L'z = r, by back substitution."""
+    t = len(L)
+    z: list[Any] = [None] * t
+    for i in reversed(range(t)):
+        z[i] = (r[i] - sum(L[k][i] * z[k] for k in range(i + 1, t))) / L[i][i]
+    return z
+
+
 def inverse(L: Matrices) -> list[list[Float[Array, " n"]]]:
     """Return V^-1 = L'^-1 L^-1 of V = L L', all t by t elements."""
     t, one = len(L), jnp.ones_like(L[0][0])

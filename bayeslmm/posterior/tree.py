@@ -9,6 +9,7 @@ import numpy as np
 from xarray import DataTree
 
 from bayeslmm.likelihood.components import Components
+from bayeslmm.likelihood.joint_components import JointComponents
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.likelihood.two_values import TwoValues
 
@@ -23,7 +24,7 @@ OF_TWO_VALUES = (
 _PACKAGES = ("bayeslmm", "numpyro", "jax", "arviz", "numpy", "scipy")
 
 
-Data = RotatedData | JointData | Components | TwoValues
+Data = RotatedData | JointData | Components | JointComponents | TwoValues
 """What draws are conditional on."""
 
 
@@ -39,8 +40,8 @@ def draws_tree(
     """Return draws as a DataTree with groups posterior, observed_data (y), constant_data (s, X; E of several traits).
 
     y of one trait has one dimension, as its site in the program, and as ArviZ likes it.
-    Records with several components are kept as they were given: y and X, which name themselves. A trait of two values
-    is one of individuals, 1 for cases.
+    Records with several components are kept as they were given: y and X, which name themselves; of several traits X is
+    0 where a row lacks its trait. A trait of two values is one of individuals, 1 for cases.
 
     Args:
         posterior: draws of each site, shapes (chain, draw, ...).
@@ -64,6 +65,9 @@ def draws_tree(
 
 
 def _data_groups(data: Data) -> dict[str, dict[str, np.ndarray]]:
+    if isinstance(data, JointComponents):
+        X = [np.where(known[:, None], X, 0.0) for X, known in zip(data.records.X, data.records.known.T, strict=True)]
+        return {"observed_data": {"y": data.records.Y}, "constant_data": {"X": np.column_stack(X)}}
     if isinstance(data, Components):
         return {"observed_data": {"y": data.records.y}, "constant_data": {"X": data.records.X}}
     if isinstance(data, TwoValues):
@@ -73,12 +77,19 @@ def _data_groups(data: Data) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _own_coords(data: Data) -> dict[str, list[str]]:
+    if isinstance(data, JointComponents):
+        traits, covariates = data.records.traits, data.records.covariates
+        named = [f"{trait}:{name}" for trait, names in zip(traits, covariates, strict=True) for name in names]
+        of_traits = {"trait": list(traits), "trait_bis": list(traits)}
+        return {"component": list(data.names), **of_traits, "coefficient": named}
     if not isinstance(data, Components):
         return {}
     return {"component": list(data.names), "covariate": list(data.records.covariates)}
 
 
 def _data_dims(data: Data) -> dict[str, list[str]]:
+    if isinstance(data, JointComponents):
+        return {"y": ["record", "trait"], "X": ["record", "coefficient"]}
     if isinstance(data, Components):
         return {"y": ["record"], "X": ["record", "covariate"]}
     if isinstance(data, TwoValues):
@@ -89,6 +100,8 @@ def _data_dims(data: Data) -> dict[str, list[str]]:
 
 
 def _data_attrs(data: Data) -> dict[str, Any]:
+    if isinstance(data, JointComponents):
+        return {"n": len(data.records.Y), "convention": OF_COMPONENTS}
     if isinstance(data, Components):
         return {"n": data.n, "convention": OF_COMPONENTS}
     convention = OF_TWO_VALUES if isinstance(data, TwoValues) else CONVENTION

@@ -1,0 +1,230 @@
+"""The program of several traits with several components: its density, prior and draws against other derivations."""
+
+import arviz_stats
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pytest
+import scipy.stats
+from numpy.testing import assert_allclose
+from numpyro.infer import Predictive
+from numpyro.infer.util import log_density
+from scipy.special import logsumexp
+
+import bayeslmm as bl
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.float64 import in_float64
+from bayeslmm.cohort.joint_records import JointRecords
+from bayeslmm.likelihood.joint_components import joint_components
+from bayeslmm.likelihood.priors import JointComponentsPrior
+from bayeslmm.models import joint_components as program
+from bayeslmm.posterior.joint_components_geometry import prepare
+
+slow = pytest.mark.slow
+
+
+def some_of(records, names):
+    parts = tuple(one for one in records.components if one.name in names)
+    return joint_components(JointRecords(records.traits, records.Y, records.X, records.covariates, parts))
+
+
+def log_prior(prior, Sigma):
+    """Return that of shares, totals and the correlation of two traits, by SciPy's densities."""
+    variances = Sigma.diagonal(axis1=1, axis2=2)
+    total = variances.sum(axis=0)
+    value = sum(scipy.stats.dirichlet(prior.concentrations(len(Sigma))).logpdf(v / v.sum()) for v in variances.T)
+    value += scipy.stats.lognorm(2.0).logpdf(total).sum()
+    for one, eta in zip(Sigma, prior.etas(len(Sigma)), strict=True):
+        rho = one[0, 1] / np.sqrt(one[0, 0] * one[1, 1])
+        value += scipy.stats.beta(eta, eta, loc=-1, scale=2).logpdf(rho)
+    return value
+
+
+@pytest.mark.parametrize("names", [("animal",), pytest.param(("mother", "year"), marks=slow), ("animal", "mother")])
+@in_float64
+def test_the_program_has_the_density_of_the_model(dense_joint_records, rng, names):
+    """With effects and missing values integrated out by a Laplace approximation, exact here: by the dense formula."""
+    data = some_of(dense_joint_records(2, 30), names)
+    ready, k = prepare(data), len(names) + 1
+    prior = JointComponentsPrior(eta=tuple(np.linspace(1, 2, k)))
+    large = {name: np.shape(value) for name, value in program.start(data).items() if name[1] in "fe"}
+    ends = np.cumsum([int(np.prod(shape)) for shape in large.values()])
+
+    @jax.jit
+    def log_integral(shares, total, probits, z):
+        def at(z):
+            parts = jnp.split(z, ends[:-1])
+            values = {name: part.reshape(shape) for part, (name, shape) in zip(parts, large.items(), strict=True)}
+            values |= {"_shares": shares, "_total": total} | {f"_L_{j}_base": probits[j : j + 1] for j in range(k)}
+            return log_density(program.model, (ready, prior), {}, values)[0]
+
+        value, slope, curvature = at(z), jax.grad(at)(z), -jax.hessian(at)(z)
+        gain = slope @ jnp.linalg.solve(curvature, slope) / 2
+        return value + gain + len(z) / 2 * np.log(2 * np.pi) - jnp.linalg.slogdet(curvature)[1] / 2
+
+    for _ in range(3):
+        shares, total = rng.dirichlet(np.ones(k), 2), rng.uniform(0.5, 2, 2)
+        probits = rng.standard_normal(k)
+        rho = 2 * scipy.stats.norm.cdf(probits) - 1
+        roots = np.array([[[1, 0], [r, np.sqrt(1 - r**2)]] for r in rho])
+        F = np.sqrt(shares * total[:, None]).T[:, :, None] * roots
+        Sigma = F @ F.transpose(0, 2, 1)
+        wanted = -(data.solver.at(Sigma).deviance + data.free * np.log(2 * np.pi)) / 2 + log_prior(prior, Sigma)
+        wanted += (np.log(2) + scipy.stats.norm.logpdf(probits)).sum()  # a probit is uniform between -1 and 1
+        assert_allclose(log_integral(shares, total, probits, rng.standard_normal(ends[-1])), wanted, rtol=1e-8)
+
+
+@in_float64
+def test_sites_are_in_the_users_units(dense_joint_records):
+    data = joint_components(dense_joint_records(3))
+    values, fit = program.start(data), bl.joint_components_reml(data)
+    trace = numpyro.handlers.trace(numpyro.handlers.substitute(program.model, values)).get_trace(prepare(data))
+    found = {name: np.asarray(trace[name]["value"]) for name in program.DIMS}
+    assert_allclose(found["sigma2"], found["cov"].diagonal(axis1=1, axis2=2))
+    assert_allclose(found["sigma2"].sum(axis=0), found["sigma2_p"])
+    assert_allclose(found["share"], found["sigma2"] / found["sigma2_p"], rtol=1e-12)
+    # The start is REML, but for what is near a bound there.
+    inside = (fit.shares > 0.02) & np.isfinite(fit.errors("sigma2"))
+    assert inside.sum() > 4
+    assert_allclose(found["sigma2"][inside], fit.sigma2[inside], rtol=1e-6)
+    assert abs(found["beta"] - np.concatenate(fit.beta)).max() < 6 * np.concatenate(fit.se_beta).max()
+
+
+@in_float64
+def test_the_prior_predictive_has_no_data_in_it(dense_joint_records):
+    ready = prepare(joint_components(dense_joint_records(2)))
+    draws = Predictive(program.model, num_samples=3)(jax.random.key(0), ready, JointComponentsPrior(2.0), observe=False)
+    assert draws["y"].shape == (3, *ready.data.Y.shape)
+    assert jnp.isfinite(draws["y"]).all()
+
+
+def test_what_the_program_is_not_about_is_refused(dense_joint_records):
+    with pytest.raises(InputError, match="two or more traits"):
+        prepare(joint_components(dense_joint_records(1)))
+    for eta in (0.0, (1.0, 1.0)):
+        with pytest.raises(InputError, match="the LKJ priors of the correlations of 3 components"):
+            JointComponentsPrior(eta=eta).etas(3)
+
+
+class Weighted:
+    """Draws of a posterior from a Student t about other draws of it, weighted by a density of our own.
+
+    On the line: log ratios of shares, logarithms of totals, and inverse hyperbolic tangents of correlations.
+    """
+
+    def __init__(self, data, shares, total, rho, m, rng):
+        k, self.data = len(data.names), data
+        ratios = np.log(shares[..., :-1] / shares[..., -1:]).reshape(len(total), -1)
+        about = np.column_stack([ratios, np.log(total), np.arctanh(rho)])
+        proposal = scipy.stats.multivariate_t(about.mean(axis=0), np.cov(about.T), df=5)
+        points = proposal.rvs(m, random_state=rng)
+        ratios, log_total, z = np.split(points, [2 * (k - 1), 2 * k], axis=1)
+        logits = np.concatenate([ratios.reshape(m, 2, k - 1), np.zeros((m, 2, 1))], axis=2)
+        log_shares = logits - logsumexp(logits, axis=2, keepdims=True)
+        self.shares, self.total, self.rho = np.exp(log_shares), np.exp(log_total), np.tanh(z)
+        sd = np.sqrt(self.shares * self.total[..., None])  # (m, 2, k)
+        Sigma = np.einsum("mak,mbk->mkab", sd, sd)
+        Sigma[..., 0, 1] *= self.rho
+        Sigma[..., 1, 0] *= self.rho
+        slopes = log_shares.sum(axis=(1, 2)) + log_total.sum(axis=1) + np.log1p(-(self.rho**2)).sum(axis=1)
+        density = [self.density(one) for one in Sigma]
+        log_weights = np.array(density) + slopes - proposal.logpdf(points)
+        self.weights = np.exp(log_weights - logsumexp(log_weights))
+
+    def density(self, Sigma):
+        """Return the restricted likelihood by a dense Cholesky factor, times the prior."""
+        return -self.data.solver.at(Sigma).deviance / 2 + log_prior(JointComponentsPrior(), Sigma)
+
+    def mean(self, values):
+        return self.weights @ values
+
+    def error(self, values):
+        return np.linalg.norm(self.weights * (values - self.mean(values)))
+
+
+def check_agreement(data, tree, m, *, ess):
+    """Diagnostics, and means and spreads of shares and correlations within 4 errors of both together."""
+    assert int(tree["sample_stats"]["diverging"].sum()) == 0
+    draws = {name: tree["posterior"][name].to_numpy() for name in ("share", "rho", "sigma2_p")}
+    scale = np.diag(data.units[-1])
+    total = draws["sigma2_p"] / scale
+    if (data.scales != 1).any():  # the prior is about each K divided by its mean diagonal
+        sigma2 = draws["share"] * draws["sigma2_p"][:, :, None, :] / data.units.diagonal(axis1=1, axis2=2)
+        total = sigma2.sum(axis=2)
+        shares = sigma2 / total[:, :, None, :]
+    else:
+        shares = draws["share"]
+    rho, flat = draws["rho"][..., 0, 1], (-1, 2)
+    by_trait = np.moveaxis(shares, 2, 3)
+    oracle = Weighted(
+        data,
+        by_trait.reshape(-1, 2, len(data.names)),
+        total.reshape(flat),
+        rho.reshape(-1, len(data.names)),
+        m,
+        np.random.default_rng(1),
+    )
+    assert 1 / np.square(oracle.weights).sum() > m / 10
+    compared = [(f"rho[{name}]", rho[..., j], oracle.rho[:, j]) for j, name in enumerate(data.names)]
+    compared += [
+        (f"share[{name}] {a}", by_trait[..., a, j], oracle.shares[:, a, j])
+        for j, name in enumerate(data.names)
+        for a in range(2)
+    ]
+    compared += [(f"total {a}", np.log(total[..., a]), np.log(oracle.total[:, a])) for a in range(2)]
+    for name, ours, theirs in compared:
+        assert arviz_stats.rhat(ours) < 1.01, name
+        assert arviz_stats.ess(ours) > ess, name
+        error = np.hypot(float(arviz_stats.mcse(ours)), oracle.error(theirs))
+        assert abs(ours.mean() - oracle.mean(theirs)) < 4 * error, name
+        square = np.square(theirs - oracle.mean(theirs))
+        ours_square = np.square(ours - ours.mean())
+        error = np.hypot(float(arviz_stats.mcse(ours_square)), oracle.error(square))
+        assert abs(ours_square.mean() - oracle.mean(square)) < 4 * error, f"sd of {name}"
+
+
+@slow
+def test_draws_agree_with_importance_sampling_of_the_dense_likelihood(dense_joint_records):
+    data = some_of(dense_joint_records(2, 40), ("animal", "mother"))
+    check_agreement(data, bl.sample(program, data, seed=1), 4096, ess=1000)
+
+
+@slow
+def test_gryphons_of_one_component_agree_with_the_program_without_groups(
+    gryphon_joint_components, gryphon_correlations
+):
+    """The same model and prior in other coordinates, by a program that is older."""
+    tree = bl.sample(program, gryphon_joint_components("animal"), seed=1)
+    assert int(tree["sample_stats"]["diverging"].sum()) == 0
+    other = gryphon_correlations.posterior["posterior"]
+    pairs = {
+        "rho_u": (tree["posterior"]["rho"][:, :, 0, 0, 1], other["rho_u"]),
+        "rho_e": (tree["posterior"]["rho"][:, :, 1, 0, 1], other["rho_e"]),
+        "rho_p": (tree["posterior"]["rho_p"][:, :, 0, 1], other["rho_p"]),
+    }
+    for a, trait in enumerate(("BWT", "TARSUS")):
+        pairs[f"h2 {trait}"] = (tree["posterior"]["share"][:, :, 0, a], other["h2"][:, :, a])
+        pairs[f"sigma2_p {trait}"] = (tree["posterior"]["sigma2_p"][:, :, a], other["sigma2_p"][:, :, a])
+    for name, (ours, theirs) in pairs.items():
+        ours, theirs = ours.to_numpy(), theirs.to_numpy()
+        assert arviz_stats.rhat(ours) < 1.01, name
+        error = np.hypot(float(arviz_stats.mcse(ours)), float(arviz_stats.mcse(theirs)))
+        assert abs(ours.mean() - theirs.mean()) < 4 * error, name
+        error = np.hypot(float(arviz_stats.mcse(ours, method="sd")), float(arviz_stats.mcse(theirs, method="sd")))
+        assert abs(ours.std() - theirs.std()) < 4 * error, f"sd of {name}"
+
+
+@slow
+@pytest.mark.parametrize("model", ["animal+mother", "animal+byear+mother"])
+def test_gryphons_with_groups_are_sampled_well(gryphon_joint_components, model):
+    data = gryphon_joint_components(model)
+    tree = bl.sample(program, data, seed=1)
+    assert int(tree["sample_stats"]["diverging"].sum()) == 0
+    for name in ("share", "rho", "sigma2_p", "beta"):
+        draws = tree["posterior"][name].to_numpy()
+        draws = np.moveaxis(draws.reshape(*draws.shape[:2], -1), 2, 0)
+        varying = [one for one in draws if np.ptp(one) > 1e-9]
+        assert max(float(arviz_stats.rhat(one)) for one in varying) < 1.01, name
+    assert tree["posterior"]["rho"].sel(component="mother", trait="BWT", trait_bis="TARSUS").mean() < -0.3
+    assert tree["observed_data"]["y"].shape == (854, 2)
