@@ -83,6 +83,7 @@ from .likelihood.components import Components as Components
 from .likelihood.components import components as components
 from .likelihood.joint_components import JointComponents as JointComponents
 from .likelihood.joint_components import joint_components as joint_components
+from .likelihood.leading import principal_components as principal_components
 from .likelihood.priors import ComponentsPrior as ComponentsPrior
 from .likelihood.priors import JointComponentsPrior as JointComponentsPrior
 from .likelihood.priors import VariancePrior as VariancePrior
