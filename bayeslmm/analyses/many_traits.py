@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 from scipy.stats import false_discovery_control
 
-from bayeslmm.base.checks import InputError, examples
+from bayeslmm.base.checks import InputError, check_unique, examples
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.boundary import contrast_eigenvalues, reml_distribution
 from bayeslmm.estimators.many_reml import ManyEstimates, many_reml
@@ -122,6 +122,7 @@ def many_heritabilities(
     doi:10.1111/j.2517-6161.1995.tb02031.x (q).
     """
     names = names or tuple(str(j + 1) for j in range(Y.shape[1]))
+    check_unique(names, where="traits", what="name")
     missing = np.isnan(Y)
     _refuse_few(missing, X.shape[1], names)
     whole: Float[ndarray, "n n"] | None = None

@@ -27,7 +27,7 @@ NEAR_END, FAR_END = 4e-6, 1e-12
 one for the posterior beyond it."""
 _ACCURACY = 1e-12
 _NEGLIGIBLE = 45.0  # logarithm of a likelihood ratio
-_BLOCK = 1024
+_BLOCK, _CELLS = 1024, 3e7  # most traits at once, and most products of them with covariates
 _RATIOS = 16
 
 
@@ -121,10 +121,11 @@ def _profile(log_dets: ndarray, log_quads: ndarray, free: ndarray) -> ndarray:
 def _at_points(traits: ManyTraits, spectrum: Spectrum, grid: RatioGrid) -> tuple[ndarray, ndarray]:
     """Return determinants and quadratic forms at the points of a grid, shapes (t, m)."""
     shares = grid.shares(grid.x)
-    t = traits.data.Y.shape[1]
+    (n, t), c = traits.data.Y.shape, traits.data.X.shape[1]
+    most = _width(min(_BLOCK, int(_CELLS / (n * c))))
     quads, log_dets = np.empty((t, len(grid.x))), np.empty(0)
-    for start in range(0, t, _BLOCK):
-        block = traits.data.Y[:, start : start + _BLOCK]
+    for start in range(0, t, most):
+        block = traits.data.Y[:, start : start + most]
         width = block.shape[1]
         # Always of a few widths, so that it is compiled for a few.
         padded = np.pad(block, ((0, 0), (0, _width(width) - width)), constant_values=1.0)
@@ -138,7 +139,7 @@ def _at_points(traits: ManyTraits, spectrum: Spectrum, grid: RatioGrid) -> tuple
 
 
 def _width(traits: int) -> int:
-    return min(_BLOCK, max(16, 1 << (traits - 1).bit_length()))
+    return min(_BLOCK, max(16, 1 << max(traits - 1, 0).bit_length()))
 
 
 @jax.jit

@@ -16,7 +16,7 @@ from processes import Row, alternate, table
 
 ROOT = Path(__file__).resolve().parents[2]
 MOUSE = ROOT / "validation" / "data" / "mouse_hs1940" / "mouse_hs1940"
-WORK = ROOT / "work" / "many_traits"
+WORK = ROOT / "validation" / "work" / "many_traits"
 TRAITS, ONE, PEER = 20_000, 200, 40
 STEPS = {
     "complete": f"{TRAITS:,} complete traits: genotypes and traits read, K, REML, posteriors, tests, table written",
