@@ -22,6 +22,7 @@ from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.estimators.liability import Liability
 from bayeslmm.estimators.reml import reml
 from bayeslmm.genotypes.blocks import MarkerBlocks
+from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.joint_whitened import JointWhitened
 from bayeslmm.likelihood.rotation import JointData, RotatedData, Spectrum
 from bayeslmm.likelihood.whitened import Whitened
@@ -273,7 +274,7 @@ class Fitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method for one trait or for several: the file that holds it, in ``methods`` or ``joint_methods``, has its name.
+    """A method: the file that holds it, in ``methods``, ``joint_methods`` or ``component_methods``, has its name.
 
     Attributes:
         name: as it is asked for.
@@ -281,7 +282,7 @@ class Method:
         spread: what its spread is: a standard error, a posterior standard deviation, or none.
         rank: of the methods asked for, that of the lowest rank gives the answer.
         order: its place in tables of all methods.
-        fit: `TraitRequest` or `JointRequest` -> what the method returns.
+        fit: `TraitRequest`, `JointRequest` or `ComponentsRequest` -> what the method returns.
         rows: what it returned, request -> rows of the table of estimates.
         sources: what to cite.
         near: what it returned, all fits -> what its h2 should be near.
@@ -306,7 +307,7 @@ class Method:
     wide: bool = False
 
 
-def methods_in(folder: Literal["methods", "joint_methods"]) -> dict[str, Method]:
+def methods_in(folder: Literal["methods", "joint_methods", "component_methods"]) -> dict[str, Method]:
     """Return the methods of a folder by name, in their order."""
     package = f"bayeslmm.analyses.{folder}"
     names: Sequence[str] = importlib.import_module(package).NAMES

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from bayeslmm.base.files import replacing
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
+_SHARES = ("h2", "pve", "share[", "repeatability")
 WALD = float(norm.ppf(0.975))
 
 NoteKind = Literal[
@@ -159,10 +160,10 @@ def wald_interval(estimate: float, se: float) -> tuple[float, float]:
 def wald_note(parameter: str, estimate: float, se: float) -> Note | None:
     """Return a note if the Wald interval of a parameter leaves its range."""
     lower, upper = wald_interval(estimate, se)
-    least, most = (0.0, 1.0) if parameter in ("h2", "pve") else (-np.inf, np.inf)
+    least, most = (0.0, 1.0) if parameter.startswith(_SHARES) else (-np.inf, np.inf)
     if parameter.startswith("rho_"):
         least, most = -1.0, 1.0
-    elif parameter.startswith("sigma2_"):
+    elif parameter.startswith("sigma2"):
         least = 0.0
     if lower < least or upper > most:
         return Note("wald_outside", "the Wald interval leaves the parameter space: prefer the posterior")

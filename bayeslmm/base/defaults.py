@@ -15,8 +15,14 @@ DRAWS_GROUPS = ("prior", "log_prior", "posterior_predictive", "log_likelihood")
 PRIOR_H2 = (1.0, 1.0)
 """Shapes of the Beta prior of h2."""
 
+PRIOR_TOTAL = (1.0, 2.0)
+"""Of the log-normal prior of the sum of several components: median, standard deviation of the logarithm."""
+
 PRIOR_ETA = (1.0, 1.0)
 """Concentrations of the LKJ priors of genetic and residual correlations."""
 
 PRIOR_EFFECT = 0.15
 """Standard deviation of the prior of the effect of a marker, in those of the trait given its covariates."""
+
+METHODS, COMPONENT_METHODS = ("reml", "exact", "nuts"), ("reml", "importance")
+"""Of `h2`, for one kinship and for several components of variance."""

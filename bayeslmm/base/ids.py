@@ -49,7 +49,12 @@ class Individuals(NamedTuple):
 
 
 def individuals_of(
-    families: Sequence[str], iids: Sequence[str], *, where: str | Path, advice: str | None = None
+    families: Sequence[str],
+    iids: Sequence[str],
+    *,
+    where: str | Path,
+    advice: str | None = None,
+    repeated: bool = False,
 ) -> Individuals:
     """Return individuals by what identifies each: the IID, or FID and IID together where IIDs repeat.
 
@@ -58,14 +63,16 @@ def individuals_of(
         iids: IID of each.
         where: their file, for messages.
         advice: what to do about individuals that cannot be told apart.
+        repeated: whether an individual may be there several times: IIDs repeat where different FIDs have them.
 
     Raises:
         InputError: naming them.
     """
-    if len(set(iids)) == len(iids):
+    people = len(set(zip(families, iids, strict=True)))
+    if len(set(iids)) == (people if repeated else len(iids)):
         return Individuals(tuple(families), tuple(iids))
     ids = tuple(f"{family} {iid}" for family, iid in zip(families, iids, strict=True))
-    if len(set(ids)) < len(ids):
+    if people < len(ids) and not repeated:
         check_unique(iids, where=where, advice=advice or "remove or rename the extra ones, or give each its FID")
     return Individuals(tuple(families), ids)
 

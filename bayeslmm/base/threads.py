@@ -18,3 +18,9 @@ def limit_threads(threads: int) -> None:
     for name, value in environment_of(threads).items():
         # Whoever set other flags of XLA keeps them; where two contradict each other, the last one holds.
         os.environ[name] = f"{os.environ.get(name, '')} {value}".strip() if name == "XLA_FLAGS" else value
+
+
+def threads_allowed() -> int:
+    """Return how many threads may be used: as many as there are processors, or as OMP_NUM_THREADS allows."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(allowed) if allowed.isdigit() and int(allowed) else os.cpu_count() or 1

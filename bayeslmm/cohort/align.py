@@ -132,20 +132,12 @@ def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
     unmeasured = [name for name in related if name not in row_of]
     known = set(related)
     unrelated = [name for name in measured if name not in known]
-    near = near_matches(unrelated, unmeasured)
-    nearly = (
-        f"{len(near)} ids of {measurements.source} are in {kinship.source} but for another case, zeros or .0 "
-        f"({near_words(near)})"
-    )
     if in_k.size == 0:
         raise InputError(
             f"no IID of {measurements.source} (such as {examples(measured)}) is in {kinship.source} "
-            f"(such as {examples(related)}): individuals are matched by IID, "
-            f"{_joined(kinship, measurements) or 'check that both files use the same ids'}"
-            f"{(near and f'; {nearly}') or ''}"
+            f"(such as {examples(related)}): individuals are matched by IID, {id_advice(kinship, measurements)}"
         )
-    if near:
-        warnings.warn(f"{nearly}: write them in one way if they are the same", InputWarning, stacklevel=3)
+    warn_of_near_ids(kinship, measurements, related, measured)
     return _Matches(
         np.array(kinship.ids)[in_k],
         in_k,
@@ -155,6 +147,31 @@ def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
             *_drop(f"in {measurements.source} but not in {kinship.source}", unrelated),
         ],
         f"{measurements.source} with {kinship.source}",
+    )
+
+
+def id_advice(kinship: Kinship, measurements: Measurements) -> str:
+    """Say what to do where no id of a table is in a kinship."""
+    near = near_matches(measurements.ids, kinship.ids)
+    advice = _joined(kinship, measurements) or "check that both files use the same ids"
+    return f"{advice}; {_nearly(kinship, measurements, near)}" if near else advice
+
+
+def warn_of_near_ids(
+    kinship: Kinship, measurements: Measurements, related: Sequence[str], measured: Sequence[str]
+) -> None:
+    """Warn of ids that are in one of two files, and nearly those of the other."""
+    known, there = set(related), set(measured)
+    near = near_matches([name for name in dict.fromkeys(measured) if name not in known], known - there)
+    if near:
+        words = f"{_nearly(kinship, measurements, near)}: write them in one way if they are the same"
+        warnings.warn(words, InputWarning, stacklevel=4)
+
+
+def _nearly(kinship: Kinship, measurements: Measurements, near: dict[str, str]) -> str:
+    return (
+        f"{len(near)} ids of {measurements.source} are in {kinship.source} but for another case, zeros or .0 "
+        f"({near_words(near)})"
     )
 
 

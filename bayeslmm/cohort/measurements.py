@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
-from bayeslmm.base.ids import in_common, near_matches, near_words, spelled_alike
+from bayeslmm.base.ids import Individuals, in_common, near_matches, near_words, spelled_alike
 from bayeslmm.cohort.design import INTERCEPT, treatment_coding
 from bayeslmm.cohort.formula import Formula, read_formula
 from bayeslmm.cohort.tables import Table
@@ -36,6 +36,7 @@ class Measurements:
         families: FID of each row, 0 where there is none; empty if none is known.
         transform: of the traits, among those who are analysed; see `transform.transformed`.
         notes: what files were read as, where they are no ordinary tables.
+        random: name -> levels of a column whose effects are random, "" where one is missing.
     """
 
     source: Path
@@ -50,6 +51,12 @@ class Measurements:
     families: tuple[str, ...] = ()
     transform: Transform | None = None
     notes: tuple[str, ...] = ()
+    random: Mapping[str, ndarray] = field(default_factory=dict)
+
+    @property
+    def individuals(self) -> Individuals:
+        """Whose rows they are."""
+        return Individuals(self.families, self.ids)
 
     def take(self, traits: Sequence[str]) -> "Measurements":
         """Return the measurements with some of the traits."""
@@ -68,6 +75,7 @@ def measure(
     formula: str | None = None,
     transform: Transform | None = None,
     two_values: bool = False,
+    random: Sequence[str] = (),
 ) -> Measurements:
     """Take traits and covariates out of tables, as numbers or categories.
 
@@ -83,6 +91,7 @@ def measure(
             Bases and categories are those of the rows that are analysed.
         transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
         two_values: whether it is known that traits have two values only: there is no warning then.
+        random: columns of any of the tables whose effects are random: each distinct value is a level.
 
     Raises:
         InputError: unknown columns, a formula that is none, a trait that is not numeric, or a covariate that is but for
@@ -95,7 +104,7 @@ def measure(
         _check_positive(phenotypes, traits, Y)
     read = read_formula(formula) if formula is not None else None
     tables = [table for table in (covariate_table, quantitative_table) if table] or [phenotypes]
-    sources = _sources(phenotypes, tables, covariates, read)
+    sources = _sources(phenotypes, tables, covariates, read, random)
     codes = {name for name, table in sources.items() if table is not quantitative_table}
     if unused := sorted(set(categorical) - codes):
         raise InputError(
@@ -103,16 +112,23 @@ def measure(
         )
     if both := sorted(name for name in set(traits) & set(sources) if sources[name] is phenotypes):
         raise InputError(f"{phenotypes.path}: {examples(both)} cannot be a trait and a covariate at once")
+    if both := sorted(set(traits) & set(random)):
+        raise InputError(f"{phenotypes.path}: {examples(both)} cannot be a trait and a random effect at once")
     for name, y in zip(traits, Y.T, strict=True):
         for text in trait_words(transformed(y, transform) if transform else y, two_values=two_values):
             warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
     for name, table in sources.items():
         if table.missing_code_suspected(name):
             _warn_of_code(table, name)
-    _warn_of_unseen_codes([(phenotypes, name) for name in traits] + [(table, name) for name, table in sources.items()])
     absent = np.zeros(len(phenotypes.ids), dtype=bool)
     columns: dict[str, ndarray] = {}
-    rows_in = {id(table): _rows_in(table, phenotypes) for table in sources.values()}
+    everywhere = list({id(table): table for table in (*tables, phenotypes)}.values())
+    groups = _tables_of(random, everywhere, where="random effects: ")
+    _warn_of_unseen_codes(
+        [(phenotypes, name) for name in traits]
+        + [(table, name) for found in (sources, groups) for name, table in found.items()]
+    )
+    rows_in = {id(table): _rows_in(table, phenotypes) for table in (*sources.values(), *groups.values())}
     for name, table in sources.items():
         rows = rows_in[id(table)]
         absent |= rows < 0
@@ -120,15 +136,10 @@ def measure(
         if table is quantitative_table or (not codes and table.is_numeric(name)):
             columns[name] = np.where(rows < 0, np.nan, table.numbers(name)[rows])
         else:
-            text = np.where(table.is_missing(name), "", table.text(name).astype(str))
-            if alike := spelled_alike(sorted(set(text) - {""})):
-                shown = examples(f"{a} and {b}" for a, b in alike)
-                warnings.warn(
-                    f"{table.path}: levels of the covariate {quoted(name)} are apart that may be one: {shown}",
-                    InputWarning,
-                    stacklevel=2,
-                )
-            columns[name] = np.where(rows < 0, "", text[rows])
+            columns[name] = _levels_of(table, name, rows)
+    levels = {name: _levels_of(table, name, rows_in[id(table)]) for name, table in groups.items()}
+    for name, table in groups.items():
+        _warn_of_level(table, name, levels[name])
     read_as = {table.path: table.note for table in (phenotypes, *tables) if table.note}
     return Measurements(
         phenotypes.path,
@@ -142,7 +153,21 @@ def measure(
         families=phenotypes.families,
         transform=transform,
         notes=tuple(f"{path}: {note}" for path, note in read_as.items()),
+        random=levels,
     )
+
+
+def _levels_of(table: Table, name: str, rows: Int64[ndarray, " rows"]) -> ndarray:
+    """Return the categories of a column for each row of the phenotypes, "" where there is none."""
+    text = np.where(table.is_missing(name), "", table.text(name).astype(str))
+    if alike := spelled_alike(sorted(set(text) - {""})):
+        shown = examples(f"{a} and {b}" for a, b in alike)
+        warnings.warn(
+            f"{table.path}: levels of {quoted(name)} are apart that may be one: {shown}",
+            InputWarning,
+            stacklevel=3,
+        )
+    return np.where(rows < 0, "", text[rows])
 
 
 def _check_positive(table: Table, traits: Sequence[str], Y: Float64[ndarray, "rows t"]) -> None:
@@ -159,15 +184,21 @@ def _check_positive(table: Table, traits: Sequence[str], Y: Float64[ndarray, "ro
 
 
 def _sources(
-    phenotypes: Table, tables: Sequence[Table], covariates: Sequence[str] | None, formula: Formula | None
+    phenotypes: Table,
+    tables: Sequence[Table],
+    covariates: Sequence[str] | None,
+    formula: Formula | None,
+    random: Sequence[str],
 ) -> dict[str, Table]:
-    """Return the table of each covariate.
+    """Return the table of each covariate: where none is named, of all columns but the random ones.
 
     Raises:
         InputError: if covariates are given beside a formula, or it has a left side, or two tables have a column.
     """
     if formula is None:
-        everything = [name for table in tables if table is not phenotypes for name in table.names()]
+        everything = [
+            name for table in tables if table is not phenotypes for name in table.names() if name not in random
+        ]
         return _tables_of(everything if covariates is None else covariates, tables)
     if covariates is not None:
         raise InputError(
@@ -208,6 +239,8 @@ def _tables_of(names: Sequence[str], tables: Sequence[Table], *, where: str = ""
 
 def _rows_in(table: Table, phenotypes: Table) -> Int64[ndarray, " rows"]:
     """Return the row of a table for each row of the phenotypes, -1 for none; warn of ids that nearly match."""
+    if table is phenotypes:  # in which an individual may have several rows
+        return np.arange(len(phenotypes.ids))
     who, there = in_common(phenotypes.individuals, table.individuals, where=(phenotypes.path, table.path))
     if near := near_matches(set(who) - set(there), set(there) - set(who)):
         warnings.warn(
@@ -261,6 +294,18 @@ def _warn_of_code(table: Table, name: str) -> None:
         InputWarning,
         stacklevel=3,
     )
+
+
+def _warn_of_level(table: Table, name: str, levels: ndarray) -> None:
+    """Warn of levels that elsewhere mean that nothing is known, such as the mother of a founder."""
+    for code in ("0", "-9"):
+        if count := int((levels == code).sum()):
+            warnings.warn(
+                f"{table.path}: {code} in column {quoted(name)}, in {count} rows, is taken as a level like any other: "
+                "list it as a code of missing values (missing) if it is one",
+                InputWarning,
+                stacklevel=3,
+            )
 
 
 def _warn_of_unseen_codes(columns: Sequence[tuple[Table, str]]) -> None:

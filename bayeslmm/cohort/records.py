@@ -15,7 +15,7 @@ several records: its permanent environment) K_j is the identity. Example, an ani
     bl.component_test(fit, "mother", seed=1).p_value
 
     posterior = bl.importance(data, seed=1)  # independent weighted draws, and the evidence
-    posterior.interval(posterior.share("animal")), posterior.log_bayes_factor("mother", seed=1)
+    posterior.interval(posterior.share("animal")), posterior.log_bayes_factor("mother", seed=1).value
     draws = bl.sample(bayeslmm.models.components, data, seed=1)  # NUTS, once imported: an ArviZ DataTree
 """
 

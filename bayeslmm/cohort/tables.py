@@ -17,14 +17,14 @@ from bayeslmm.cohort.layouts import Unnamed, layout_of, read_cells_of
 _LARGEST = 1e300  # of a number: sums over individuals must be numbers as well
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 SEVERAL_RECORDS = (
-    "several records of one individual are not modelled, give one row for each, such as their mean, or the FIDs that "
-    "tell them apart"
+    "several records of one individual are analysed where h2 is asked for, and told so (repeated); else give one row "
+    "for each, such as their mean, or the FIDs that tell them apart"
 )
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with one row per individual, as text; columns become numbers when they are asked for.
+    """A table with one row per individual or record, as text; columns become numbers when they are asked for.
 
     Attributes:
         path: where it was read, for messages.
@@ -160,9 +160,14 @@ class Table:
 
 
 def read_table(
-    path: str | Path, *, missing: Sequence[str] = (), id: Sequence[str] = (), unnamed: Unnamed = "PHENO"
+    path: str | Path,
+    *,
+    missing: Sequence[str] = (),
+    id: Sequence[str] = (),
+    unnamed: Unnamed = "PHENO",
+    repeated: bool = False,
 ) -> Table:
-    """Read a table with one row for each individual.
+    """Read a table with one row for each individual, or for each record of one.
 
     Text with tabs, commas, semicolons (decimals may then have commas) or runs of blanks between its columns, as the
     first line shows, which may be compressed; Excel's ``.xlsx``; Parquet. Individuals are those of the column ``IID``
@@ -179,6 +184,7 @@ def read_table(
         id: the column of ids in place of IID, or several that are joined by ``_``, such as FID and IID; a table without
             them is read by its IID.
         unnamed: what columns without a name are called; those of COVAR hold categories, as in GCTA's ``--covar``.
+        repeated: whether an individual may have several rows.
 
     Raises:
         InputError: no such file, no ids, repeated names or ids, rows of another length.
@@ -193,7 +199,7 @@ def read_table(
         if (gap := columns[name] == "").any():
             raise InputError(f"{path} {cells.unit} {lines[int(np.argmax(gap))]}: the {name} is empty")
     families = columns[layout.family].tolist() if layout.family else ["0"] * len(lines)
-    who = individuals_of(families, iids.tolist(), where=path, advice=SEVERAL_RECORDS)
+    who = individuals_of(families, iids.tolist(), where=path, advice=SEVERAL_RECORDS, repeated=repeated)
     data = {name: columns[name] for name in layout.data}
     if layout.sex:
         data[layout.sex] = np.where(data[layout.sex] == "0", "NA", data[layout.sex])

@@ -8,6 +8,7 @@ from bayeslmm.analyses.heritability import OF_GENOTYPES
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import Analysed, Run
 from bayeslmm.report.compare import comparison_lines, comparison_part, comparison_report, files
 
@@ -32,8 +33,11 @@ def run(settings: CompareSettings) -> Answer:
     """
     return run_each_trait(
         settings,
+        Run.each_trait,
         partial(_analyse, settings),
         comparison_report,
+        prior=settings.prior.of_one_trait(),
+        more={},
         notes={"estimates": "note", "comparison": "why", "boundary": "note", "conventions": "note"},
         names=files,
     )
@@ -63,6 +67,7 @@ def _analyse(settings: CompareSettings, run: Run, inputs: Inputs, one: Analysed)
         },
         lines=[comparison_lines(comparison)],
         part=part,
+        record=cohort_record(one.cohort, one.spectrum),
         diagnostics=comparison.result.diagnostics,
         liability=comparison.result.liability,
     )

@@ -1,8 +1,8 @@
 """What `h2` and `compare` share: one trait after the other, each written as soon as it is there, then a report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 
@@ -10,15 +10,15 @@ from bayeslmm.analyses.heritability import OF_GENOTYPES
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.draws import program_record
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
-from bayeslmm.commands.record import cohort_record
-from bayeslmm.commands.run import Analysed, Run, open_run
+from bayeslmm.commands.random_effects import RandomEffects
+from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, HeritableTraits
 from bayeslmm.estimators.information import Kind
 from bayeslmm.estimators.liability import Liability
+from bayeslmm.likelihood.priors import ComponentsPrior, VariancePrior
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.user_program import UserProgram
 from bayeslmm.report.failed import failed_parts
@@ -61,6 +61,7 @@ class Outcome:
         tables: rows of each table.
         lines: what is printed.
         part: what the report says.
+        record: what ``run.json`` says about the trait.
         diagnostics: of the draws, if there are any.
         liability: of the trait, if a prevalence was given.
     """
@@ -68,27 +69,45 @@ class Outcome:
     tables: Mapping[str, pd.DataFrame]
     lines: Sequence[str]
     part: Part
+    record: Mapping[str, Any]
     diagnostics: Diagnostics | None
     liability: Liability | None
 
 
-def run_each_trait(
+class HasTrait(Protocol):
+    """One trait, ready for inference."""
+
+    @property
+    def trait(self) -> str:
+        """Its name."""
+        ...
+
+
+def run_each_trait[One: HasTrait](
     settings: EachTraitSettings,
-    analyse: Callable[[Run, Inputs, Analysed], Outcome],
+    each: Callable[[Run, Inputs], Iterable[One]],
+    analyse: Callable[[Run, Inputs, One], Outcome],
     report: Callable[[Sequence[Part]], Report],
     *,
+    prior: VariancePrior | ComponentsPrior,
     notes: Mapping[str, str],
     names: Callable[[str], Sequence[str]],
+    more: Mapping[str, Mapping[str, Any]],
+    random: RandomEffects | None = None,
     program: UserProgram | None = None,
 ) -> Answer:
     """Analyse each trait, and write what is found.
 
     Args:
         settings: the options of the command.
-        analyse: one trait.
+        each: yields the traits that can be analysed.
+        analyse: one of them.
         report: makes the report of its parts.
+        prior: of the built-in programs.
         notes: the tables, each with its column for what is the matter with a row.
         names: trait -> the files that are named after it.
+        more: further entries of some parts of ``run.json``.
+        random: effects beside the kinship.
         program: the user's program.
 
     Raises:
@@ -98,19 +117,17 @@ def run_each_trait(
     parts: list[Part] = []
     files = [f"{name}.tsv" for name in notes]
     files += [name for trait in settings.tables.trait for name in names(trait)]
-    with open_run(settings, [*files, "report.html"], more=[program.path] if program else []) as run:
-        inputs, failures = run.read_inputs(), run.failures
+    further = [*([program.path] if program else []), *(random.files if random else [])]
+    with open_run(settings, [*files, "report.html"], more=further) as run:
+        inputs, failures = run.read_inputs(random=random), run.failures
         run.results.begin()
-        for one in run.each_trait(inputs):
+        for one in each(run, inputs):
             with failures.caught([one.trait]):
                 outcome = analyse(run, inputs, one)
                 print("\n".join(["", *outcome.lines]))
                 diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
                 liability = outcome.liability.record() if outcome.liability else None
-                run.traits[one.trait] = cohort_record(one.cohort, one.spectrum) | {
-                    "diagnostics": diagnostics,
-                    "liability": liability,
-                }
+                run.traits[one.trait] = {**outcome.record, "diagnostics": diagnostics, "liability": liability}
                 parts.append(outcome.part)
                 with run.clock.step("writing"):
                     for name, table in outcome.tables.items():
@@ -123,7 +140,5 @@ def run_each_trait(
             if whole or name == "estimates":
                 found[name] = with_rows(whole, failed)
                 write_table(found[name], run.out / f"{name}.tsv")
-        prior = settings.prior.of_one_trait()
-        more = program_record(program, settings.prior)
         run.finish(inputs, prior, report=report([*parts, *failed_parts(failures.why)]), more=more)
     return run.answer(found)

@@ -1,20 +1,39 @@
 """``bayeslmm h2``: files in, a folder of results out."""
 
+import json
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from bayeslmm.analyses import component_methods, methods
 from bayeslmm.analyses.heritability import heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.liability_rows import with_liability_draws
 from bayeslmm.analyses.site_rows import large_site_lines
+from bayeslmm.analyses.variance_components import variance_components
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import COMPONENT_METHODS, METHODS
+from bayeslmm.base.threads import threads_allowed
+from bayeslmm.cohort.align_records import PERMANENT, AlignedRecords
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.draws import attributes, check_draws_groups, told_groups, user_program, write_draws
+from bayeslmm.commands.draws import (
+    attributes,
+    check_draws_groups,
+    program_record,
+    told_groups,
+    user_program,
+    write_draws,
+)
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
+from bayeslmm.commands.inference import ComponentsPriorSettings
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.random_effects import OPTIONS_OF_SEVERAL, RandomEffects
+from bayeslmm.commands.record import cohort_record, records_record
 from bayeslmm.commands.run import Analysed, Run
+from bayeslmm.likelihood.components import components
 from bayeslmm.models import univariate
 from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import UserProgram, guarded
+from bayeslmm.report.components import component_files, components_lines, components_part, components_report
 from bayeslmm.report.h2 import files, heritability_part, heritability_report, result_lines
 
 
@@ -22,14 +41,49 @@ from bayeslmm.report.h2 import files, heritability_part, heritability_report, re
 class H2Settings(EachTraitSettings):
     """The options of `h2`."""
 
-    methods: tuple[str, ...]
+    random: RandomEffects
+    methods: tuple[str, ...] | None
     model: str | None
     draws_groups: tuple[str, ...]
+    components_prior: ComponentsPriorSettings
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_methods(self.methods)
-        check_draws_groups(self.draws_groups, self.methods, self.model)
+        self.random.check(self.kinship)
+        if self.random.several:
+            self._check_of_several()
+        elif given := self.components_prior.given:
+            raise InputError(f"{given[0]} is the prior of several components ({OPTIONS_OF_SEVERAL}): leave it out")
+        elif wrong := [name for name in self.used_methods if name not in methods.NAMES]:
+            raise InputError(f"--methods {wrong[0]} is one of several components ({OPTIONS_OF_SEVERAL})")
+        else:
+            self.check_methods(self.used_methods)
+            check_draws_groups(self.draws_groups, self.used_methods, self.model)
+
+    @property
+    def used_methods(self) -> tuple[str, ...]:
+        """The methods that are asked for, or the default of these components."""
+        return self.methods or (COMPONENT_METHODS if self.random.several else METHODS)
+
+    def _check_of_several(self) -> None:
+        """Refuse what is there for one kinship only."""
+        if wrong := [name for name in self.used_methods if name not in component_methods.NAMES]:
+            raise InputError(
+                f"--methods {wrong[0]} is one of a single kinship: of several components there are "
+                f"{', '.join(component_methods.NAMES)}"
+            )
+        if self.random.bayes_factors and "importance" not in self.used_methods:
+            raise InputError("--bayes-factors requires --methods importance")
+        alone = {
+            "--pcs": self.tables.pcs,
+            "--model": self.model,
+            "--draws-groups": self.draws_groups,
+            "--mom-se": self.mom_se != "exact",
+            "--prior-h2": self.prior.given,
+        }
+        for option, given in alone.items():
+            if given:
+                raise InputError(f"{option} is about a single kinship, and there are several components: leave it out")
 
 
 SETTINGS = H2Settings
@@ -41,12 +95,17 @@ def run(settings: H2Settings) -> Answer:
     Raises:
         InputError: for errors in files and options that the user can fix.
     """
-    program = user_program(settings.model, settings.prior, settings.methods)
+    if settings.random.several:
+        return _run_of_several(settings)
+    program = user_program(settings.model, settings.prior, settings.used_methods)
     return run_each_trait(
         settings,
+        Run.each_trait,
         partial(_analyse, settings, program),
         heritability_report,
+        prior=settings.prior.of_one_trait(),
         notes={"estimates": "note"},
+        more=program_record(program, settings.prior) | {"options": {"methods": settings.used_methods}},
         names=lambda trait: [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc", f"{trait}.threshold.nc"],
         program=program,
     )
@@ -60,7 +119,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             one.data,
             trait=one.trait,
             covariates=one.cohort.covariates[0],
-            methods=settings.methods,
+            methods=settings.used_methods,
             se_kind=settings.se,
             moments_se=settings.mom_se,
             prevalence=settings.tables.prevalence,
@@ -95,6 +154,56 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             *(large_site_lines(result.posterior) if program and result.posterior is not None else ()),
         ],
         part=part,
+        record=cohort_record(one.cohort, one.spectrum),
+        diagnostics=result.diagnostics,
+        liability=result.liability,
+    )
+
+
+def _run_of_several(settings: H2Settings) -> Answer:
+    """Estimate the components of variance of each trait."""
+    random = settings.random
+    _, repeated = random.of_table(settings.tables)
+    return run_each_trait(
+        settings,
+        partial(Run.each_records, repeated=repeated),
+        partial(_analyse_several, settings),
+        components_report,
+        prior=settings.components_prior.of_components(),
+        notes={"estimates": "note", "components": "note"},
+        names=lambda trait: [*component_files(trait), f"{trait}.posterior.nc"],
+        more={"options": {"methods": settings.used_methods}, "prior": settings.components_prior.of_some},
+        random=random,
+    )
+
+
+def _analyse_several(settings: H2Settings, run: Run, inputs: Inputs, one: AlignedRecords) -> Outcome:
+    relations = [relation.name for relation in inputs.relations]
+    own = [relation.name for relation in inputs.relations if relation.level_of is None]
+    with run.clock.step("inference"):
+        data = components(one.records)
+        result = variance_components(
+            data,
+            heritable=settings.random.heritable(relations, data.names[:-1]),
+            lasting=[*own, PERMANENT] if PERMANENT in data.names else [],
+            methods=settings.used_methods,
+            bayes_factors=settings.random.bayes_factors,
+            workers=threads_allowed(),
+            prevalence=settings.tables.prevalence,
+            se_kind=settings.se,
+            prior=settings.components_prior.of_components(data.names),
+            **asdict(settings.nuts),
+            attrs={"dropped": json.dumps([asdict(drop) for drop in one.dropped])},
+        )
+    with run.clock.step("writing"):
+        if result.posterior is not None:
+            write_draws(result.posterior, run.out / f"{one.trait}.posterior.nc")
+        part = components_part(result, one, run.pictures)
+    return Outcome(
+        tables={"estimates": result.estimates, "components": result.components},
+        lines=components_lines(result),
+        part=part,
+        record=records_record(one) | {"failed_methods": dict(result.failed)},
         diagnostics=result.diagnostics,
         liability=result.liability,
     )

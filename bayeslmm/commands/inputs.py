@@ -11,6 +11,8 @@ from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.tables import read_table
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.genotypes import OPTIONS
+from bayeslmm.commands.random_effects import KINSHIP, RandomEffects
+from bayeslmm.commands.random_kinship import further_kinship
 from bayeslmm.commands.settings import KinshipSettings, TableSettings
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.genotypes.genotypes import Genotypes
@@ -21,6 +23,7 @@ from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.pedigree import pedigree_kinship
+from bayeslmm.kinship.relation import Relation
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
 
 
@@ -33,12 +36,14 @@ class Inputs:
         kinship: of everybody.
         markers: the genotypes behind it, if it was computed from some.
         files: all that was read, with fingerprints.
+        relations: the kinships of several components of variance, of which ``kinship`` is the first; empty for one.
     """
 
     measurements: Measurements
     kinship: Kinship
     markers: MarkerBlocks | None
     files: Mapping[str, Fingerprint]
+    relations: tuple[Relation, ...] = ()
 
     def changed_genotypes(self) -> list[str]:
         """Return the files of genotypes, which are read more than once, that have changed since."""
@@ -46,16 +51,17 @@ class Inputs:
         return changed({path: self.files[path] for path in genotypes})
 
 
-def read_measurements(tables: TableSettings) -> Measurements:
-    """Read traits and covariates.
+def read_measurements(tables: TableSettings, random: RandomEffects | None = None) -> Measurements:
+    """Read traits and covariates, and groups if there are several components of variance.
 
     Raises:
         InputError: as `read_table` and `measure` do.
     """
+    groups, repeated = random.of_table(tables) if random else ((), False)
     everything = (bool(tables.of_covariates) and tables.covariates is None) or tables.formula is not None
     read = partial(read_table, missing=tables.missing, id=tables.id)
     return measure(
-        read(tables.pheno),
+        read(tables.pheno, repeated=repeated),
         tables.trait,
         covariate_table=read(tables.covar, unnamed="COVAR") if tables.covar else None,
         quantitative_table=read(tables.qcovar, unnamed="QCOVAR") if tables.qcovar else None,
@@ -65,6 +71,7 @@ def read_measurements(tables: TableSettings) -> Measurements:
         formula=tables.formula,
         transform=tables.transform,
         two_values=tables.two_values,
+        random=groups,
     )
 
 
@@ -82,7 +89,7 @@ def traits_of(
     Raises:
         InputError: if there is no such column, or it is not clear which one is meant; as `read_table`.
     """
-    table = read_table(pheno, missing=missing, id=id)
+    table = read_table(pheno, missing=missing, id=id, repeated=True)
     names = table.numbered
     if numbers is None and (len(names) == 1 or (names and table.minus_nine)):
         numbers = [1]
@@ -101,8 +108,9 @@ def read_inputs(
     clock: Clock,
     known: Mapping[str, Fingerprint] | None = None,
     genotypes: Genotypes | None = None,
+    random: RandomEffects | None = None,
 ) -> Inputs:
-    """Read the tables and make or read the kinship matrix.
+    """Read the tables and make or read the kinship matrix, or several.
 
     Args:
         tables: traits and covariates.
@@ -110,6 +118,7 @@ def read_inputs(
         clock: of the run.
         known: fingerprints of files that were taken already.
         genotypes: those of the options, if they are open.
+        random: effects beside the kinship, if there are any.
 
     Raises:
         InputError: for errors in the files that the user can fix, or if one changes while it is read.
@@ -122,33 +131,61 @@ def read_inputs(
     # Tables before genotypes: a misspelt trait is reported at once, not after the kinship matrix.
     with clock.step("tables"):
         mark(tables.files)
-        measurements = read_measurements(tables)
+        measurements = read_measurements(tables, random)
     for note in measurements.notes:
         print(note)
     with clock.step("kinship"):
-        mark(kinship.files)
+        mark([*kinship.files, *(random.files if random else [])])
         if genotypes is None and kinship.genotypes:
             genotypes = kinship.genotypes.open(kinship.markers.chr, kinship.selection)
-        matrix = _kinship(kinship, genotypes, missing=tables.missing)
-    if line := matrix.origin_line():
-        print(line)
-    if kinship.grm_cutoff is not None:
-        matrix = without_relatives(matrix, kinship.grm_cutoff)
-        print(relatives_line(matrix))
+        relations = _relations(kinship, genotypes, random, missing=tables.missing)
+        if not relations:
+            raise InputError(f"a kinship is needed: genotypes ({OPTIONS}), --grm, --kinship or --pedigree")
     used = kinship.markers
     markers = MarkerBlocks(genotypes, used.scale, used.maf, used.geno) if genotypes else None
     if others := changed(files):
         raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
-    return Inputs(measurements, matrix, markers, files)
+    return Inputs(measurements, relations[0].kinship, markers, files, relations if random else ())
 
 
-def _kinship(kinship: KinshipSettings, genotypes: Genotypes | None, *, missing: Sequence[str]) -> Kinship:
-    if kinship.given:
-        return _selected(_given_kinship(kinship, missing=missing), kinship.selection)
-    if genotypes is None:
-        raise InputError(f"a kinship is needed: genotypes ({OPTIONS}), --grm, --kinship or --pedigree")
+def _relations(
+    kinship: KinshipSettings, genotypes: Genotypes | None, random: RandomEffects | None, *, missing: Sequence[str]
+) -> tuple[Relation, ...]:
+    """Return the kinship, or that of each set of markers, then the further ones; say what each is."""
     used = kinship.markers
-    return genomic_kinship(genotypes, scale=used.scale, maf=used.maf, geno=used.geno)
+    filters = {"scale": used.scale, "maf": used.maf, "geno": used.geno}
+    relations: list[Relation] = []
+    if matrix := _kinship(kinship, genotypes, missing=missing):
+        relations.append(Relation(KINSHIP, _unrelated(matrix, kinship.grm_cutoff)))
+    for one in random.further if random else ():
+        options = kinship.genotypes.options if kinship.genotypes else None
+        further = further_kinship(one, missing=missing, selection=kinship.selection, options=options, **filters)
+        print(further.line())
+        relations.append(further)
+    return tuple(relations)
+
+
+def _kinship(kinship: KinshipSettings, genotypes: Genotypes | None, *, missing: Sequence[str]) -> Kinship | None:
+    """Return the kinship that is given, or that of genotypes; say which markers or animals it is made of."""
+    if kinship.given:
+        matrix = _selected(_given_kinship(kinship, missing=missing), kinship.selection)
+    elif genotypes:
+        used = kinship.markers
+        matrix = genomic_kinship(genotypes, scale=used.scale, maf=used.maf, geno=used.geno)
+    else:
+        return None
+    if line := matrix.origin_line():
+        print(line)
+    return matrix
+
+
+def _unrelated(kinship: Kinship, cutoff: float | None) -> Kinship:
+    """Leave relatives out; say whom."""
+    if cutoff is None:
+        return kinship
+    kinship = without_relatives(kinship, cutoff)
+    print(relatives_line(kinship))
+    return kinship
 
 
 def _given_kinship(kinship: KinshipSettings, *, missing: Sequence[str]) -> Kinship:

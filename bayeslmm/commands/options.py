@@ -12,6 +12,7 @@ from bayeslmm.base.defaults import (
     MAF,
     PRIOR_ETA,
     PRIOR_H2,
+    PRIOR_TOTAL,
     SCALE,
     SCALES,
     TARGET_ACCEPT,
@@ -65,7 +66,7 @@ def add_marker_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False) -> None:
+def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False, required: bool = True) -> None:
     """Add where K comes from; if markers are tested, from them unless another kinship is given."""
     if tested:
         add_genotype_options(parser.add_mutually_exclusive_group(required=True), ": the markers to test")
@@ -73,7 +74,7 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
         source = group.add_mutually_exclusive_group()
     else:
         group = parser.add_argument_group("kinship (from genotypes, or --grm, --kinship or --pedigree)")
-        source = group.add_mutually_exclusive_group(required=True)
+        source = group.add_mutually_exclusive_group(required=required)
         add_genotype_options(source)
     source.add_argument("--grm", metavar="X", help="GCTA kinship X.grm.bin, X.grm.gz or X.grm.sp, with X.grm.id")
     source.add_argument(
@@ -176,9 +177,68 @@ def add_prevalence_option(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_method_option(parser: argparse.ArgumentParser, names: Sequence[str], default: Sequence[str], help: str) -> None:
-    """Add which of some methods, in upper or lower case."""
-    parser.add_argument("--methods", nargs="+", type=str.lower, default=[*default], choices=names, help=help)
+def add_random_options(parser: argparse.ArgumentParser) -> None:
+    """Add random effects beside the kinship."""
+    group = parser.add_argument_group("random effects (components of variance beside that of the kinship, u)")
+    group.add_argument(
+        "--random",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="columns of the tables whose values are groups, such as mother, litter or year",
+    )
+    group.add_argument(
+        "--repeated",
+        action="store_true",
+        help="rows of the same IID are records of one individual: adds its permanent environment, pe",
+    )
+    group.add_argument(
+        "--random-kinship",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a further kinship: a file of one, or FILE@mother or FILE@father of a pedigree (effects of a parent's "
+        "genes), FILE@dominance or FILE@chr1,3,5 of genotypes; may be repeated",
+    )
+    group.add_argument(
+        "--h2-of",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="components whose shares together are h2; by default the kinship, and those of chromosomes",
+    )
+    group.add_argument(
+        "--bayes-factors", action="store_true", help="of each component: importance sampling once more without it"
+    )
+
+
+def add_components_prior(group: argparse._ArgumentGroup) -> None:
+    """Add the prior of several components."""
+    group.add_argument(
+        "--prior-shares",
+        nargs="+",
+        default=(),
+        metavar="[NAME=]A",
+        help="Dirichlet prior of the shares of several components: one concentration for all (1 by default, uniform), "
+        "or NAME=A for some (the residual is e)",
+    )
+    group.add_argument(
+        "--prior-total",
+        nargs=2,
+        type=float,
+        default=[*PRIOR_TOTAL],
+        metavar=("M", "S"),
+        help="log-normal prior of the sum of several components, in units of the variance given the covariates: median "
+        "and standard deviation of the logarithm",
+    )
+
+
+def add_method_option(
+    parser: argparse.ArgumentParser, names: Sequence[str], default: Sequence[str] | None, help: str
+) -> None:
+    """Add which of some methods, in upper or lower case; the default, if it depends on others, is in the help."""
+    chosen = None if default is None else [*default]
+    parser.add_argument("--methods", nargs="+", type=str.lower, default=chosen, choices=names, help=help)
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:

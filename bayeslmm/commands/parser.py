@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bayeslmm.analyses import joint_methods, methods
+from bayeslmm.analyses import component_methods, joint_methods, methods
 from bayeslmm.base.checks import InputError
-from bayeslmm.base.defaults import PRIOR_EFFECT
+from bayeslmm.base.defaults import COMPONENT_METHODS, METHODS, PRIOR_EFFECT
 from bayeslmm.commands.config import read_config
 from bayeslmm.commands.failures import EXIT_STATUS
 from bayeslmm.commands.genotypes import (
@@ -20,6 +20,7 @@ from bayeslmm.commands.genotypes import (
 from bayeslmm.commands.options import (
     DEMO_RESULTS,
     Formatter,
+    add_components_prior,
     add_correlation_prior,
     add_draws_groups_option,
     add_h2_prior,
@@ -33,6 +34,7 @@ from bayeslmm.commands.options import (
     add_overwrite_option,
     add_plots_option,
     add_prevalence_option,
+    add_random_options,
     add_run_options,
     add_table_options,
     add_trait_option,
@@ -123,21 +125,25 @@ def _grm(parser: argparse.ArgumentParser) -> None:
 
 
 def _h2(parser: argparse.ArgumentParser) -> None:
-    add_kinship_options(parser)
+    add_kinship_options(parser, required=False)
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to analyse")
     add_transform_options(group)
     add_prevalence_option(group)
+    add_random_options(parser)
     add_method_option(
         parser,
-        methods.NAMES,
-        ["reml", "exact", "nuts"],
+        sorted({*methods.NAMES, *component_methods.NAMES}),
+        None,
         "likelihood, moments (rhe: randomised), scaled lasso, posterior by quadrature (exact) and by NUTS; threshold: "
-        "of the liability of a trait of two values",
+        f"of the liability of a trait of two values (default: {' '.join(METHODS)}); of several components "
+        f"{', '.join(component_methods.NAMES)} (default: {' '.join(COMPONENT_METHODS)})",
     )
     add_model_option(parser)
     add_draws_groups_option(parser)
-    add_moments_option(add_inference_options(parser))
+    group = add_inference_options(parser)
+    add_components_prior(group)
+    add_moments_option(group)
     add_plots_option(parser)
     add_out_option(parser)
 

@@ -8,13 +8,14 @@ from importlib.metadata import version
 from typing import Any
 
 from bayeslmm.base.files import Fingerprint
+from bayeslmm.cohort.align_records import AlignedRecords
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.transform import WORDS
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.inputs import Inputs
-from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior, describe
+from bayeslmm.likelihood.priors import ComponentsPrior, EffectPrior, JointPrior, VariancePrior, describe
 from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.posterior.tree import CONVENTION
+from bayeslmm.posterior.tree import CONVENTION, OF_COMPONENTS
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
 _RSS_UNITS_IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux kilobytes
@@ -43,6 +44,22 @@ def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
     }
 
 
+def records_record(aligned: AlignedRecords) -> dict[str, Any]:
+    """Return what is said about the records of a trait with several components."""
+    records = aligned.records
+    return {
+        "records": len(records.y),
+        "n": aligned.individuals,
+        "covariates": list(records.covariates),
+        "components": {
+            one.name: {"levels": len(one.levels), "mean_diagonal": float(one.diagonal.mean())}
+            for one in records.components
+        },
+        "transform": WORDS[aligned.transform] if aligned.transform else None,
+        "dropped": [asdict(drop) for drop in aligned.dropped],
+    }
+
+
 def command_record(
     clock: Clock, options: Mapping[str, Any], files: Mapping[str, Fingerprint], packages: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -63,7 +80,7 @@ def run_record(
     inputs: Inputs,
     *,
     options: Mapping[str, Any],
-    prior: VariancePrior | JointPrior | EffectPrior,
+    prior: VariancePrior | ComponentsPrior | JointPrior | EffectPrior,
     traits: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return what is said about a run.
@@ -80,9 +97,13 @@ def run_record(
     about = command_record(clock, options, inputs.files, tuple(dict.fromkeys((*_PACKAGES, *readers))))
     return about | {
         "prior": {name: describe(value) for name, value in prior._asdict().items()},
-        "convention": CONVENTION,
+        "convention": OF_COMPONENTS if inputs.relations else CONVENTION,
         "loglik_convention": _LOGLIK,
         "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
+        "relations": {
+            one.name: {"source": one.kinship.source, "n": len(one.kinship.ids), **one.kinship.details}
+            for one in inputs.relations
+        },
         "tables": list(inputs.measurements.notes),
         "traits": dict(traits),
     }

@@ -15,19 +15,21 @@ from bayeslmm.base.checks import InputWarning, examples
 from bayeslmm.base.files import Fingerprint, remove_stale
 from bayeslmm.base.progress import stage
 from bayeslmm.cohort.align import align, refusals
+from bayeslmm.cohort.align_records import AlignedRecords, align_records
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.clock import Clock
-from bayeslmm.commands.failures import DIAGNOSTICS_FAILED, Failures
+from bayeslmm.commands.failures import ANALYSIS_FAILED, DIAGNOSTICS_FAILED, Failures
 from bayeslmm.commands.inputs import Inputs, read_inputs
+from bayeslmm.commands.random_effects import RandomEffects
 from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.commands.settings import AnalysisSettings
 from bayeslmm.genotypes.genotypes import Genotypes
-from bayeslmm.likelihood.priors import EffectPrior, JointPrior, VariancePrior
+from bayeslmm.likelihood.priors import ComponentsPrior, EffectPrior, JointPrior, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.likelihood.spectrum_files import load_spectrum, save_spectra
-from bayeslmm.report.individuals import cohort_lines
+from bayeslmm.report.individuals import cohort_lines, record_lines
 from bayeslmm.report.page import Report, write_report
 
 
@@ -59,9 +61,14 @@ class Run:
         """The folder of the pictures, if any are to be drawn."""
         return None if self.settings.no_plots else self.out
 
-    def read_inputs(self, known: Mapping[str, Fingerprint] | None = None, genotypes: Genotypes | None = None) -> Inputs:
+    def read_inputs(
+        self,
+        known: Mapping[str, Fingerprint] | None = None,
+        genotypes: Genotypes | None = None,
+        random: RandomEffects | None = None,
+    ) -> Inputs:
         """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
-        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known, genotypes)
+        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known, genotypes, random)
 
     def spectrum_of(self, cohort: Cohort) -> Spectrum:
         """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
@@ -116,22 +123,50 @@ class Run:
             for j, trait in enumerate(cohort.traits):
                 yield Analysed(trait, data._replace(Y=data.Y[:, [j]]), cohort, spectrum)
 
+    def each_records(self, inputs: Inputs, *, repeated: bool) -> Iterator[AlignedRecords]:
+        """Yield the records of each trait that can be analysed, with all their components; say who is analysed.
+
+        Raises:
+            InputError: if no trait can be analysed.
+        """
+        kinship, failures = self.settings.kinship, self.failures
+        for trait in inputs.measurements.traits:
+            ready: list[AlignedRecords] = []
+            with failures.caught([trait]), self.clock.step("components"):
+                aligned = align_records(
+                    inputs.measurements,
+                    trait,
+                    inputs.relations,
+                    repeated=repeated,
+                    centred=kinship.centre,
+                    normalised=kinship.normalise,
+                )
+                print(f"\n{record_lines(aligned)}")
+                ready.append(aligned)
+            yield from ready
+        failures.check_any_left()
+
     def answer(self, found: Mapping[str, pd.DataFrame]) -> Answer:
-        """Return how the run ends: with the tables that are found, the traits that failed, and draws that did."""
+        """Return how the run ends: with the tables found; traits, methods and draws that failed are told."""
+        lost = [
+            f"{method} of {trait} failed: {why}"
+            for trait, about in self.traits.items()
+            for method, why in about.get("failed_methods", {}).items()
+        ]
         suspect = [
             f"draws of {trait} fail their checks: {'; '.join(about['diagnostics']['failures'])}"
             for trait, about in self.traits.items()
             if (about.get("diagnostics") or {}).get("failures")
         ]
-        for line in suspect:
+        for line in (*lost, *suspect):
             print(f"bayeslmm: {line}", file=sys.stderr)
-        code = self.failures.code or (DIAGNOSTICS_FAILED if suspect else 0)
-        return Answer(code, "; ".join(filter(None, [self.failures.error, *suspect])), found)
+        code = self.failures.code or (ANALYSIS_FAILED if lost else DIAGNOSTICS_FAILED if suspect else 0)
+        return Answer(code, "; ".join(filter(None, [self.failures.error, *lost, *suspect])), found)
 
     def finish(
         self,
         inputs: Inputs,
-        prior: VariancePrior | JointPrior | EffectPrior,
+        prior: VariancePrior | ComponentsPrior | JointPrior | EffectPrior,
         *,
         report: Report | None = None,
         more: Mapping[str, Mapping[str, Any]] | None = None,

@@ -36,6 +36,13 @@ _PILOT, _LEAST_PILOT = 4, 256  # the first draws, whose mean and covariance the 
 _WIDE, _POINTS = 8.0, 161  # of the grid of log sigma2_p: standard deviations to each side, points
 
 
+class LogBayesFactor(NamedTuple):
+    """Natural logarithm of a Bayes factor, and its Monte Carlo standard error (as `log_evidence_error`)."""
+
+    value: float
+    error: float
+
+
 @dataclass(frozen=True, eq=False)
 class ImportancePosterior:
     """Weighted draws of the variances.
@@ -112,8 +119,8 @@ class ImportancePosterior:
         at = np.searchsorted(np.cumsum(self.weights), (np.arange(m) + rng.uniform()) / m)
         return self.sigma2[rng.permutation(np.minimum(at, len(self.weights) - 1))]
 
-    def log_bayes_factor(self, name: str, *, seed: int, workers: int = 1) -> float:
-        """Return the natural logarithm of the Bayes factor of the model over the one without a component.
+    def log_bayes_factor(self, name: str, *, seed: int, workers: int = 1) -> LogBayesFactor:
+        """Return the logarithm of the Bayes factor of the model over the one without a component.
 
         The shares of the others keep their concentrations, and the total its prior.
 
@@ -130,7 +137,7 @@ class ImportancePosterior:
         if name not in self.names[:-1]:
             raise InputError(f"components are {', '.join(self.names[:-1])}, but {name!r} was to be left out")
         if len(records.components) == 1:
-            return self.log_evidence - _evidence_of_nothing(data, self._prior)
+            return LogBayesFactor(self.log_evidence - _evidence_of_nothing(data, self._prior), self.log_evidence_error)
         a = self._prior.concentrations(len(self.names))
         left = tuple(float(value) for value, one in zip(a, self.names, strict=True) if one != name)
         scales = {
@@ -142,7 +149,8 @@ class ImportancePosterior:
         other = importance(
             without, seed=seed, prior=self._prior._replace(shares=left), draws=len(self.weights), workers=workers
         )
-        return self.log_evidence - other.log_evidence
+        error = float(np.hypot(self.log_evidence_error, other.log_evidence_error))
+        return LogBayesFactor(self.log_evidence - other.log_evidence, error)
 
 
 @in_float64

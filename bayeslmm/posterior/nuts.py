@@ -7,7 +7,6 @@ well.
 
 import functools
 import itertools
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
@@ -23,6 +22,7 @@ from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, uncons
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.progress import progress_bar
+from bayeslmm.base.threads import threads_allowed
 
 _MOST_DENSE = 20  # with 64 in place of it, four traits with 44 fixed effects take three times as long
 _DENSE = "_dense"  # where the chains have all small sites, as w
@@ -237,7 +237,7 @@ def _run(
 
     with (
         progress_bar("NUTS", total=len(states) * (warmup + draws), unit="step") as bar,
-        ThreadPoolExecutor(_threads()) as pool,
+        ThreadPoolExecutor(threads_allowed()) as pool,
     ):
         try:
             chains = [pool.submit(chain, state) for state in states]
@@ -263,12 +263,6 @@ def _initial_state(sampler: Sampler, home: Sites, position: Sites, key: jax.Arra
             return sampler.initialise(position, energy, gradient, key)
         position = {name: (home[name] + value) / 2 for name, value in position.items()}
     raise InputError("the density of the model is not finite near its starting values: choose others")
-
-
-def _threads() -> int:
-    """Return how many chains run at once: as many as there are processors, or as OMP_NUM_THREADS allows."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(allowed) if allowed.isdigit() and int(allowed) else os.cpu_count() or 1
 
 
 def _laplace_spread(gradient: Callable[[np.ndarray], jax.Array], at: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def checks_of_draws(diagnostics: Diagnostics | None) -> list[Check]:
 
 
 def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
-    """Return a check for each h2 or rho_u of a classical method whose method warns about it.
+    """Return a check for each h2, rho_u or share of a classical method whose method warns about it.
 
     And for the h2 of a liability by any method that is outside its range, or not that of the population; what else
     there is to know is said of h2.
@@ -46,7 +46,10 @@ def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
         for row in rows
         if row.method != "nuts"
         and (
-            (row.parameter in ("h2", "rho_u") and any(note.warns for note in row.notes))
+            (
+                (row.parameter in ("h2", "rho_u") or row.parameter.startswith("share["))
+                and any(note.warns for note in row.notes)
+            )
             or (row.parameter == "h2_liability" and any(note.kind in _OF_LIABILITY for note in row.notes))
         )
     ]

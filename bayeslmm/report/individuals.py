@@ -1,5 +1,6 @@
 """Who was analysed and who was not, in words."""
 
+from bayeslmm.cohort.align_records import AlignedRecords
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.transform import WORDS
 
@@ -35,3 +36,17 @@ def cohort_lines(cohort: Cohort) -> str:
             f"{int(cohort.missing.any(axis=1).sum()):,} instead"
         )
     return "\n".join(lines)
+
+
+def record_lines(aligned: AlignedRecords) -> str:
+    """Say which records are analysed, with which random effects, and which are not."""
+    records = aligned.records
+    n = len(records.y)
+    of_whom = f" of {aligned.individuals:,} individuals" if aligned.individuals < n else ""
+    lines = [
+        f"{n:,} records{of_whom} with {records.trait}; covariates: {', '.join(records.covariates) or 'none'}",
+        f"  random effects: {', '.join(f'{one.name} ({len(one.levels):,} levels)' for one in records.components)}",
+    ]
+    if aligned.transform:
+        lines.append(f"  values are {WORDS[aligned.transform]}: all numbers are those of the transformed trait")
+    return "\n".join([*lines, *(f"  dropped: {drop}" for drop in aligned.dropped)])

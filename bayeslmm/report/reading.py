@@ -16,3 +16,12 @@ WHOM = (
     "A heritability is about these individuals in their environment: it does not say how much of the trait of one "
     "individual is inherited, nor why groups differ."
 )
+COMPONENTS = (
+    "Components are independent parts of the variance that the covariates leave: u is that of the kinship, e the "
+    "residual, pe the permanent environment of individuals with several records, others have the names of their "
+    "columns or kinships. share[NAME] is one variance over the sum of all, h2 that of the additive genetic ones, "
+    "repeatability that of all that the records of an individual have in common; they are shares of the variance if "
+    "the mean diagonals of the kinships are 1, and pve is h2 whatever their scale. sigma2[NAME] is in squared units of "
+    "the trait. The test of a component is one of likelihood ratio; its null distribution is simulated from the model "
+    "without the component, at the estimated ratios of the others."
+)

@@ -9,15 +9,17 @@ import pandas as pd
 from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.heritability import METHODS, Heritability
 from bayeslmm.analyses.table import Row
+from bayeslmm.analyses.variance_components import COMPONENT_METHODS, VarianceComponents
 from bayeslmm.base.numbers import decimals_of, fixed
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.report.page import Headline, Shown
 
+_METHODS = {**COMPONENT_METHODS, **METHODS}
 Key = tuple[str, str]
 """Trait and parameter."""
 
 
-def shown_effects(result: Heritability | Correlations) -> list[Shown]:
+def shown_effects(result: Heritability | Correlations | VarianceComponents) -> list[Shown]:
     """Return the table of fixed effects, if there are any: a column for each method, and the interval of the best."""
     rows = [row for row in result.rows if row.is_effect]
     if not rows:
@@ -51,20 +53,20 @@ def side_by_side(rows: Sequence[Row], order: Sequence[Key], *, own: bool) -> pd.
 
 
 def _heading(method: str, *, own: bool) -> str:
-    spread = METHODS[method].spread
+    spread = _METHODS[method].spread
     usual = ", usual model" if own and method != "nuts" else ""
     return f"{label_of(method)}{f' ({spread})' if spread else ''}{usual}"
 
 
 def label_of(method: str) -> str:
     """Return what a method is called."""
-    return METHODS[method].label
+    return _METHODS[method].label
 
 
 def best_rows(rows: Sequence[Row], *, own: bool) -> list[Row]:
     """Return the rows of the best method among them: NUTS, if it sampled the user's program."""
     methods = {row.method for row in rows}
-    best = "nuts" if own and "nuts" in methods else min(methods, key=lambda name: METHODS[name].rank)
+    best = "nuts" if own and "nuts" in methods else min(methods, key=lambda name: _METHODS[name].rank)
     return [row for row in rows if row.method == best]
 
 

@@ -18,11 +18,11 @@ assert not {"jax", "numpy"} & set(sys.modules)
 code = main(sys.argv[1:])
 import threadpoolctl
 import jax.numpy as jnp
-from bayeslmm.posterior.nuts import _threads
+from bayeslmm.base.threads import threads_allowed
 (jnp.ones((50, 50)) @ jnp.ones((50, 50))).block_until_ready()
 names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
 blas = {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
-print(json.dumps({"code": code, "xla": names.count("tf_XLAEigen"), "blas": sorted(blas), "chains": _threads()}))
+print(json.dumps({"code": code, "xla": names.count("tf_XLAEigen"), "blas": sorted(blas), "chains": threads_allowed()}))
 """
 
 

@@ -234,7 +234,7 @@ def test_covariates_of_ids_that_nearly_match_get_a_word(write):
 
 def test_levels_that_may_be_one_get_a_word(write):
     pheno = table(write, "p.txt", "IID x s\na 1 M\nb 2 m\nc 4 F\n")
-    with pytest.warns(InputWarning, match=r"levels of the covariate 's' are apart that may be one: M and m"):
+    with pytest.warns(InputWarning, match=r"levels of 's' are apart that may be one: M and m"):
         bl.measure(pheno, ["x"], covariates=["s"])
 
 

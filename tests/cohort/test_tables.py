@@ -183,7 +183,9 @@ def test_what_the_system_refuses_is_told(tmp_path, write, monkeypatch):
 
 
 def test_several_records_are_told_with_what_to_do(write):
-    with pytest.raises(InputError, match="several records of one individual are not modelled, give one row for each"):
+    with pytest.raises(
+        InputError, match="several records of one individual are analysed where h2 is asked for, and told so"
+    ):
         read_table(write("p.txt", "IID x\na 1\na 2\n"))
 
 

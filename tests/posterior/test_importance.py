@@ -81,7 +81,7 @@ def test_bayes_factors_equal_the_reference(gryphon_components, reference, model)
     posterior = importance.importance(as_given(gryphon_components("laydate", model)), seed=1, draws=1024)
     for name, wanted in reference["gryphon_vc"]["laydate"]["bayes_factors"][model].items():
         ours = posterior.log_bayes_factor(name, seed=2)
-        assert abs(ours - wanted["ln_BF"]) < 4 * np.sqrt(2) * posterior.log_evidence_error + 0.01, name
+        assert abs(ours.value - wanted["ln_BF"]) < 4 * ours.error + 0.01, name
 
 
 def test_the_bayes_factor_of_the_only_component_equals_the_reference(gryphon_components, reference):
@@ -89,7 +89,8 @@ def test_the_bayes_factor_of_the_only_component_equals_the_reference(gryphon_com
     evidence = {name: models[name]["posterior"]["log_marginal_likelihood"] for name in ("pe", "none")}
     posterior = importance.importance(gryphon_components("laydate", "pe"), seed=1, draws=256)
     wanted = evidence["pe"] - evidence["none"]
-    assert abs(posterior.log_bayes_factor("pe", seed=1) - wanted) < 4 * posterior.log_evidence_error
+    ours = posterior.log_bayes_factor("pe", seed=1)
+    assert abs(ours.value - wanted) < 4 * ours.error
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,8 @@ def test_one_component_equals_the_quadrature(dense_records, prior):
         assert_allclose(posterior.interval(values), marginal.interval(), atol=0.15 * marginal.sd)
     # The quadrature's evidence has no constants of the likelihood that do not depend on the variances.
     assert (
-        abs(posterior.log_bayes_factor("animal", seed=1) - oracle.log_bayes_factor) < 4 * posterior.log_evidence_error
+        abs(posterior.log_bayes_factor("animal", seed=1).value - oracle.log_bayes_factor)
+        < 4 * posterior.log_evidence_error
     )
 
 

@@ -1,0 +1,19 @@
+"""The posterior of several components of variance by NUTS."""
+
+from dataclasses import replace
+
+from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of
+from bayeslmm.analyses.method import Drawn, Method
+from bayeslmm.analyses.methods import nuts
+from bayeslmm.analyses.table import Row, draws_row
+
+
+def _rows(fit: Drawn, request: ComponentsRequest) -> list[Row]:
+    sites = fit.posterior["posterior"]
+    sigma2 = sites["sigma2"].sel(component=list(request.names)).transpose("chain", "draw", "component").to_numpy()
+    draws = dict(draws_of(sigma2, request))
+    draws |= {f"beta[{name}]": sites["beta"].sel(covariate=name).to_numpy() for name in request.covariates}
+    return [draws_row(request.trait, name, values) for name, values in draws.items()]
+
+
+METHOD: Method = replace(nuts.METHOD, fit=lambda request: request.draw(request.data, {}), rows=_rows)

@@ -1,0 +1,91 @@
+"""The options about random effects beside the kinship: groups, further kinships, repeated records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bayeslmm.base.checks import InputError, examples
+from bayeslmm.cohort.align_records import PERMANENT
+from bayeslmm.commands.random_kinship import RANDOM_KINSHIP, RandomKinship, random_kinship
+from bayeslmm.commands.settings import KinshipSettings, TableSettings
+
+KINSHIP = "u"
+"""Name of the component of the kinship of the options."""
+OPTIONS_OF_SEVERAL = f"--random, {RANDOM_KINSHIP}, --repeated"
+"""What asks for several components."""
+_OF_ONE_KINSHIP = ("bend", "eigen")
+
+
+@dataclass(frozen=True)
+class RandomEffects:
+    """Components of variance beside that of the kinship."""
+
+    random: tuple[str, ...]
+    random_kinship: tuple[str, ...]
+    repeated: bool
+    h2_of: tuple[str, ...]
+    bayes_factors: bool
+
+    def __post_init__(self) -> None:
+        names = [*self.random, *(one.name for one in self.further)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"two random effects are called {twice[0]!r}: give each a name of its own")
+        if taken := [name for name in names if name in (KINSHIP, PERMANENT, "e")]:
+            raise InputError(
+                f"{taken[0]!r} cannot be the name of a random effect: {KINSHIP} is the kinship, {PERMANENT} the "
+                "permanent environment of --repeated, e the residual: rename it"
+            )
+        if not self.several and (self.h2_of or self.bayes_factors):
+            option = "--h2-of" if self.h2_of else "--bayes-factors"
+            raise InputError(f"{option} needs several components ({OPTIONS_OF_SEVERAL})")
+
+    @cached_property
+    def further(self) -> tuple[RandomKinship, ...]:
+        """The further kinships as they were typed."""
+        return tuple(map(random_kinship, self.random_kinship))
+
+    @property
+    def several(self) -> bool:
+        """Whether there are components beside the kinship, or several in its place."""
+        return bool(self.random or self.random_kinship or self.repeated)
+
+    @property
+    def files(self) -> list[Path]:
+        """What is read beside tables and kinship."""
+        return [file for one in self.further for file in one.files]
+
+    def of_table(self, tables: TableSettings) -> "tuple[tuple[str, ...], bool]":
+        """Return the groups and whether records are repeated: a column of ids is no group, but says so."""
+        ids = tables.id if len(tables.id) == 1 else ("IID", "#IID")
+        groups = tuple(name for name in self.random if name not in ids)
+        return groups, self.repeated or len(groups) < len(self.random)
+
+    def check(self, kinship: KinshipSettings) -> None:
+        """Refuse options of one kinship where there are several.
+
+        Raises:
+            InputError: naming the option.
+        """
+        if not self.several:
+            return
+        for option in _OF_ONE_KINSHIP:
+            if getattr(kinship, option):
+                raise InputError(
+                    f"--{option} is about the decomposition of one kinship, and there are several: leave it out"
+                )
+
+    def heritable(self, relations: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+        """Return the components whose shares together are h2.
+
+        Args:
+            relations: names of the kinships.
+            names: of all components.
+
+        Raises:
+            InputError: if the options name another.
+        """
+        if unknown := [name for name in self.h2_of if name not in names]:
+            raise InputError(f"--h2-of {unknown[0]}: the components are {examples(names, most=12)}")
+        elsewhere = {one.name for one in self.further if not one.what.startswith("chr")}
+        return self.h2_of or tuple(name for name in relations if name not in elsewhere)

@@ -1,0 +1,226 @@
+"""`h2` with several components: files in, tables out, against the library and published numbers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from numpy.testing import assert_allclose
+
+import bayeslmm as bl
+from bayeslmm.commands.main import main
+from bayeslmm.posterior import importance as importance_module
+from bayeslmm.posterior.importance import importance
+
+PARAMETERS = [
+    *(f"sigma2[{name}]" for name in ("u", "pe", "year", "e")),
+    "sigma2_p",
+    *(f"share[{name}]" for name in ("u", "pe", "year", "e")),
+    "h2",
+    "repeatability",
+    "pve",
+]
+
+
+@pytest.fixture(scope="module")
+def herd(tmp_path_factory):
+    """60 animals of 20 litters, 150 records of them in 6 years."""
+    folder = tmp_path_factory.mktemp("herd")
+    rng = np.random.default_rng(3)
+    offspring = [(f"k{i}", f"m{i // 3}", f"d{i // 6}") for i in range(60)]
+    parents = sorted({(one, "NA", "NA") for _, dam, sire in offspring for one in (dam, sire)})
+    pedigree = pd.DataFrame([*parents, *offspring], columns=["id", "dam", "sire"])
+    pedigree.to_csv(folder / "pedigree.csv", index=False)
+    who = rng.integers(0, 60, 150)
+    family, animal = rng.normal(size=20)[who // 3], rng.normal(size=60)[who]
+    year = rng.integers(0, 6, 150)
+    age = rng.integers(1, 4, 150)
+    y = 5 + 0.5 * age + family + 0.8 * animal + rng.normal(size=6)[year] + rng.normal(size=150)
+    rows = {
+        "IID": [f"k{i}" for i in who],
+        "weight": y.round(3),
+        "year": 2000 + year,
+        "age": age,
+        "constant": 1,
+        "row": range(1, 151),
+    }
+    table = pd.DataFrame(rows)
+    table["same"] = "y" + table.year.astype(str)
+    table.to_csv(folder / "pheno.tsv", sep="\t", index=False)
+    return folder
+
+
+def typed(herd, *more, out, pheno="pheno.tsv", trait="weight"):
+    return [
+        *("h2", "--pedigree", str(herd / "pedigree.csv"), "--pheno", str(herd / pheno), "--trait", trait),
+        *("--covariates", "age", *more, "--out", str(out)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(herd, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "results"
+    assert main(typed(herd, "--repeated", "--random", "year", out=out)) == 0
+    return out
+
+
+def estimates_of(out):
+    return pd.read_csv(out / "estimates.tsv", sep="\t").set_index(["method", "parameter"])
+
+
+@pytest.fixture(scope="module")
+def data(herd):
+    """The same records, put together in Python."""
+    table = pd.read_csv(herd / "pheno.tsv", sep="\t")
+    animal = bl.related("u", bl.pedigree_kinship(herd / "pedigree.csv"), [*table.IID])
+    effects = (animal, bl.grouped("pe", [*table.IID]), bl.grouped("year", [*table.year]))
+    X = np.column_stack([np.ones(150), table.age])
+    return bl.components(bl.Records("weight", table.weight.to_numpy(), X, ("intercept", "age"), effects))
+
+
+def test_reml_is_that_of_the_library(run, data):
+    found, fit = estimates_of(run).loc["reml"], bl.components_reml(data)
+    assert list(found.index) == [*PARAMETERS, "loglik", "beta[intercept]", "beta[age]"]
+    assert_allclose(found.estimate[[f"sigma2[{name}]" for name in fit.names]], fit.sigma2, rtol=1e-8, atol=1e-9)
+    assert_allclose(found.estimate["repeatability"], fit.share("u", "pe"), rtol=1e-8)
+    assert_allclose(found.se["repeatability"], fit.share_error("u", "pe"), rtol=1e-7)
+    assert_allclose(found.estimate["h2"], fit.share("u"), rtol=1e-8, atol=1e-9)
+    assert_allclose(found.estimate["pve"], fit.pve("u"), rtol=1e-8, atol=1e-9)
+    assert_allclose(found.estimate["loglik"], fit.loglik, rtol=1e-9)
+    assert_allclose(found.se["beta[age]"], fit.se_beta[1], rtol=1e-7)
+
+
+def test_importance_sampling_is_that_of_the_library(run, data):
+    found, posterior = estimates_of(run).loc["importance"], importance(data, seed=1)
+    assert list(found.index) == [*PARAMETERS, "log_evidence"]
+    both = posterior.share("u", "pe")
+    assert_allclose(found.estimate["repeatability"], posterior.mean(both), rtol=1e-8)
+    assert_allclose(found.loc["repeatability", ["lower", "upper"]].to_list(), posterior.interval(both), rtol=1e-8)
+    assert_allclose(found.estimate["log_evidence"], posterior.log_evidence, rtol=1e-9)
+    assert found.note["h2"].startswith("Monte Carlo error 0.00")
+
+
+def test_components_are_tested(run, data):
+    found = pd.read_csv(run / "components.tsv", sep="\t").set_index("component")
+    assert list(found.index) == ["u", "pe", "year"]
+    assert found.levels["year"] == 6
+    test = bl.component_test(bl.components_reml(data), "year", seed=1)
+    assert_allclose(found.loc["year", ["statistic", "p_value"]].to_list(), [test.statistic, test.p_value], rtol=1e-6)
+
+
+def test_the_record_and_the_page_say_what_was_done(run):
+    record = json.loads((run / "run.json").read_text())
+    assert record["traits"]["weight"]["records"] == 150
+    assert list(record["traits"]["weight"]["components"]) == ["u", "pe", "year"]
+    assert record["options"]["methods"] == ["reml", "importance"]
+    assert record["prior"] == {"shares": "1", "sigma2_p": "LogNormal(loc=0, scale=2)"}
+    page = (run / "report.html").read_text()
+    for words in ("repeatability of weight", "Shares of the variance", "Pareto k", "pe (", "year (6 levels)"):
+        assert words in page
+    assert (run / "weight.shares.svg").exists()
+
+
+def test_the_order_of_records_does_not_matter(herd, run, tmp_path):
+    table = pd.read_csv(herd / "pheno.tsv", sep="\t").sample(frac=1, random_state=1)
+    table.to_csv(herd / "shuffled.tsv", sep="\t", index=False)
+    options = ("--random", "IID", "year", "--methods", "reml", "--no-plots")
+    assert main(typed(herd, *options, out=tmp_path / "o", pheno="shuffled.tsv")) == 0
+    ours, theirs = (estimates_of(out).loc["reml"].estimate for out in (tmp_path / "o", run))
+    assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_nuts_agrees_with_importance_sampling_and_components_have_bayes_factors(herd, run, data, tmp_path):
+    options = ("--repeated", "--random", "year", "--methods", "importance", "nuts", "--bayes-factors", "--no-plots")
+    assert main(typed(herd, *options, out=tmp_path / "o")) == 0
+    nuts, weighted = estimates_of(tmp_path / "o").loc["nuts"], estimates_of(run).loc["importance"]
+    for name in ("share[u]", "share[pe]", "share[year]", "repeatability"):
+        errors = nuts.se[name] / np.sqrt(nuts.ess_bulk[name]), float(weighted.note[name].split()[-1])
+        assert abs(nuts.estimate[name] - weighted.estimate[name]) < 4 * np.hypot(*errors)
+    found = pd.read_csv(tmp_path / "o" / "components.tsv", sep="\t").set_index("component")
+    factor = importance(data, seed=1).log_bayes_factor("year", seed=1)
+    assert_allclose(found.log10_bayes_factor["year"], factor.value / np.log(10), rtol=1e-6)
+    assert_allclose(found.log10_bayes_factor_error["year"], factor.error / np.log(10), rtol=1e-6)
+    draws = xr.open_datatree(tmp_path / "o" / "weight.posterior.nc", engine="h5netcdf")
+    assert list(draws["posterior"]["component"].to_numpy()) == ["u", "pe", "year", "e"]
+
+
+def test_a_method_that_fails_costs_the_others_nothing(herd, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importance_module, "MAX_PARETO_K", -9.0)
+    assert main(typed(herd, "--repeated", "--random", "year", "--no-plots", out=tmp_path / "o")) == 1
+    error = capsys.readouterr().err
+    assert "importance of weight failed: importance sampling of u, pe, year, e failed: the Pareto k" in error
+    found = estimates_of(tmp_path / "o")
+    assert np.isfinite(found.estimate["reml", "repeatability"])
+    assert np.isnan(found.estimate["importance", "share[u]"])
+    assert found.note["importance", "share[u]"].startswith("failed: importance sampling")
+    assert "importance sampling FAILED" in (tmp_path / "o" / "report.html").read_text()
+
+
+def test_one_failing_trait_costs_the_others_nothing(herd, tmp_path, capsys):
+    arguments = typed(herd, "--repeated", "--methods", "reml", out=tmp_path / "o")
+    arguments.insert(arguments.index("weight") + 1, "constant")
+    assert main(arguments) == 2
+    assert "constant FAILED" in capsys.readouterr().err
+    found = pd.read_csv(tmp_path / "o" / "estimates.tsv", sep="\t").set_index("trait")
+    assert found.note["constant"].startswith("FAILED")
+    assert len(found.loc["weight"]) > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "several records of one individual are analysed where h2 is asked for, and told so (repeated)"),
+        (("--repeated", "--random", "constant"), "group 'constant' has one level, 1, for all 150 records"),
+        (("--repeated", "--random", "row"), "component 'row' cannot be told from the residual"),
+        (("--repeated", "--random", "year", "same"), "components 'year' and 'same' are the same"),
+        (("--repeated", "--random", "year", "--covariates", "year", "--categorical", "year"), "already have an effect"),
+        (("--repeated", "--random-kinship", "again={herd}/pedigree.csv"), "components 'u' and 'again' are the same"),
+        (("--repeated", "--random", "weight"), "weight cannot be a trait and a random effect at once"),
+        (("--repeated", "--random", "nothing"), "has no column 'nothing'"),
+        (("--repeated", "--random", "u"), "'u' cannot be the name of a random effect"),
+        (("--random", "year", "year"), "two random effects are called 'year'"),
+        (("--repeated", "--h2-of", "year2"), "--h2-of year2: the components are u, pe"),
+        (("--repeated", "--prior-shares", "x=1"), "--prior-shares x: the components are u, pe, e"),
+        (("--repeated", "--prior-shares", "0"), "--prior-shares 0: a concentration above 0 is expected"),
+        (("--repeated", "--prior-total", "0", "1"), "--prior-total needs two numbers above 0"),
+        (("--repeated", "--methods", "exact"), "--methods exact is one of a single kinship"),
+        (("--repeated", "--methods", "reml", "--bayes-factors"), "--bayes-factors requires --methods importance"),
+        (("--repeated", "--prior-h2", "2", "2"), "--prior-h2 is about a single kinship"),
+        (("--repeated", "--bend"), "--bend is about the decomposition of one kinship"),
+        (("--bayes-factors",), "--bayes-factors needs several components"),
+        (("--prior-shares", "2"), "--prior-shares is the prior of several components"),
+        (("--methods", "importance"), "--methods importance is one of several components (--random"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(herd, tmp_path, capsys, options, words):
+    options = [option.format(herd=herd) for option in options]
+    assert main(typed(herd, *options, out=tmp_path / "o")) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert words in line
+
+
+def test_a_kinship_is_needed(herd, tmp_path, capsys):
+    options = typed(herd, "--repeated", out=tmp_path / "o")
+    assert main(["h2", *options[3:]]) == 2
+    assert "a kinship is needed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_lay_dates_of_gryphons_equal_asreml(shared, tmp_path):
+    """4 components of 1,607 records; the reference and the published table say birth years are on the boundary."""
+    folder = shared / "gryphon_vc"
+    reference = json.loads((folder / "reference.json").read_text())
+    wanted = reference["laydate"]["models"]["animal+pe+year+byear"]["reml"]
+    arguments = ["h2", "--pedigree", str(folder / "pedigree.csv"), "--pheno", str(folder / "repeated_laydate.tsv")]
+    arguments += ["--id", "ID", "--trait", "lay_date", "--covariates", "age", "--categorical", "age", "--repeated"]
+    arguments += ["--random", "year", "cohort", "--methods", "reml", "--no-plots", "--out", str(tmp_path / "o")]
+    assert main(arguments) == 0
+    found = estimates_of(tmp_path / "o").loc["reml"]
+    ours = [f"sigma2[{name}]" for name in ("u", "pe", "year", "cohort", "e")]
+    assert_allclose(found.estimate[ours], wanted["theta"], rtol=1e-5, atol=1e-9)
+    assert_allclose(found.se[ours].fillna(0), wanted["se_AI"], rtol=1e-5)
+    share = wanted["proportions_AI"]["repeatability"]
+    assert_allclose(found.loc["repeatability", ["estimate", "se"]].to_list(), [share["est"], share["se"]], rtol=1e-5)
+    assert found.note["sigma2[cohort]"].startswith("boundary: the variance of cohort is estimated at 0")
