@@ -23,12 +23,14 @@ class ComponentsRequest(Request):
         heritable: the components whose shares together are h2; nothing if there is no h2.
         lasting: those whose shares together are the repeatability; nothing if individuals have one record.
         workers: of importance sampling.
+        markers: of each set of markers that is a component, how many; nothing if there is no partition.
     """
 
     data: Components
     heritable: tuple[str, ...]
     lasting: tuple[str, ...]
     workers: int
+    markers: Mapping[str, int]
     KNOWN: ClassVar[type] = JointSettings
 
     @property
@@ -68,6 +70,12 @@ class ComponentsRequest(Request):
         return shares | {parameter: names for parameter, names in sums.items() if names}
 
     @property
+    def enrichments(self) -> dict[str, tuple[str, float]]:
+        """What a share of h2 is divided by: by parameter, the component and its share of the markers."""
+        total = sum(self.markers.values())
+        return {f"enrichment[{name}]": (name, count / total) for name, count in self.markers.items()}
+
+    @property
     def variances(self) -> dict[str, int]:
         """The variances that are reported: by parameter, the number of the component."""
         return {f"sigma2[{name}]": j for j, name in enumerate(self.names)}
@@ -82,6 +90,9 @@ def draws_of(sigma2: Float[ndarray, "*draws k"], request: ComponentsRequest) -> 
         values[parameter] = sigma2[..., positions(names, request)].sum(axis=-1) / total
     if request.heritable:
         scaled = sigma2 * request.data.k_scales
+        genetic = sigma2[..., positions(request.heritable, request)].sum(axis=-1)
+        for parameter, (name, of_markers) in request.enrichments.items():
+            values[parameter] = sigma2[..., request.names.index(name)] / genetic / of_markers
         values["pve"] = scaled[..., positions(request.heritable, request)].sum(axis=-1) / scaled.sum(axis=-1)
     return values
 

@@ -22,7 +22,6 @@ from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.estimators.liability import Liability
 from bayeslmm.estimators.reml import reml
 from bayeslmm.genotypes.blocks import MarkerBlocks
-from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.joint_whitened import JointWhitened
 from bayeslmm.likelihood.rotation import JointData, RotatedData, Spectrum
 from bayeslmm.likelihood.whitened import Whitened

@@ -163,7 +163,7 @@ def wald_note(parameter: str, estimate: float, se: float) -> Note | None:
     least, most = (0.0, 1.0) if parameter.startswith(_SHARES) else (-np.inf, np.inf)
     if parameter.startswith("rho_"):
         least, most = -1.0, 1.0
-    elif parameter.startswith("sigma2"):
+    elif parameter.startswith(("sigma2", "enrichment[")):
         least = 0.0
     if lower < least or upper > most:
         return Note("wald_outside", "the Wald interval leaves the parameter space: prefer the posterior")

@@ -114,6 +114,7 @@ def variance_components(
     attrs: Mapping[str, Any] | None = None,
     workers: int = 1,
     prevalence: float | None = None,
+    markers: Mapping[str, int] | None = None,
     **settings: Unpack[JointSettings],
 ) -> VarianceComponents:
     """Estimate the components of the variance of one trait, and test each.
@@ -128,6 +129,8 @@ def variance_components(
         attrs: kept with the draws of NUTS.
         workers: of importance sampling.
         prevalence: share of cases in the population, for a trait of two values: each h2 gets that of the liability.
+        markers: of components that are sets of markers, how many each has: each gets a row ``enrichment[NAME]``, its
+            share of h2 over its share of the markers.
         **settings: as in `heritability` without moments_se; the prior is a `ComponentsPrior`.
 
     Raises:
@@ -138,7 +141,7 @@ def variance_components(
     check_methods(methods, COMPONENT_METHODS)
     if bayes_factors and "importance" not in methods:
         raise InputError("Bayes factors are those of the evidence, which needs the method importance")
-    for names in (heritable, lasting):
+    for names in (heritable, lasting, markers or {}):
         if unknown := [name for name in names if name not in data.names[:-1]]:
             raise InputError(f"components are {', '.join(data.names[:-1])}, but {unknown[0]!r} was given")
     request = ComponentsRequest(
@@ -151,6 +154,7 @@ def variance_components(
         heritable=tuple(heritable),
         lasting=tuple(lasting),
         workers=workers,
+        markers=markers or {},
     )
     request.components_prior.concentrations(len(data.names))
     liability = None if prevalence is None else Liability.of(data.records.y, request.trait, prevalence)

@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from bayeslmm.analyses import component_methods, methods
+from bayeslmm.analyses.component_effects import effects_table
 from bayeslmm.analyses.heritability import heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.liability_rows import with_liability_draws
 from bayeslmm.analyses.site_rows import large_site_lines
+from bayeslmm.analyses.table import write_table
 from bayeslmm.analyses.variance_components import variance_components
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import COMPONENT_METHODS, METHODS
@@ -29,6 +31,7 @@ from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.random_effects import OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, records_record
 from bayeslmm.commands.run import Analysed, Run
+from bayeslmm.kinship.partition import markers_of
 from bayeslmm.likelihood.components import components
 from bayeslmm.models import univariate
 from bayeslmm.posterior.groups import with_groups
@@ -171,7 +174,7 @@ def _run_of_several(settings: H2Settings) -> Answer:
         components_report,
         prior=settings.components_prior.of_components(),
         notes={"estimates": "note", "components": "note"},
-        names=lambda trait: [*component_files(trait), f"{trait}.posterior.nc"],
+        names=lambda trait: [f"{trait}.effects.tsv", *component_files(trait), f"{trait}.posterior.nc"],
         more={"options": {"methods": settings.used_methods}, "prior": settings.components_prior.of_some},
         random=random,
     )
@@ -190,12 +193,14 @@ def _analyse_several(settings: H2Settings, run: Run, inputs: Inputs, one: Aligne
             bayes_factors=settings.random.bayes_factors,
             workers=threads_allowed(),
             prevalence=settings.tables.prevalence,
+            markers={one.name: count for one in inputs.relations if (count := markers_of(one.kinship))},
             se_kind=settings.se,
             prior=settings.components_prior.of_components(data.names),
             **asdict(settings.nuts),
             attrs={"dropped": json.dumps([asdict(drop) for drop in one.dropped])},
         )
     with run.clock.step("writing"):
+        write_table(effects_table(result.reml), run.out / f"{one.trait}.effects.tsv")
         if result.posterior is not None:
             write_draws(result.posterior, run.out / f"{one.trait}.posterior.nc")
         part = components_part(result, one, run.pictures)

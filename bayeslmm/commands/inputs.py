@@ -22,6 +22,7 @@ from bayeslmm.kinship.files import read_kinship
 from bayeslmm.kinship.from_genotypes import genomic_kinship
 from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.partition import markers_of, partition_kinships
 from bayeslmm.kinship.pedigree import pedigree_kinship
 from bayeslmm.kinship.relation import Relation
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
@@ -155,7 +156,13 @@ def _relations(
     used = kinship.markers
     filters = {"scale": used.scale, "maf": used.maf, "geno": used.geno}
     relations: list[Relation] = []
-    if matrix := _kinship(kinship, genotypes, missing=missing):
+    if random and random.partition and genotypes:
+        sets = partition_kinships(genotypes, random.partition_of(genotypes), **filters)
+        print(
+            f"a kinship of each set of markers: {', '.join(f'{name} ({markers_of(K):,})' for name, K in sets.items())}"
+        )
+        relations += [Relation(name, K) for name, K in sets.items()]
+    elif matrix := _kinship(kinship, genotypes, missing=missing):
         relations.append(Relation(KINSHIP, _unrelated(matrix, kinship.grm_cutoff)))
     for one in random.further if random else ():
         options = kinship.genotypes.options if kinship.genotypes else None

@@ -201,11 +201,17 @@ def add_random_options(parser: argparse.ArgumentParser) -> None:
         "genes), FILE@dominance or FILE@chr1,3,5 of genotypes; may be repeated",
     )
     group.add_argument(
+        "--partition",
+        metavar="SETS",
+        help="a kinship of each set of markers in place of one of all: 'chromosome', or a file with a marker and its "
+        "set on each line",
+    )
+    group.add_argument(
         "--h2-of",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="components whose shares together are h2; by default the kinship, and those of chromosomes",
+        help="components whose shares together are h2; by default the kinship, sets of markers and chromosomes",
     )
     group.add_argument(
         "--bayes-factors", action="store_true", help="of each component: importance sampling once more without it"

@@ -1,4 +1,4 @@
-"""The options about random effects beside the kinship: groups, further kinships, repeated records."""
+"""The options about random effects beside the kinship: groups, further kinships, repeated records, sets of markers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,15 @@ from pathlib import Path
 
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.cohort.align_records import PERMANENT
+from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.random_kinship import RANDOM_KINSHIP, RandomKinship, random_kinship
 from bayeslmm.commands.settings import KinshipSettings, TableSettings
+from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.kinship.partition import CHROMOSOME, Partition, by_chromosome, read_partition
 
 KINSHIP = "u"
 """Name of the component of the kinship of the options."""
-OPTIONS_OF_SEVERAL = f"--random, {RANDOM_KINSHIP}, --repeated"
+OPTIONS_OF_SEVERAL = f"--random, {RANDOM_KINSHIP}, --repeated, --partition"
 """What asks for several components."""
 _OF_ONE_KINSHIP = ("bend", "eigen")
 
@@ -24,6 +27,7 @@ class RandomEffects:
     random: tuple[str, ...]
     random_kinship: tuple[str, ...]
     repeated: bool
+    partition: str | None
     h2_of: tuple[str, ...]
     bayes_factors: bool
 
@@ -48,12 +52,13 @@ class RandomEffects:
     @property
     def several(self) -> bool:
         """Whether there are components beside the kinship, or several in its place."""
-        return bool(self.random or self.random_kinship or self.repeated)
+        return bool(self.random or self.random_kinship or self.repeated or self.partition)
 
     @property
     def files(self) -> list[Path]:
         """What is read beside tables and kinship."""
-        return [file for one in self.further for file in one.files]
+        of_sets = [Path(self.partition)] if self.partition and self.partition != CHROMOSOME else []
+        return [*of_sets, *(file for one in self.further for file in one.files)]
 
     def of_table(self, tables: TableSettings) -> "tuple[tuple[str, ...], bool]":
         """Return the groups and whether records are repeated: a column of ids is no group, but says so."""
@@ -62,7 +67,7 @@ class RandomEffects:
         return groups, self.repeated or len(groups) < len(self.random)
 
     def check(self, kinship: KinshipSettings) -> None:
-        """Refuse options of one kinship where there are several.
+        """Refuse options of one kinship where there are several, and a partition without genotypes.
 
         Raises:
             InputError: naming the option.
@@ -74,6 +79,29 @@ class RandomEffects:
                 raise InputError(
                     f"--{option} is about the decomposition of one kinship, and there are several: leave it out"
                 )
+
+        if self.partition and not kinship.genotypes:
+            raise InputError(f"--partition divides the markers of genotypes ({OPTIONS}), which were not given")
+        if self.partition and kinship.grm_cutoff is not None:
+            raise InputError(
+                "--grm-cutoff is about the kinship of all markers, and --partition makes others: choose individuals by "
+                "--keep"
+            )
+
+    def partition_of(self, genotypes: Genotypes) -> Partition:
+        """Return the sets of markers; say what is left out.
+
+        Raises:
+            InputError: as `read_partition`.
+        """
+        sets = (
+            by_chromosome(genotypes)
+            if self.partition == CHROMOSOME
+            else read_partition(self.partition or "", genotypes)
+        )
+        for line in sets.said:
+            print(line)
+        return sets
 
     def heritable(self, relations: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
         """Return the components whose shares together are h2.

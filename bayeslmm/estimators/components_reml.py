@@ -55,13 +55,19 @@ class ComponentsEstimate:
         """Share of each component in the sum of all, shape (k + 1,)."""
         return self.sigma2 / self.sigma2.sum()
 
-    def share(self, *names: str) -> float:
+    def share(self, *names: str, among: Sequence[str] = ()) -> float:
         """Return the share of some components together: repeatability is that of all that an individual keeps.
+
+        Args:
+            names: of the components.
+            among: of whose sum it is a share; of all by default.
 
         Raises:
             InputError: for an unknown name.
         """
-        return float(self._weights(names) @ self.shares)
+        variances = self._weights(among or self.names) * self.sigma2
+        with np.errstate(invalid="ignore"):  # where all of them are 0
+            return float(self._weights(names) @ variances / variances.sum())
 
     def pve(self, *names: str) -> float:
         """Return the share of some components in the variance among these records: each K centred, as GEMMA prints it.
@@ -101,13 +107,18 @@ class ComponentsEstimate:
         """Return the standard errors of the variances, given those on the boundary, which have none: NaN."""
         return np.where(self._inside, np.sqrt(np.diag(self.covariance(kind))), np.nan)
 
-    def share_error(self, *names: str, kind: Kind = "average") -> float:
+    def share_error(self, *names: str, among: Sequence[str] = (), kind: Kind = "average") -> float:
         """Return the standard error of a share by the delta method; NaN if all of its components are on the boundary.
+
+        Args:
+            names: of the components.
+            among: of whose sum it is a share; of all by default.
+            kind: as for `covariance`.
 
         Raises:
             InputError: for an unknown name or kind.
         """
-        return self._ratio_error(names, np.ones(len(self.names)), kind)
+        return self._ratio_error(names, self._weights(among or self.names), kind)
 
     def pve_error(self, *names: str, kind: Kind = "average") -> float:
         """Return the standard error of `pve`, as `share_error` does that of a share."""

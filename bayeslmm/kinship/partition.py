@@ -92,6 +92,11 @@ def partition_kinships(
     return kinships
 
 
+def markers_of(kinship: Kinship) -> int:
+    """Return how many markers the kinship of a set is made of; 0 if it is another kinship."""
+    return kinship.details["markers"]["kept"] if "set" in kinship.details else 0
+
+
 def by_chromosome(genotypes: Genotypes) -> Partition:
     """Return a set for each chromosome of which a kinship is made: chr1, chr2 and so on, in the order of the file."""
     labels = [f"chr{plain_name(name)}" for name in genotypes.variants["chrom"]]

@@ -173,7 +173,9 @@ def _table(result: VarianceComponents) -> pd.DataFrame:
 
 def _place(parameter: str) -> int:
     """Return what sorts answers before shares, shares before variances, and the rest last."""
-    return [name in parameter for name in ("h2", "repeatability", "share", "sigma2", "pve", "log")].index(True)
+    return [name in parameter for name in ("h2", "repeatability", "share", "enrichment", "sigma2", "pve", "log")].index(
+        True
+    )
 
 
 def _tests(result: VarianceComponents) -> pd.DataFrame:

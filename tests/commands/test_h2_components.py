@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from bed_reader import to_bed
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
@@ -99,6 +100,13 @@ def test_importance_sampling_is_that_of_the_library(run, data):
     assert_allclose(found.loc["repeatability", ["lower", "upper"]].to_list(), posterior.interval(both), rtol=1e-8)
     assert_allclose(found.estimate["log_evidence"], posterior.log_evidence, rtol=1e-9)
     assert found.note["h2"].startswith("Monte Carlo error 0.00")
+
+
+def test_effects_are_those_of_the_library(run, data):
+    found = pd.read_csv(run / "weight.effects.tsv", sep="\t").set_index("component")
+    fit = bl.components_reml(data)
+    assert_allclose(found.effect["year"], fit.effects["year"], rtol=1e-6)
+    assert len(found) == sum(len(one.levels) for one in data.parts)
 
 
 def test_components_are_tested(run, data):
@@ -224,3 +232,53 @@ def test_lay_dates_of_gryphons_equal_asreml(shared, tmp_path):
     share = wanted["proportions_AI"]["repeatability"]
     assert_allclose(found.loc["repeatability", ["estimate", "se"]].to_list(), [share["est"], share["se"]], rtol=1e-5)
     assert found.note["sigma2[cohort]"].startswith("boundary: the variance of cohort is estimated at 0")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """120 people with 80 markers, of which those of the set a have the effects."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(8)
+    G = rng.binomial(2, rng.uniform(0.2, 0.5, 80), (120, 80)).astype(float)
+    ids = [f"p{i}" for i in range(120)]
+    properties = {"iid": ids, "fid": ids, "sid": [f"s{k}" for k in range(80)], "chromosome": ["1"] * 40 + ["2"] * 40}
+    to_bed(folder / "x.bed", G, properties=properties)
+    sets = ["a"] * 20 + ["b"] * 50
+    (folder / "sets.txt").write_text("".join(f"s{k} {name}\n" for k, name in enumerate(sets)))
+    y = (G[:, :20] - G[:, :20].mean(axis=0)) @ rng.normal(size=20) + 3 * rng.normal(size=120)
+    pd.DataFrame({"IID": ids, "y": y.round(4)}).to_csv(folder / "pheno.tsv", sep="\t", index=False)
+    return folder
+
+
+def test_sets_of_markers_are_components_with_their_enrichment(people, tmp_path, capsys):
+    arguments = ["h2", "--bfile", str(people / "x"), "--pheno", str(people / "pheno.tsv"), "--trait", "y", "--no-plots"]
+    assert main([*arguments, "--partition", str(people / "sets.txt"), "--out", str(tmp_path / "o")]) == 0
+    assert "a kinship of each set of markers: a (20), b (50)" in capsys.readouterr().out
+    found = estimates_of(tmp_path / "o")
+    genotypes = bl.open_genotypes(people / "x")
+    kinships = bl.partition_kinships(genotypes, bl.read_partition(people / "sets.txt", genotypes))
+    y = pd.read_csv(people / "pheno.tsv", sep="\t").y.to_numpy()
+    effects = tuple(bl.related(name, K, genotypes.ids) for name, K in kinships.items())
+    data = bl.components(bl.Records("y", y, np.ones((120, 1)), ("intercept",), effects))
+    fit = bl.components_reml(data)
+    a, b, _ = fit.sigma2
+    reml = found.loc["reml"]
+    assert_allclose(reml.estimate["enrichment[a]"], a / (a + b) / (20 / 70), rtol=1e-6)
+    gradient = np.array([b, -a, 0]) / (a + b) ** 2 / (20 / 70)  # by hand
+    assert_allclose(reml.se["enrichment[a]"], np.sqrt(gradient @ fit.covariance() @ gradient), rtol=1e-6)
+    assert_allclose(reml.estimate["h2"], fit.share("a", "b"), rtol=1e-7)
+    posterior = importance(data, seed=1)
+    draws = posterior.sigma2[:, 0] / posterior.sigma2[:, :2].sum(axis=1) / (20 / 70)
+    weighted = found.loc["importance"].loc["enrichment[a]"]
+    assert_allclose(
+        [weighted.estimate, weighted.lower], [posterior.mean(draws), posterior.interval(draws)[0]], rtol=1e-7
+    )
+
+
+def test_a_partition_by_chromosomes_needs_genotypes(people, herd, tmp_path, capsys):
+    arguments = ["h2", "--bfile", str(people / "x"), "--pheno", str(people / "pheno.tsv"), "--trait", "y", "--no-plots"]
+    arguments += ["--partition", "chromosome", "--methods", "reml"]
+    assert main([*arguments, "--out", str(tmp_path / "o")]) == 0
+    assert "chr1 (40), chr2 (40)" in capsys.readouterr().out
+    assert main(typed(herd, "--repeated", "--partition", "chromosome", out=tmp_path / "p")) == 2
+    assert "--partition divides the markers of genotypes" in capsys.readouterr().err

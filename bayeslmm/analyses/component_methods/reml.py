@@ -28,6 +28,10 @@ def _rows(fit: ComponentsEstimate, request: ComponentsRequest) -> list[Row]:
     for parameter, names in request.shares.items():
         se = np.nan if failed else fit.share_error(*names, kind=kind)
         rows.append(_row(fit, request, parameter, fit.share(*names), se, names, failed))
+    for parameter, (name, of_markers) in request.enrichments.items():
+        value = fit.share(name, among=request.heritable) / of_markers
+        se = np.nan if failed else fit.share_error(name, among=request.heritable, kind=kind) / of_markers
+        rows.append(_row(fit, request, parameter, value, se, (name,), failed))
     if request.heritable:
         se = np.nan if failed else fit.pve_error(*request.heritable, kind=kind)
         rows.append(_row(fit, request, "pve", fit.pve(*request.heritable), se, request.heritable, failed))
