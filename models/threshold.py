@@ -20,6 +20,8 @@ A flat prior is one on b, in units of the whole liability. In units of the resid
 :math:`\tilde h^2` nears 1, as soon as there are two covariates.
 
 The sample is modelled as it is: where cases are more frequent than in the population, h2 is not that of the population.
+
+Source: Wright (1934), doi:10.1093/genetics/19.6.506; Albert and Chib (1993), doi:10.1080/01621459.1993.10476321.
 """
 
 import jax.numpy as jnp

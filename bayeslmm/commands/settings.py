@@ -8,7 +8,6 @@ from typing import Any, Literal
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
-from bayeslmm.estimators.liability import check_prevalence
 from bayeslmm.genotypes.selection import Selection
 from bayeslmm.kinship.names import grm_files, kinship_files
 
@@ -190,6 +189,8 @@ class HeritableTraits(EachTrait):
         super().__post_init__()
         if self.prevalence is None:
             return
+        from bayeslmm.estimators.liability import check_prevalence  # not to wait for SciPy where options are shown
+
         check_prevalence(self.prevalence, "--prevalence")
         if self.transform:
             raise InputError(

@@ -15,6 +15,7 @@ from bayeslmm.analyses.correlations import JOINT_METHODS
 from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Note, Row
+from bayeslmm.analyses.variance_components import COMPONENT_METHODS
 from bayeslmm.commands.main import main
 from bayeslmm.posterior.diagnostics import Diagnostics, check_values
 from bayeslmm.report import scan
@@ -238,7 +239,7 @@ def docstrings():
 def test_sources_are_those_of_the_docstrings():
     written = docstrings()
     everything = {"kinship": {"scale": "hwe"}, "options": {"pedigree": "p", "se": "average", "loco": True}}
-    records = [*METHODS.values(), *JOINT_METHODS.values()]
+    records = [*METHODS.values(), *JOINT_METHODS.values(), *COMPONENT_METHODS.values()]
     of_methods = [source for method in records for source in method.sources]
     cited = sources([*of_methods, *SOURCES, *scan.SOURCES.values(), *scan.ALL_SOURCES], everything)
     cited += sources([], {"kinship": {"scale": "vanraden"}, "options": {}})
