@@ -18,7 +18,7 @@ from bayeslmm.models import bivariate, multivariate
 
 
 @in_float64
-def by_importance(data, *, draws=40_000, seed=0):
+def by_importance(data, *, draws=12_000, seed=0):
     """Posterior means, sds and Monte Carlo errors of h2 (two), rho_u and rho_e, without NUTS and without augmentation.
 
     Fixed effects and missing values are integrated out in closed form by the restricted likelihood of the records; the
