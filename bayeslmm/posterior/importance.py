@@ -154,6 +154,7 @@ class ImportancePosterior:
 
 
 @in_float64
+@threadpool_limits.wrap(limits=1, user_api="blas")  # products of more threads round in another way, and wait for others
 def importance(
     data: Components,
     *,
@@ -246,16 +247,14 @@ def _weighted(
 
 def _seconds_of_one(data: Components, mode: Float64[ndarray, " k"]) -> float:
     """Return what a likelihood by itself takes: one of many may share some of its work with others."""
-    with threadpool_limits(1, user_api="blas"):
-        begun = time.perf_counter()
-        _ = data.solver.at(np.exp(mode)).deviance
-        return time.perf_counter() - begun
+    begun = time.perf_counter()
+    _ = data.solver.at(np.exp(mode)).deviance
+    return time.perf_counter() - begun
 
 
 def _at_shares(data: Components, shares: Float64[ndarray, "m k"], workers: int, bar: tqdm) -> UnitScale:
     """Evaluate the likelihood at a total variance of 1; where rounding makes V indefinite it is 0."""
-    # One thread for each worker: products of more would round in another way, and wait for each other.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         log_dets, quad = data.solver.at_each(shares, pool, bar.update)
     constant = -(data.n - data.c) * np.log(2 * np.pi * data.sd**2) / 2
     return UnitScale(constant - log_dets / 2, quad)
