@@ -93,6 +93,7 @@ from .likelihood.rotation import Spectrum as Spectrum
 from .likelihood.rotation import decompose as decompose
 from .likelihood.spectral_summary import SpectralSummary as SpectralSummary
 from .likelihood.spectral_summary import spectral_summary as spectral_summary
+from .likelihood.two_values import TwoValues as TwoValues
 from .posterior import exact as exact
 from .posterior.diagnostics import diagnose as diagnose
 from .posterior.groups import with_groups as with_groups
