@@ -8,6 +8,8 @@ from bayeslmm.estimators.boundary import mixture_p_value, reml_distribution
 from bayeslmm.estimators.components_reml import ComponentsEstimate, components_reml
 
 _DRAWS = 10_000
+_CONVERGED = 1e-9
+"""Of the fit without the component, of which only the likelihood is needed: its last steps are many and short."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def component_test(estimate: ComponentsEstimate, name: str, *, seed: int) -> Com
     doi:10.1198/106186008X386599, for several components.
     """
     data = estimate.data
-    null = components_reml(data, without=[name])
+    null = components_reml(data, without=[name], start=estimate, converged=_CONVERGED)
     statistic = max(2 * (estimate.loglik - null.loglik), 0.0)
     mu = np.maximum(np.linalg.eigvalsh(null.solved.between(data.names.index(name))), 0.0)
     df = data.n - data.c

@@ -15,9 +15,10 @@ from bayeslmm.likelihood.components import Components
 from bayeslmm.likelihood.solved import Solved, SolvedComponents
 
 LEAST_RESIDUAL = 1e-5  # of the variance of y given X: with a K of full rank the likelihood may grow without bound at 0
+CONVERGED = 1e-13
+"""Twice the gain of the log-likelihood that the last step promises: variances are then known to about 1e-7."""
 _MOST_STEPS = 200
 _MOST_HALVINGS = 40
-_CONVERGED = 1e-13  # twice the gain of the log-likelihood that a step promises
 _ROUNDING = 1e-9  # of a log-likelihood: smaller gains are not seen
 
 
@@ -189,7 +190,13 @@ def information_of(solved: Solved, kind: Kind) -> Float64[ndarray, "k k"]:
     return solved.expected if kind == "expected" else 2 * solved.average - solved.expected
 
 
-def components_reml(data: Components, *, without: Sequence[str] = ()) -> ComponentsEstimate:
+def components_reml(
+    data: Components,
+    *,
+    without: Sequence[str] = (),
+    start: ComponentsEstimate | None = None,
+    converged: float = CONVERGED,
+) -> ComponentsEstimate:
     """Maximise the restricted likelihood.
 
     Newton's steps with the average information, on the variances that are not 0 or that the score moves away from 0; a
@@ -198,6 +205,8 @@ def components_reml(data: Components, *, without: Sequence[str] = ()) -> Compone
     Args:
         data: the records.
         without: names of components that are held at 0.
+        start: a fit of the same data from which the search begins; by default all variances are equal there.
+        converged: twice the gain of the log-likelihood that a step promises where the search ends.
 
     Raises:
         InputError: if there is no component of such a name besides the residual.
@@ -210,13 +219,14 @@ def components_reml(data: Components, *, without: Sequence[str] = ()) -> Compone
         raise InputError(f"components are {', '.join(data.names[:-1])}, but {examples(unknown)} was to be left out")
     left_out = np.array([name in without for name in data.names])
     least = np.append(np.zeros(len(data.names) - 1), LEAST_RESIDUAL)
-    theta = np.where(left_out, 0.0, 1 / (~left_out).sum())
+    begin = np.full(len(least), 1 / (~left_out).sum()) if start is None else start.sigma2 / data.units
+    theta = np.where(left_out, 0.0, np.maximum(begin, least))
     solved = data.solver.at(theta)
     for step in range(_MOST_STEPS):
         score = (solved.quads - solved.traces) / 2
         held = left_out | (theta <= least) & (score <= 0)
         direction = _newton(solved.average, score, ~held)
-        if score @ direction < _CONVERGED:
+        if score @ direction < converged:
             return _estimate(data, theta, solved, step, held & ~left_out)
         for halving in range(_MOST_HALVINGS):
             trial = np.maximum(theta + 0.5**halving * direction, least)
