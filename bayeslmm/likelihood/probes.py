@@ -20,6 +20,7 @@ from bayeslmm.likelihood.krylov import BlockLanczos
 
 _APART = 0.1  # of the distance to the next Ritz value: an eigenvector whose residual is below it is not its neighbours
 _ROUNDING = 1e-6  # of the largest eigenvalue
+_BESIDE = 0.1  # of the length of a covariate
 
 
 class Moments(NamedTuple):
@@ -71,9 +72,9 @@ def nodes(
     whole = len(s) == space.n
     found = (residual + _ROUNDING * s[-1] < _APART * gap) | whole if deflate else np.zeros(len(s), dtype=bool)
     q, z = (S[: len(first)].T @ first for first in (q, z))
-    # The rest of the covariates, beside eigenvectors that are found.
+    # The rest of the covariates, beside eigenvectors that are found: without what is a rounding error of these.
     beside, lengths, _ = np.linalg.svd(np.where(found[:, None], 0.0, q), full_matrices=False)
-    beside = beside[:, lengths > 1e-6]
+    beside = beside[:, lengths > _BESIDE]
     exact = found + np.square(beside).sum(axis=1)
     z = np.where(found[:, None], 0.0, z)
     z -= beside @ (beside.T @ z)

@@ -33,7 +33,8 @@ class SpectralSummary:
     Attributes:
         data: all traits, with `counts`.
         probe_errors: standard error of the posterior mean of h2 of each trait that comes of the random probes, in
-            posterior standard deviations (for a flat prior), shape (t,).
+            posterior standard deviations (for a flat prior), shape (t,): the jackknife's, and one of its own standard
+            errors above it.
         wanted: the error that was asked for.
         probes: how many there were, beside those of a single product.
         singles: how many of those there were.
@@ -236,7 +237,10 @@ class _Run:
         shifts = np.array([(one.means - one.mean) / one.sd for one in found])
         left_out = shifts[:, :-1].reshape(len(found), len(batches), -1)
         left_out -= left_out.mean(axis=2, keepdims=True)
-        self.of_probes = np.sqrt((_PROBES - 1) / _PROBES * np.square(left_out).sum(axis=(1, 2)))
+        jackknife = np.sqrt((_PROBES - 1) / _PROBES * np.square(left_out).sum(axis=(1, 2)))
+        # Three coefficients are fitted to each set of probes; and the error is itself estimated, and looked at until
+        # it is small: one standard error is added.
+        self.of_probes = jackknife * np.sqrt(_PROBES / (_PROBES - 3)) * (1 + 1 / np.sqrt(2 * _PROBES * len(batches)))
         self.of_singles = np.abs(shifts[:, -1])
 
     def _rows(self, batches: Sequence[Nodes]) -> RotatedData:

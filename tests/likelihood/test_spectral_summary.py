@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 import bayeslmm as bl
 from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.estimators import boundary
-from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.kinship import Kinship, centre
 from bayeslmm.likelihood.krylov import BlockLanczos
 from bayeslmm.likelihood.one_trait import log_ml, log_reml
 from bayeslmm.likelihood.probes import Moments, counts, nodes
@@ -144,6 +144,18 @@ def test_counts_have_the_moments_that_are_known(people, rng):
     for left_out in (None, 3):
         count = counts(one, Moments(300, np.trace(K), np.square(K).sum()), left_out=left_out)
         assert_allclose([count @ one.s**k for k in range(3)], [300, np.trace(K), np.square(K).sum()], rtol=1e-10)
+
+
+def test_an_intercept_that_is_an_eigenvector_counts_once(people, rng):
+    """Of a centred K whose products have six digits: what rounding leaves of the intercept is no direction."""
+    K = centre(people[0])
+    one, Z = np.ones((300, 1)) / np.sqrt(300), rng.choice([-1.0, 1.0], (300, 8))
+    space = BlockLanczos(np.column_stack([one, Z]))
+    for _ in range(5):
+        space.advance((K @ space.next).astype(np.float32).astype(float))
+    found = nodes(space, space.first(one), space.first(Z))
+    assert found.found[0]
+    assert_allclose(found.exact.sum(), found.found.sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
