@@ -161,7 +161,7 @@ def wald_note(parameter: str, estimate: float, se: float) -> Note | None:
     """Return a note if the Wald interval of a parameter leaves its range."""
     lower, upper = wald_interval(estimate, se)
     least, most = (0.0, 1.0) if parameter.startswith(_SHARES) else (-np.inf, np.inf)
-    if parameter.startswith("rho_"):
+    if parameter.startswith(("rho_", "rho[")):
         least, most = -1.0, 1.0
     elif parameter.startswith(("sigma2", "enrichment[")):
         least = 0.0

@@ -26,3 +26,6 @@ PRIOR_EFFECT = 0.15
 
 METHODS, COMPONENT_METHODS = ("reml", "exact", "nuts"), ("reml", "importance")
 """Of `h2`, for one kinship and for several components of variance."""
+
+JOINT_METHODS, JOINT_COMPONENT_METHODS = ("mom", "reml", "nuts"), ("reml", "nuts")
+"""Of `rg`, for one kinship and for several components of variance."""

@@ -77,16 +77,15 @@ class H2Settings(EachTraitSettings):
             )
         if self.random.bayes_factors and "importance" not in self.used_methods:
             raise InputError("--bayes-factors requires --methods importance")
-        alone = {
-            "--pcs": self.tables.pcs,
-            "--model": self.model,
-            "--draws-groups": self.draws_groups,
-            "--mom-se": self.mom_se != "exact",
-            "--prior-h2": self.prior.given,
-        }
-        for option, given in alone.items():
-            if given:
-                raise InputError(f"{option} is about a single kinship, and there are several components: leave it out")
+        self.random.check_alone(
+            {
+                "--pcs": self.tables.pcs,
+                "--model": self.model,
+                "--draws-groups": self.draws_groups,
+                "--mom-se": self.mom_se != "exact",
+                "--prior-h2": self.prior.given,
+            }
+        )
 
 
 SETTINGS = H2Settings

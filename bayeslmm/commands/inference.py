@@ -12,6 +12,7 @@ from bayeslmm.commands.settings import option
 from bayeslmm.likelihood.priors import (
     BivariatePrior,
     ComponentsPrior,
+    JointComponentsPrior,
     JointPrior,
     MultivariatePrior,
     VariancePrior,
@@ -104,6 +105,12 @@ class JointPriorSettings(PriorSettings):
         if t == 2:
             return BivariatePrior(h2=h2, rho_u=correlation_prior(eta_u, t), rho_e=correlation_prior(eta_e, t))
         return MultivariatePrior(h2=h2, eta_u=eta_u, eta_e=eta_e)
+
+    def of_components(self, prior: ComponentsPrior, names: Sequence[str]) -> JointComponentsPrior:
+        """Return the prior of several traits with components, the residual last: eta of U is that of all others."""
+        eta_u, eta_e = self.prior_eta
+        etas = (eta_u,) * (len(names) - 1) + (eta_e,)
+        return JointComponentsPrior(prior.shares, prior.sigma2_p, etas)
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,8 @@ def add_prevalence_option(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_random_options(parser: argparse.ArgumentParser) -> None:
-    """Add random effects beside the kinship."""
+def add_random_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add random effects beside the kinship; return the group."""
     group = parser.add_argument_group("random effects (components of variance beside that of the kinship, u)")
     group.add_argument(
         "--random",
@@ -200,6 +200,11 @@ def add_random_options(parser: argparse.ArgumentParser) -> None:
         help="a further kinship: a file of one, or FILE@mother or FILE@father of a pedigree (effects of a parent's "
         "genes), FILE@dominance or FILE@chr1,3,5 of genotypes; may be repeated",
     )
+    return group
+
+
+def add_h2_components(group: argparse._ArgumentGroup) -> None:
+    """Add what only the components of one trait have."""
     group.add_argument(
         "--partition",
         metavar="SETS",

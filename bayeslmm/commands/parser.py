@@ -8,7 +8,13 @@ from typing import Any, NoReturn
 
 from bayeslmm.analyses import component_methods, joint_methods, methods
 from bayeslmm.base.checks import InputError
-from bayeslmm.base.defaults import COMPONENT_METHODS, METHODS, PRIOR_EFFECT
+from bayeslmm.base.defaults import (
+    COMPONENT_METHODS,
+    JOINT_COMPONENT_METHODS,
+    JOINT_METHODS,
+    METHODS,
+    PRIOR_EFFECT,
+)
 from bayeslmm.commands.config import read_config
 from bayeslmm.commands.failures import EXIT_STATUS
 from bayeslmm.commands.genotypes import (
@@ -23,6 +29,7 @@ from bayeslmm.commands.options import (
     add_components_prior,
     add_correlation_prior,
     add_draws_groups_option,
+    add_h2_components,
     add_h2_prior,
     add_inference_options,
     add_kinship_options,
@@ -130,7 +137,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     add_trait_option(group, "columns of --pheno to analyse")
     add_transform_options(group)
     add_prevalence_option(group)
-    add_random_options(parser)
+    add_h2_components(add_random_options(parser))
     add_method_option(
         parser,
         sorted({*methods.NAMES, *component_methods.NAMES}),
@@ -177,15 +184,20 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="drop individuals without all of the traits, instead of using all values",
     )
+    add_random_options(parser)
+    parser.set_defaults(partition=None, h2_of=(), bayes_factors=False)  # of one trait
     add_method_option(
         parser,
         joint_methods.NAMES,
-        ["mom", "reml", "nuts"],
-        "moments, restricted maximum likelihood, posterior by NUTS",
+        None,
+        f"moments, restricted maximum likelihood, posterior by NUTS (default: {' '.join(JOINT_METHODS)}; with several "
+        f"components {' '.join(JOINT_COMPONENT_METHODS)})",
     )
     add_model_option(parser)
     add_draws_groups_option(parser)
-    add_correlation_prior(add_inference_options(parser))
+    group = add_inference_options(parser)
+    add_correlation_prior(group)
+    add_components_prior(group)
     add_plots_option(parser)
     add_out_option(parser)
 

@@ -1,6 +1,6 @@
 """The options about random effects beside the kinship: groups, further kinships, repeated records, sets of markers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,16 @@ class RandomEffects:
                 "--grm-cutoff is about the kinship of all markers, and --partition makes others: choose individuals by "
                 "--keep"
             )
+
+    def check_alone(self, given: Mapping[str, object]) -> None:
+        """Refuse options, by name with their values, that are about a single kinship.
+
+        Raises:
+            InputError: naming the first that is given.
+        """
+        for option, value in given.items():
+            if value:
+                raise InputError(f"{option} is about a single kinship, and there are several components: leave it out")
 
     def partition_of(self, genotypes: Genotypes) -> Partition:
         """Return the sets of markers; say what is left out.

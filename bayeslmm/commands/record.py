@@ -8,12 +8,19 @@ from importlib.metadata import version
 from typing import Any
 
 from bayeslmm.base.files import Fingerprint
-from bayeslmm.cohort.align_records import AlignedRecords
+from bayeslmm.cohort.align_records import AlignedJointRecords, AlignedRecords
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.transform import WORDS
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.inputs import Inputs
-from bayeslmm.likelihood.priors import ComponentsPrior, EffectPrior, JointPrior, VariancePrior, describe
+from bayeslmm.likelihood.priors import (
+    ComponentsPrior,
+    EffectPrior,
+    JointComponentsPrior,
+    JointPrior,
+    VariancePrior,
+    describe,
+)
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.tree import CONVENTION, OF_COMPONENTS
 
@@ -51,9 +58,26 @@ def records_record(aligned: AlignedRecords) -> dict[str, Any]:
         "records": len(records.y),
         "n": aligned.individuals,
         "covariates": list(records.covariates),
+        **_random_record(aligned),
+    }
+
+
+def joint_records_record(aligned: AlignedJointRecords) -> dict[str, Any]:
+    """Return what is said about the records of several traits with several components."""
+    records = aligned.records
+    return {
+        "records": dict(zip(records.traits, records.known.sum(axis=0).tolist(), strict=True)),
+        "n": len(set(aligned.ids)),
+        "covariates": [list(names) for names in records.covariates],
+        **_random_record(aligned),
+    }
+
+
+def _random_record(aligned: AlignedRecords | AlignedJointRecords) -> dict[str, Any]:
+    return {
         "components": {
             one.name: {"levels": len(one.levels), "mean_diagonal": float(one.diagonal.mean())}
-            for one in records.components
+            for one in aligned.records.components
         },
         "transform": WORDS[aligned.transform] if aligned.transform else None,
         "dropped": [asdict(drop) for drop in aligned.dropped],
@@ -80,7 +104,7 @@ def run_record(
     inputs: Inputs,
     *,
     options: Mapping[str, Any],
-    prior: VariancePrior | ComponentsPrior | JointPrior | EffectPrior,
+    prior: VariancePrior | ComponentsPrior | JointPrior | JointComponentsPrior | EffectPrior,
     traits: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return what is said about a run.

@@ -1,5 +1,6 @@
 """``bayeslmm rg``: files in, a folder with the correlations of two or more traits out."""
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,11 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from bayeslmm.analyses.component_correlations import component_correlations
 from bayeslmm.analyses.correlations import correlations
 from bayeslmm.analyses.joint_methods.nuts import program_of
 from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.analyses.table import with_rows, write_table
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.defaults import JOINT_COMPONENT_METHODS, JOINT_METHODS
 from bayeslmm.cohort.align import align_jointly
+from bayeslmm.cohort.align_records import align_joint_records
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.measurements import Measurements
 from bayeslmm.commands.answer import Answer
@@ -24,17 +29,21 @@ from bayeslmm.commands.draws import (
     write_draws,
 )
 from bayeslmm.commands.failures import ANALYSIS_FAILED
-from bayeslmm.commands.inference import JointPriorSettings, NutsSettings
+from bayeslmm.commands.inference import ComponentsPriorSettings, JointPriorSettings, NutsSettings
 from bayeslmm.commands.inputs import Inputs
-from bayeslmm.commands.record import cohort_record
+from bayeslmm.commands.random_effects import KINSHIP, OPTIONS_OF_SEVERAL, RandomEffects
+from bayeslmm.commands.record import cohort_record, joint_records_record
 from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, TogetherTraits
 from bayeslmm.estimators.information import Kind
+from bayeslmm.likelihood.joint_components import joint_components
 from bayeslmm.likelihood.rotation import JointData, Spectrum
 from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import guarded
+from bayeslmm.report.component_correlations import PICTURES as COMPONENT_PICTURES
+from bayeslmm.report.component_correlations import component_correlation_lines, component_correlation_report
 from bayeslmm.report.failed import failed_report
-from bayeslmm.report.individuals import cohort_lines
+from bayeslmm.report.individuals import cohort_lines, joint_record_lines
 from bayeslmm.report.rg import PICTURES, correlation_lines, correlation_report
 
 _FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", *PICTURES, "report.html")
@@ -45,16 +54,38 @@ class RgSettings(AnalysisSettings):
     """The options of `rg`."""
 
     tables: TogetherTraits
-    methods: tuple[str, ...]
+    random: RandomEffects
+    methods: tuple[str, ...] | None
     model: str | None
     draws_groups: tuple[str, ...]
     se: Kind
     prior: JointPriorSettings
+    components_prior: ComponentsPriorSettings
     nuts: NutsSettings
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_draws_groups(self.draws_groups, self.methods, self.model)
+        self.random.check(self.kinship)
+        if self.random.several:
+            if "mom" in self.used_methods:
+                raise InputError("--methods mom is one of a single kinship: of several components there are reml, nuts")
+            self.random.check_alone(
+                {
+                    "--pcs": self.tables.pcs,
+                    "--model": self.model,
+                    "--draws-groups": self.draws_groups,
+                    "--complete-only": self.tables.complete_only,
+                    "--prior-h2": "--prior-h2" in self.prior.given,
+                }
+            )
+        elif given := self.components_prior.given:
+            raise InputError(f"{given[0]} is the prior of several components ({OPTIONS_OF_SEVERAL}): leave it out")
+        check_draws_groups(self.draws_groups, self.used_methods, self.model)
+
+    @property
+    def used_methods(self) -> tuple[str, ...]:
+        """The methods that are asked for, or the default of these components."""
+        return self.methods or (JOINT_COMPONENT_METHODS if self.random.several else JOINT_METHODS)
 
 
 SETTINGS = RgSettings
@@ -66,8 +97,10 @@ def run(settings: RgSettings) -> Answer:
     Raises:
         InputError: for errors in files and options that the user can fix.
     """
+    if settings.random.several:
+        return _run_of_several(settings)
     name, prior = ":".join(settings.tables.trait), settings.prior.of_traits(len(settings.tables.trait))
-    program = user_program(settings.model, settings.prior, settings.methods)
+    program = user_program(settings.model, settings.prior, settings.used_methods)
     result = report = None
     tables: dict[str, pd.DataFrame] = {}
     with open_run(settings, _FILES, traits=[name], more=[program.path] if program else []) as run:
@@ -81,7 +114,7 @@ def run(settings: RgSettings) -> Answer:
                     data,
                     traits=cohort.traits,
                     covariates=cohort.covariates,
-                    methods=settings.methods,
+                    methods=settings.used_methods,
                     se_kind=settings.se,
                     prior=prior if settings.prior.given else None,
                     program=program.program if program else None,
@@ -117,11 +150,67 @@ def run(settings: RgSettings) -> Answer:
             report = failed_report(failures.why)
             tables = {"estimates": with_rows([], failures.rows(parameter="rho_u"))}
             _write(tables, run.out)
-        run.finish(inputs, prior, report=report, more=program_record(program, settings.prior))
+        more = program_record(program, settings.prior) | {"options": {"methods": settings.used_methods}}
+        run.finish(inputs, prior, report=report, more=more)
     if result and result.failed:
         lost = "; ".join(f"{method} failed: {why}" for method, why in result.failed.items())
         print(f"bayeslmm: error: {lost}", file=sys.stderr)
         return Answer(ANALYSIS_FAILED, lost, tables)
+    return run.answer(tables)
+
+
+def _run_of_several(settings: RgSettings) -> Answer:
+    """Estimate the correlations of the traits through each component."""
+    name, random = ":".join(settings.tables.trait), settings.random
+    _, repeated = random.of_table(settings.tables)
+    report = None
+    tables: dict[str, pd.DataFrame] = {}
+    files = ("posterior.nc", "estimates.tsv", *COMPONENT_PICTURES, "report.html")
+    with open_run(settings, files, traits=[name], more=random.files) as run:
+        inputs, failures = run.read_inputs(random=random), run.failures
+        run.results.begin()
+        with failures.caught([name]):
+            with run.clock.step("components"):
+                aligned = align_joint_records(
+                    inputs.measurements,
+                    inputs.relations,
+                    covariates_of=_covariates_of(settings.tables, inputs.measurements),
+                    repeated=repeated,
+                    centred=settings.kinship.centre,
+                    normalised=settings.kinship.normalise,
+                )
+                print(f"\n{joint_record_lines(aligned)}")
+                data = joint_components(aligned.records)
+            prior = settings.prior.of_components(settings.components_prior.of_components(data.names), data.names)
+            with run.clock.step("inference"):
+                result = component_correlations(
+                    data,
+                    heritable=KINSHIP if KINSHIP in data.names else "",
+                    methods=settings.used_methods,
+                    se_kind=settings.se,
+                    prior=prior,
+                    **asdict(settings.nuts),
+                    attrs={"dropped": json.dumps([asdict(drop) for drop in aligned.dropped])},
+                )
+            tables = {"estimates": result.estimates}
+            with run.clock.step("writing"):
+                if result.posterior is not None:
+                    write_draws(result.posterior, run.out / "posterior.nc")
+                _write(tables, run.out)
+                report = component_correlation_report(result, aligned, run.pictures)
+            print(f"\n{component_correlation_lines(result)}")
+            run.traits[name] = joint_records_record(aligned) | {
+                "failed_methods": dict(result.failed),
+                "loglik": result.reml.loglik if result.reml else None,
+                "diagnostics": result.diagnostics.record() if result.diagnostics else None,
+            }
+        if failures.why:
+            report = failed_report(failures.why)
+            tables = {"estimates": with_rows([], failures.rows(parameter=f"rho[{KINSHIP}]"))}
+            _write(tables, run.out)
+        of_all = settings.prior.of_components(settings.components_prior.of_components(), ("", ""))
+        more = {"options": {"methods": settings.used_methods}, "prior": settings.components_prior.of_some}
+        run.finish(inputs, of_all, report=report, more=more)
     return run.answer(tables)
 
 

@@ -26,7 +26,7 @@ from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
 from bayeslmm.commands.settings import AnalysisSettings
 from bayeslmm.genotypes.genotypes import Genotypes
-from bayeslmm.likelihood.priors import ComponentsPrior, EffectPrior, JointPrior, VariancePrior
+from bayeslmm.likelihood.priors import ComponentsPrior, EffectPrior, JointComponentsPrior, JointPrior, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
 from bayeslmm.likelihood.spectrum_files import load_spectrum, save_spectra
 from bayeslmm.report.individuals import cohort_lines, record_lines
@@ -166,7 +166,7 @@ class Run:
     def finish(
         self,
         inputs: Inputs,
-        prior: VariancePrior | ComponentsPrior | JointPrior | EffectPrior,
+        prior: VariancePrior | ComponentsPrior | JointPrior | JointComponentsPrior | EffectPrior,
         *,
         report: Report | None = None,
         more: Mapping[str, Mapping[str, Any]] | None = None,

@@ -1,6 +1,6 @@
 """Who was analysed and who was not, in words."""
 
-from bayeslmm.cohort.align_records import AlignedRecords
+from bayeslmm.cohort.align_records import AlignedJointRecords, AlignedRecords
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.transform import WORDS
 
@@ -43,9 +43,28 @@ def record_lines(aligned: AlignedRecords) -> str:
     records = aligned.records
     n = len(records.y)
     of_whom = f" of {aligned.individuals:,} individuals" if aligned.individuals < n else ""
+    covariates = ", ".join(records.covariates) or "none"
+    return _with_effects(aligned, f"{n:,} records{of_whom} with {records.trait}; covariates: {covariates}")
+
+
+def joint_record_lines(aligned: AlignedJointRecords) -> str:
+    """Say which records of several traits are analysed, with which random effects, and which are not."""
+    records = aligned.records
+    counts = zip(records.traits, records.known.sum(axis=0), strict=True)
+    covariates = (
+        f"  covariates of {trait}: {', '.join(names) or 'none'}"
+        for trait, names in zip(records.traits, records.covariates, strict=True)
+    )
+    first = f"{len(records.Y):,} records: {', '.join(f'{count:,} with {trait}' for trait, count in counts)}"
+    return _with_effects(aligned, "\n".join([first, *covariates]))
+
+
+def _with_effects(aligned: AlignedRecords | AlignedJointRecords, first: str) -> str:
+    """Add random effects, a transformation, and what was dropped."""
+    components = aligned.records.components
     lines = [
-        f"{n:,} records{of_whom} with {records.trait}; covariates: {', '.join(records.covariates) or 'none'}",
-        f"  random effects: {', '.join(f'{one.name} ({len(one.levels):,} levels)' for one in records.components)}",
+        first,
+        f"  random effects: {', '.join(f'{one.name} ({len(one.levels):,} levels)' for one in components)}",
     ]
     if aligned.transform:
         lines.append(f"  values are {WORDS[aligned.transform]}: all numbers are those of the transformed trait")

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from bayeslmm.analyses.component_correlations import ComponentCorrelations
 from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.heritability import METHODS, Heritability
 from bayeslmm.analyses.table import Row
@@ -19,7 +20,7 @@ Key = tuple[str, str]
 """Trait and parameter."""
 
 
-def shown_effects(result: Heritability | Correlations | VarianceComponents) -> list[Shown]:
+def shown_effects(result: Heritability | Correlations | VarianceComponents | ComponentCorrelations) -> list[Shown]:
     """Return the table of fixed effects, if there are any: a column for each method, and the interval of the best."""
     rows = [row for row in result.rows if row.is_effect]
     if not rows:
