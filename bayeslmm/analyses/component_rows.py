@@ -71,9 +71,10 @@ class ComponentsRequest(Request):
 
     @property
     def enrichments(self) -> dict[str, tuple[str, float]]:
-        """What a share of h2 is divided by: by parameter, the component and its share of the markers."""
-        total = sum(self.markers.values())
-        return {f"enrichment[{name}]": (name, count / total) for name, count in self.markers.items()}
+        """What a share of h2 is divided by: by parameter, a set of h2 and its share of the markers of these."""
+        markers = {name: count for name, count in self.markers.items() if name in self.heritable}
+        total = sum(markers.values())
+        return {f"enrichment[{name}]": (name, count / total) for name, count in markers.items() if len(markers) > 1}
 
     @property
     def variances(self) -> dict[str, int]:

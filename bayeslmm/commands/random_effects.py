@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.cohort.align_records import PERMANENT
+from bayeslmm.cohort.records import RESIDUAL
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.random_kinship import RANDOM_KINSHIP, RandomKinship, random_kinship
 from bayeslmm.commands.settings import KinshipSettings, TableSettings
@@ -32,14 +33,9 @@ class RandomEffects:
     bayes_factors: bool
 
     def __post_init__(self) -> None:
-        names = [*self.random, *(one.name for one in self.further)]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"two random effects are called {twice[0]!r}: give each a name of its own")
-        if taken := [name for name in names if name in (KINSHIP, PERMANENT, "e")]:
-            raise InputError(
-                f"{taken[0]!r} cannot be the name of a random effect: {KINSHIP} is the kinship, {PERMANENT} the "
-                "permanent environment of --repeated, e the residual: rename it"
-            )
+        _check_names([*self.random, *(one.name for one in self.further)])
+        if twice := [name for name in self.h2_of if self.h2_of.count(name) > 1]:
+            raise InputError(f"--h2-of names {twice[0]!r} twice: name each component once")
         if not self.several and (self.h2_of or self.bayes_factors):
             option = "--h2-of" if self.h2_of else "--bayes-factors"
             raise InputError(f"{option} needs several components ({OPTIONS_OF_SEVERAL})")
@@ -102,13 +98,14 @@ class RandomEffects:
         """Return the sets of markers; say what is left out.
 
         Raises:
-            InputError: as `read_partition`.
+            InputError: as `read_partition`; if a set has the name of another component.
         """
         sets = (
             by_chromosome(genotypes)
             if self.partition == CHROMOSOME
             else read_partition(self.partition or "", genotypes)
         )
+        _check_names([*self.random, *(one.name for one in self.further), *sets.names])
         for line in sets.said:
             print(line)
         return sets
@@ -127,3 +124,14 @@ class RandomEffects:
             raise InputError(f"--h2-of {unknown[0]}: the components are {examples(names, most=12)}")
         elsewhere = {one.name for one in self.further if not one.what.startswith("chr")}
         return self.h2_of or tuple(name for name in relations if name not in elsewhere)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse a name that two random effects have, and those of components that are always called so."""
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"two random effects are called {twice[0]!r}: give each a name of its own")
+    if taken := [name for name in names if name in (KINSHIP, PERMANENT, RESIDUAL)]:
+        raise InputError(
+            f"{taken[0]!r} cannot be the name of a random effect: {KINSHIP} is the kinship, {PERMANENT} the "
+            f"permanent environment of --repeated, {RESIDUAL} the residual: rename it"
+        )

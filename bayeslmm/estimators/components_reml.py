@@ -109,7 +109,9 @@ class ComponentsEstimate:
         return np.where(self._inside, np.sqrt(np.diag(self.covariance(kind))), np.nan)
 
     def share_error(self, *names: str, among: Sequence[str] = (), kind: Kind = "average") -> float:
-        """Return the standard error of a share by the delta method; NaN if all of its components are on the boundary.
+        """Return the standard error of a share by the delta method.
+
+        There is none, NaN, where a share is 0 or 1 because all of its components, or all others, are on the boundary.
 
         Args:
             names: of the components.
@@ -166,7 +168,7 @@ class ComponentsEstimate:
 
     def _ratio_error(self, names: Sequence[str], scales: Float64[ndarray, " k"], kind: Kind) -> float:
         weights, total = self._weights(names), scales @ self.sigma2
-        if not (weights[self._inside] > 0).any():
+        if len(set(weights[self._inside & (scales > 0)])) < 2:  # 0 or 1, whatever the others are
             return np.nan
         gradient = scales * (weights - weights @ (scales * self.sigma2) / total) / total
         return float(np.sqrt(gradient @ self.covariance(kind) @ gradient))

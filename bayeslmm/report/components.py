@@ -23,6 +23,7 @@ from bayeslmm.report.reading import COMPONENTS, INTERVALS, WHOM
 from bayeslmm.report.tables import (
     best_rows,
     diagnostics_lines,
+    factor_words,
     headline,
     in_words,
     interval_words,
@@ -128,6 +129,8 @@ def components_answers(result: VarianceComponents) -> list[str]:
         for parameter, words in _WORDS.items()
         for row in select(best, parameter=parameter)
     ]
+    if result.liability and select(best, parameter="h2_liability"):
+        lines.insert(1, f"  {factor_words(result.trait, result.liability)}")
     shares = [select(best, parameter=f"share[{name}]")[0] for name in result.request.names]
     each = (f"{name} {_share_words(row)}" for name, row in zip(result.request.names, shares, strict=True))
     lines.append(f"shares of the variance of {result.trait} ({kind}): {', '.join(each)}")
@@ -173,9 +176,8 @@ def _table(result: VarianceComponents) -> pd.DataFrame:
 
 def _place(parameter: str) -> int:
     """Return what sorts answers before shares, shares before variances, and the rest last."""
-    return [name in parameter for name in ("h2", "repeatability", "share", "enrichment", "sigma2", "pve", "log")].index(
-        True
-    )
+    kinds = ("h2", "repeatability", "share", "enrichment", "sigma2", "pve", "log")
+    return [parameter.startswith(kind) for kind in kinds].index(True)
 
 
 def _tests(result: VarianceComponents) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from bayeslmm.analyses.heritability import METHODS, Heritability
 from bayeslmm.analyses.liability_rows import SOURCE, liability_row
 from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row, select
-from bayeslmm.base.numbers import significant
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.liability import Liability
 from bayeslmm.likelihood.priors import VariancePrior
@@ -27,6 +26,7 @@ from bayeslmm.report.reading import H2, INTERVALS, WHOM
 from bayeslmm.report.tables import (
     best_rows,
     diagnostics_lines,
+    factor_words,
     headline,
     in_words,
     interval_words,
@@ -184,9 +184,7 @@ def _of_liability(trait: str, of_values: Row, liability: Liability, kind: str) -
     row = liability_row(of_values, liability)
     return [
         f"heritability of the liability of {trait}: {in_words(row, row.estimate)} ({kind}){interval_words(row)}",
-        f"  {liability.cases:,} of {liability.n:,} are cases ({trait} = {liability.case:g}), "
-        f"{significant(100 * liability.share, 3)}%, and {significant(100 * liability.prevalence, 3)}% of the "
-        f"population: factor {liability.factor:.4g} of the h2 of the two values",
+        f"  {factor_words(trait, liability)}",
     ]
 
 

@@ -11,7 +11,8 @@ from bayeslmm.analyses.correlations import Correlations
 from bayeslmm.analyses.heritability import METHODS, Heritability
 from bayeslmm.analyses.table import Row
 from bayeslmm.analyses.variance_components import COMPONENT_METHODS, VarianceComponents
-from bayeslmm.base.numbers import decimals_of, fixed
+from bayeslmm.base.numbers import decimals_of, fixed, significant
+from bayeslmm.estimators.liability import Liability
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.report.page import Headline, Shown
 
@@ -112,6 +113,15 @@ def headline(row: Row, of: str, what: str, *, least: float = 0.0) -> Headline:
     interval = f"{in_words(row, row.lower)} to {in_words(row, row.upper)}"
     at, lower, upper = ((number - least) / (1 - least) for number in (row.estimate, row.lower, row.upper))
     return Headline(of, what, value, interval, bar=(at, lower, upper, f"{least:g}", "1"))
+
+
+def factor_words(trait: str, liability: Liability) -> str:
+    """Say how the h2 of a trait of two values becomes that of its liability."""
+    return (
+        f"{liability.cases:,} of {liability.n:,} are cases ({trait} = {liability.case:g}), "
+        f"{significant(100 * liability.share, 3)}%, and {significant(100 * liability.prevalence, 3)}% of the "
+        f"population: factor {liability.factor:.4g} of the h2 of the two values"
+    )
 
 
 def diagnostics_lines(diagnostics: Diagnostics | None) -> list[str]:

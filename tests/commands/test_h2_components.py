@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 from bed_reader import to_bed
 from numpy.testing import assert_allclose
+from scipy.stats import norm
 
 import bayeslmm as bl
 from bayeslmm.commands.main import main
@@ -190,6 +191,7 @@ def test_one_failing_trait_costs_the_others_nothing(herd, tmp_path, capsys):
         (("--repeated", "--random", "u"), "'u' cannot be the name of a random effect"),
         (("--random", "year", "year"), "two random effects are called 'year'"),
         (("--repeated", "--h2-of", "year2"), "--h2-of year2: the components are u, pe"),
+        (("--repeated", "--h2-of", "u", "u"), "--h2-of names 'u' twice"),
         (("--repeated", "--prior-shares", "x=1"), "--prior-shares x: the components are u, pe, e"),
         (("--repeated", "--prior-shares", "0"), "--prior-shares 0: a concentration above 0 is expected"),
         (("--repeated", "--prior-total", "0", "1"), "--prior-total needs two numbers above 0"),
@@ -236,7 +238,7 @@ def test_lay_dates_of_gryphons_equal_asreml(shared, tmp_path):
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    """120 people with 80 markers, of which those of the set a have the effects."""
+    """120 people with 80 markers, of which those of the set a have larger effects than the others."""
     folder = tmp_path_factory.mktemp("people")
     rng = np.random.default_rng(8)
     G = rng.binomial(2, rng.uniform(0.2, 0.5, 80), (120, 80)).astype(float)
@@ -245,7 +247,8 @@ def people(tmp_path_factory):
     to_bed(folder / "x.bed", G, properties=properties)
     sets = ["a"] * 20 + ["b"] * 50
     (folder / "sets.txt").write_text("".join(f"s{k} {name}\n" for k, name in enumerate(sets)))
-    y = (G[:, :20] - G[:, :20].mean(axis=0)) @ rng.normal(size=20) + 3 * rng.normal(size=120)
+    effects = rng.normal(size=80) * np.where(np.arange(80) < 20, 1, 0.7)
+    y = (G - G.mean(axis=0)) @ effects + 3 * rng.normal(size=120)
     pd.DataFrame({"IID": ids, "y": y.round(4)}).to_csv(folder / "pheno.tsv", sep="\t", index=False)
     return folder
 
@@ -262,6 +265,7 @@ def test_sets_of_markers_are_components_with_their_enrichment(people, tmp_path, 
     data = bl.components(bl.Records("y", y, np.ones((120, 1)), ("intercept",), effects))
     fit = bl.components_reml(data)
     a, b, _ = fit.sigma2
+    assert not fit.boundary
     reml = found.loc["reml"]
     assert_allclose(reml.estimate["enrichment[a]"], a / (a + b) / (20 / 70), rtol=1e-6)
     gradient = np.array([b, -a, 0]) / (a + b) ** 2 / (20 / 70)  # by hand
@@ -282,3 +286,64 @@ def test_a_partition_by_chromosomes_needs_genotypes(people, herd, tmp_path, caps
     assert "chr1 (40), chr2 (40)" in capsys.readouterr().out
     assert main(typed(herd, "--repeated", "--partition", "chromosome", out=tmp_path / "p")) == 2
     assert "--partition divides the markers of genotypes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("pe", (), "'pe' cannot be the name of a random effect"),  # it would count as a permanent environment
+        ("e", (), "'e' cannot be the name of a random effect"),
+        ("litter", ("--random", "litter"), "two random effects are called 'litter'"),
+    ],
+)
+def test_a_set_of_markers_has_no_name_of_another_component(people, tmp_path, capsys, name, options, words):
+    (tmp_path / "sets.txt").write_text("".join(f"s{k} {'a' if k < 20 else name}\n" for k in range(80)))
+    table = pd.read_csv(people / "pheno.tsv", sep="\t").assign(litter=[f"l{i // 4}" for i in range(120)])
+    table.to_csv(tmp_path / "pheno.tsv", sep="\t", index=False)
+    arguments = ["h2", "--bfile", str(people / "x"), "--pheno", str(tmp_path / "pheno.tsv"), "--trait", "y"]
+    arguments += [*options, "--partition", str(tmp_path / "sets.txt"), "--methods", "reml", "--no-plots"]
+    assert main([*arguments, "--out", str(tmp_path / "o")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_enrichment_is_that_of_the_sets_of_h2(people, tmp_path):
+    """A set that is no part of h2 has no share of it, by any method; the markers are those of the other sets."""
+    (tmp_path / "sets.txt").write_text("".join(f"s{k} {'abc'[min(k // 20, 2)]}\n" for k in range(80)))
+    arguments = ["h2", "--bfile", str(people / "x"), "--pheno", str(people / "pheno.tsv"), "--trait", "y", "--no-plots"]
+    arguments += ["--partition", str(tmp_path / "sets.txt"), "--h2-of", "a", "b", "--out", str(tmp_path / "o")]
+    assert main(arguments) == 0
+    found = estimates_of(tmp_path / "o").estimate
+    for method in ("reml", "importance"):
+        of = found[method]
+        assert "enrichment[c]" not in of
+        assert_allclose((of["enrichment[a]"] + of["enrichment[b]"]) / 2, 1, rtol=1e-6)  # each has half of the markers
+
+
+def test_a_share_of_everything_has_no_error(people, tmp_path):
+    """A set that is all of h2 since the other is estimated at 0: its enrichment is 80 / 40, but not for sure."""
+    rng = np.random.default_rng(4)
+    genotypes = bl.open_genotypes(people / "x")
+    kinships = bl.partition_kinships(genotypes, bl.by_chromosome(genotypes))
+    y = np.linalg.cholesky(kinships["chr1"].K + 1e-6 * np.eye(120)) @ rng.normal(size=120) + rng.normal(size=120)
+    pd.DataFrame({"IID": genotypes.ids, "y": y}).to_csv(tmp_path / "pheno.tsv", sep="\t", index=False)
+    arguments = ["h2", "--bfile", str(people / "x"), "--pheno", str(tmp_path / "pheno.tsv"), "--trait", "y"]
+    arguments += ["--partition", "chromosome", "--methods", "reml", "--no-plots", "--out", str(tmp_path / "o")]
+    assert main(arguments) == 0
+    found = estimates_of(tmp_path / "o").loc["reml"]
+    assert_allclose(found.estimate[["sigma2[chr2]", "enrichment[chr1]"]], [0, 2], rtol=1e-12)
+    assert np.isnan(found.loc["enrichment[chr1]", ["se", "lower", "upper"]].astype(float)).all()
+    assert found.note["enrichment[chr1]"].startswith("boundary: the variance of chr2 is estimated at 0")
+    assert found.se["share[chr1]"] > 0
+
+
+def test_of_two_values_page_and_terminal_say_what_the_factor_is(herd, tmp_path, capsys):
+    table = pd.read_csv(herd / "pheno.tsv", sep="\t")
+    heavy = (table.weight > table.weight.median()).astype(int)
+    table.assign(heavy=heavy).to_csv(tmp_path / "pheno.tsv", sep="\t", index=False)
+    options = ("--repeated", "--prevalence", "0.2", "--methods", "reml", "--no-plots")
+    assert main(typed(herd, *options, out=tmp_path / "o", pheno=tmp_path / "pheno.tsv", trait="heavy")) == 0
+    share, z = heavy.mean(), norm.pdf(norm.ppf(0.2))
+    factor = (0.2 * 0.8 / z) ** 2 / (share * (1 - share))  # Lee et al. (2011), equation 23
+    words = f"{heavy.sum()} of 150 are cases (heavy = 1), {100 * share:#.3g}%, and 20.0% of the population: factor"
+    for text in (capsys.readouterr().out, (tmp_path / "o" / "report.html").read_text()):
+        assert f"{words} {factor:.4g} of the h2 of the two values" in " ".join(text.split())

@@ -55,6 +55,9 @@ def _row(
         text = f"boundary: the variance of {', '.join(names)} is estimated at 0{end}, no standard error exists"
         return Row(request.trait, "reml", parameter, value, notes=(Note("boundary", text),))
     given = [name for name in fit.boundary if name not in names]
+    if np.isnan(se):  # a share of 1
+        text = f"boundary: the variance of {', '.join(given)} is estimated at 0, no standard error exists"
+        return Row(request.trait, "reml", parameter, value, notes=(Note("boundary", text),))
     about = Note("info", f"its error is that given no variance of {', '.join(given)}") if given else None
     note = wald_note(parameter, value, se)
     return wald_row(request.trait, "reml", parameter, value, se, request.se_kind, note, about)
