@@ -11,12 +11,11 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
 from bayeslmm.base.ids import Individuals, in_common, near_matches, near_words, spelled_alike
+from bayeslmm.cohort.columns import trait_words, warn_of_code, warn_of_level, warn_of_unseen_codes
 from bayeslmm.cohort.design import INTERCEPT, treatment_coding
 from bayeslmm.cohort.formula import Formula, read_formula
 from bayeslmm.cohort.tables import Table
 from bayeslmm.cohort.transform import Transform, transformed
-
-_OUTLYING = 20  # standard deviations of the middle 98%
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,12 @@ def measure(
             warnings.warn(f"{phenotypes.path}: trait {quoted(name)} {text}", InputWarning, stacklevel=2)
     for name, table in sources.items():
         if table.missing_code_suspected(name):
-            _warn_of_code(table, name)
+            warn_of_code(table, name)
     absent = np.zeros(len(phenotypes.ids), dtype=bool)
     columns: dict[str, ndarray] = {}
     everywhere = list({id(table): table for table in (*tables, phenotypes)}.values())
     groups = _tables_of(random, everywhere, where="random effects: ")
-    _warn_of_unseen_codes(
+    warn_of_unseen_codes(
         [(phenotypes, name) for name in traits]
         + [(table, name) for found in (sources, groups) for name, table in found.items()]
     )
@@ -139,7 +138,7 @@ def measure(
             columns[name] = _levels_of(table, name, rows)
     levels = {name: _levels_of(table, name, rows_in[id(table)]) for name, table in groups.items()}
     for name, table in groups.items():
-        _warn_of_level(table, name, levels[name])
+        warn_of_level(table, name, levels[name])
     read_as = {table.path: table.note for table in (phenotypes, *tables) if table.note}
     return Measurements(
         phenotypes.path,
@@ -251,73 +250,6 @@ def _rows_in(table: Table, phenotypes: Table) -> Int64[ndarray, " rows"]:
         )
     row_of = {name: i for i, name in enumerate(there)}
     return np.array([row_of.get(name, -1) for name in who])
-
-
-def trait_words(y: Float64[ndarray, " rows"], *, two_values: bool = False) -> list[str]:
-    """Return what should be asked about a trait before it is analysed; nothing for an ordinary one.
-
-    Args:
-        y: its values, NaN where missing, shape (rows,).
-        two_values: whether it is known to have two values only.
-    """
-    values = y[np.isfinite(y)]
-    unit = float(np.abs(values).max(initial=0.0)) or 1.0
-    distinct = np.unique(values)
-    words: list[str] = []
-    if count := int((values == -9).sum()):
-        words.append(f"is -9 in {count} rows: is it a code of missing values (missing)? It is taken as a value")
-    if distinct.size == 2 and not two_values:
-        words.append(
-            f"has two values only, {distinct[0]:g} and {distinct[1]:g}: h2 is that of the observed scale under a "
-            "normal model, not that of a liability (which h2, compare and fit give for a prevalence)"
-        )
-    if distinct.tolist() == [0, 1, 2]:
-        words.append("has the values 0, 1 and 2: is 0 a code of missing values beside 1 and 2? It is taken as a value")
-    middle = (
-        values[(values >= np.quantile(values, 0.01)) & (values <= np.quantile(values, 0.99))] if values.size else values
-    )
-    if values.size >= 10 and distinct.size > 2 and (sd := (middle / unit).std()) > 0:
-        far = np.abs(values / unit - np.median(values / unit)) / sd
-        if far.max() > _OUTLYING:
-            at = int(far.argmax())
-            words.append(
-                f"has {int((far > _OUTLYING).sum())} values that lie more than {_OUTLYING} standard deviations from "
-                f"the others, the farthest {values[at]:g}: is it a mistake, or a code of missing values?"
-            )
-    return words
-
-
-def _warn_of_code(table: Table, name: str) -> None:
-    warnings.warn(
-        f"{table.path}: -9 in column {quoted(name)} looks like a missing code but is taken as a value: list it as one "
-        "(missing) if it is",
-        InputWarning,
-        stacklevel=3,
-    )
-
-
-def _warn_of_level(table: Table, name: str, levels: ndarray) -> None:
-    """Warn of levels that elsewhere mean that nothing is known, such as the mother of a founder."""
-    for code in ("0", "-9"):
-        if count := int((levels == code).sum()):
-            warnings.warn(
-                f"{table.path}: {code} in column {quoted(name)}, in {count} rows, is taken as a level like any other: "
-                "list it as a code of missing values (missing) if it is one",
-                InputWarning,
-                stacklevel=3,
-            )
-
-
-def _warn_of_unseen_codes(columns: Sequence[tuple[Table, str]]) -> None:
-    """Warn of codes of missing values that do not occur: they may be written in another way."""
-    for code in dict.fromkeys(code for table, _ in columns for code in table.codes):
-        if not any(table.holds_code(name, code) for table, name in columns):
-            files = " and ".join(dict.fromkeys(str(table.path) for table, _ in columns))
-            warnings.warn(
-                f"the missing code {quoted(code)} does not occur in the columns used of {files}: is it spelled so?",
-                InputWarning,
-                stacklevel=3,
-            )
 
 
 def design_matrix(

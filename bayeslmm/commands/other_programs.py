@@ -14,7 +14,8 @@ OTHER_PROGRAMS: dict[str, dict[str, str]] = {
         "--mlma": "bayeslmm scan --test null",
         "--mlma-loco": "bayeslmm scan --test null --loco; without --test null each marker has its own variance ratio",
         "--autosome": "--autosomes; a kinship is made of them by default",
-        "--mgrm": "not available",
+        "--mgrm": "--random-kinship NAME=X for each; by chromosomes --partition chromosome",
+        "--make-grm-d": "--random-kinship dominance=X@dominance",
         "--gxe": "not available",
     },
     "GEMMA": {

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
 from bayeslmm.base.checks import InputError, InputWarning
-from bayeslmm.cohort.measurements import trait_words
+from bayeslmm.cohort.columns import trait_words
 from bayeslmm.kinship.kinship import Kinship
 
 RECORDS = """IID A B age group
