@@ -75,6 +75,8 @@ class H2Settings(EachTraitSettings):
                 f"--methods {wrong[0]} is one of a single kinship: of several components there are "
                 f"{', '.join(component_methods.NAMES)}"
             )
+        if (given := self.components_prior.given) and set(self.used_methods) == {"reml"}:
+            raise InputError(f"{given[0]} is a prior, and REML has none: leave it out, or ask for importance or nuts")
         if self.random.bayes_factors and "importance" not in self.used_methods:
             raise InputError("--bayes-factors requires --methods importance")
         self.random.check_alone(
@@ -201,13 +203,20 @@ def _analyse_several(settings: H2Settings, run: Run, inputs: Inputs, one: Aligne
     with run.clock.step("writing"):
         write_table(effects_table(result.reml), run.out / f"{one.trait}.effects.tsv")
         if result.posterior is not None:
-            write_draws(result.posterior, run.out / f"{one.trait}.posterior.nc")
+            with_h2 = "h2" in result.posterior["posterior"]
+            draws = with_liability_draws(result.posterior, result.liability if with_h2 else None)
+            write_draws(draws, run.out / f"{one.trait}.posterior.nc")
         part = components_part(result, one, run.pictures)
     return Outcome(
         tables={"estimates": result.estimates, "components": result.components},
         lines=components_lines(result),
         part=part,
-        record=records_record(one) | {"failed_methods": dict(result.failed)},
+        record=records_record(one)
+        | {
+            "h2": list(result.request.heritable),
+            "repeatability": list(result.request.lasting),
+            "failed_methods": dict(result.failed),
+        },
         diagnostics=result.diagnostics,
         liability=result.liability,
     )

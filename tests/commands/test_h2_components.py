@@ -151,6 +151,13 @@ def test_nuts_agrees_with_importance_sampling_and_components_have_bayes_factors(
     factor = importance(data, seed=1).log_bayes_factor("year", seed=1)
     assert_allclose(found.log10_bayes_factor["year"], factor.value / np.log(10), rtol=1e-6)
     assert_allclose(found.log10_bayes_factor_error["year"], factor.error / np.log(10), rtol=1e-6)
+    assert_allclose(
+        xr.open_datatree(tmp_path / "o" / "weight.posterior.nc", engine="h5netcdf")["posterior"][
+            "repeatability"
+        ].mean(),
+        nuts.estimate["repeatability"],
+        rtol=1e-9,
+    )
     draws = xr.open_datatree(tmp_path / "o" / "weight.posterior.nc", engine="h5netcdf")
     assert list(draws["posterior"]["component"].to_numpy()) == ["u", "pe", "year", "e"]
 
@@ -193,6 +200,7 @@ def test_one_failing_trait_costs_the_others_nothing(herd, tmp_path, capsys):
         (("--repeated", "--h2-of", "year2"), "--h2-of year2: the components are u, pe"),
         (("--repeated", "--h2-of", "u", "u"), "--h2-of names 'u' twice"),
         (("--repeated", "--prior-shares", "x=1"), "--prior-shares x: the components are u, pe, e"),
+        (("--repeated", "--prior-shares", "2", "--methods", "reml"), "--prior-shares is a prior, and REML has none"),
         (("--repeated", "--prior-shares", "0"), "--prior-shares 0: a concentration above 0 is expected"),
         (("--repeated", "--prior-total", "0", "1"), "--prior-total needs two numbers above 0"),
         (("--repeated", "--methods", "exact"), "--methods exact is one of a single kinship"),

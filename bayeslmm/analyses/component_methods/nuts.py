@@ -2,10 +2,21 @@
 
 from dataclasses import replace
 
+from xarray import DataTree
+
 from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of
 from bayeslmm.analyses.method import Drawn, Method
 from bayeslmm.analyses.methods import nuts
 from bayeslmm.analyses.table import Row, draws_row
+
+
+def _fit(request: ComponentsRequest) -> Drawn:
+    """Draw, and keep h2 and repeatability with the draws."""
+    drawn = request.draw(request.data, {})
+    posterior = drawn.posterior["posterior"].dataset
+    sums = {name: names for name, names in request.shares.items() if not name.startswith("share[")}
+    more = {name: posterior["share"].sel(component=list(names)).sum("component") for name, names in sums.items()}
+    return drawn._replace(posterior=drawn.posterior.assign({"posterior": DataTree(posterior.assign(more))}))
 
 
 def _rows(fit: Drawn, request: ComponentsRequest) -> list[Row]:
@@ -16,4 +27,4 @@ def _rows(fit: Drawn, request: ComponentsRequest) -> list[Row]:
     return [draws_row(request.trait, name, values) for name, values in draws.items()]
 
 
-METHOD: Method = replace(nuts.METHOD, fit=lambda request: request.draw(request.data, {}), rows=_rows)
+METHOD: Method = replace(nuts.METHOD, fit=_fit, rows=_rows)
