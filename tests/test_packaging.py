@@ -41,3 +41,10 @@ def test_one_version_everywhere():
     assert {recipe["context"]["version"], citation["version"]} == {PROJECT["version"]}
     assert citation["license"] == recipe["about"]["license"] == PROJECT["license"]
     assert {"cff-version", "message", "title", "authors"} <= {*citation}
+
+
+def test_the_wheel_has_every_package():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(file.parent.relative_to(ROOT).parts) for file in (ROOT / "bayeslmm").rglob("__init__.py")}
+    assert set(listed) == there | {"bayeslmm.models"}
+    assert len(set(listed)) == len(listed)
