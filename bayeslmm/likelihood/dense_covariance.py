@@ -57,7 +57,8 @@ class AtCoefficients(Solved):
     @cached_property
     def _L(self) -> Float64[ndarray, "n n"]:
         V = self.dense.covariance(self.theta)
-        return scipy.linalg.cholesky(V, lower=True, overwrite_a=True, check_finite=False)
+        # NumPy's lets other threads compute meanwhile, SciPy's does not. Its upper factor is in rows, so L in columns.
+        return np.linalg.cholesky(V.T, upper=True).T
 
     @cached_property
     def _half(self) -> Float64[ndarray, "n m"]:

@@ -19,7 +19,6 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float, Float64, Int
 from numpy import ndarray
 
@@ -121,5 +120,7 @@ def _pivots(
     """Return the diagonal of the Cholesky factor of H with the penalties, not a number if there is none."""
     diagonal = C.reshape(-1)[:: len(C) + 1]
     diagonal[sizes[0] : -1] += np.repeat(theta[-1] / theta[1:-1], sizes[1:])
-    L, failed = scipy.linalg.lapack.dpotrf(C.T, lower=1, clean=0, overwrite_a=1)
-    return np.full(len(C), np.nan) if failed else np.diag(L).copy()
+    try:
+        return np.diag(np.linalg.cholesky(C)).copy()  # SciPy's would not let other threads compute meanwhile
+    except np.linalg.LinAlgError:
+        return np.full(len(C), np.nan)
