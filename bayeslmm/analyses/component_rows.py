@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from jaxtyping import Float
 from numpy import ndarray
+from xarray import DataTree
 
 from bayeslmm.analyses.method import JointSettings, Request
 from bayeslmm.estimators.components_reml import ComponentsEstimate, components_reml
@@ -80,6 +81,12 @@ class ComponentsRequest(Request):
     def variances(self) -> dict[str, int]:
         """The variances that are reported: by parameter, the number of the component."""
         return {f"sigma2[{name}]": j for j, name in enumerate(self.names)}
+
+
+def sigma2_of(posterior: DataTree, request: ComponentsRequest) -> Float[ndarray, "chain draw k"]:
+    """Return draws of NUTS of the variances, in the order of the components."""
+    draws = posterior["posterior"]["sigma2"].sel(component=list(request.names))
+    return draws.transpose("chain", "draw", "component").to_numpy()
 
 
 def draws_of(sigma2: Float[ndarray, "*draws k"], request: ComponentsRequest) -> Mapping[str, Float[ndarray, "*draws"]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from xarray import DataTree
 
-from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of
+from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of, sigma2_of
 from bayeslmm.analyses.heritability import check_methods
 from bayeslmm.analyses.liability_rows import with_liability_rows
 from bayeslmm.analyses.method import Drawn, JointSettings, methods_in
@@ -218,8 +218,7 @@ def _diagnostics(fits: Mapping[str, Any], request: ComponentsRequest) -> Diagnos
     weighted: ImportancePosterior | None = fits.get("importance")
     if drawn is None or weighted is None:
         return drawn.diagnostics if drawn else None
-    sites = drawn.posterior["posterior"]["sigma2"].sel(component=list(request.names))
-    nuts = draws_of(sites.transpose("chain", "draw", "component").to_numpy(), request)
+    nuts = draws_of(sigma2_of(drawn.posterior, request), request)
     other = draws_of(weighted.sigma2, request)
     apart = [
         check

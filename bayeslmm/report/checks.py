@@ -1,12 +1,13 @@
 """Whether a result can be trusted: each thing that was checked, with what it means and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from bayeslmm.analyses.table import Row
 from bayeslmm.cohort.align import about_scale
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
+from bayeslmm.report.tables import label_of
 
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so it has no curvature there"
 _OF_LIABILITY = ("outside", "meaningless")
@@ -62,6 +63,14 @@ def _check_of_estimate(row: Row) -> Check:
         meaning, advice = _ON_BOUNDARY, f"{row.note}: its interval is one of likelihood; prefer the posterior"
     text = f"{row.parameter} of {row.trait} by {row.method} {value}"
     return check("estimate", "look", text, meaning, advice, value=row.estimate)
+
+
+def checks_of_methods(failed: Mapping[str, str]) -> list[Check]:
+    """Return a failed check for each method that did not come to an end, with the reason."""
+    return [
+        check("method", "failed", f"{label_of(name)} failed", "whether the method came to an end", why)
+        for name, why in failed.items()
+    ]
 
 
 def check_of_scale(mean_diagonal: float) -> Check:

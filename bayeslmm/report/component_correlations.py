@@ -9,7 +9,7 @@ from bayeslmm.analyses.heritability import METHODS
 from bayeslmm.analyses.table import Row
 from bayeslmm.cohort.align_records import AlignedJointRecords
 from bayeslmm.posterior.diagnostics import Check
-from bayeslmm.report.checks import check, checks_of_draws
+from bayeslmm.report.checks import check, checks_of_draws, checks_of_methods
 from bayeslmm.report.individuals import joint_record_lines
 from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -111,11 +111,7 @@ def _table(result: ComponentCorrelations) -> pd.DataFrame:
 
 def _checks(result: ComponentCorrelations) -> list[Check]:
     """Return whether the correlations can be trusted."""
-    checks = checks_of_draws(result.diagnostics)
-    checks += [
-        check("method", "failed", f"{label_of(name)} failed", "whether the method came to an end", why)
-        for name, why in result.failed.items()
-    ]
+    checks = [*checks_of_draws(result.diagnostics), *checks_of_methods(result.failed)]
     if result.reml and result.reml.boundary:
         where = "; ".join(result.reml.boundary)
         advice = f"{where}: what is on the boundary has no standard error, prefer the posterior"

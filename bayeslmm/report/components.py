@@ -14,7 +14,7 @@ from bayeslmm.base.numbers import significant
 from bayeslmm.cohort.align_records import AlignedRecords
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, prior_overlap
 from bayeslmm.posterior.importance import MAX_PARETO_K
-from bayeslmm.report.checks import check, checks_of_draws, checks_of_estimates
+from bayeslmm.report.checks import check, checks_of_draws, checks_of_estimates, checks_of_methods
 from bayeslmm.report.individuals import record_lines
 from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -81,10 +81,10 @@ def components_report(parts: Sequence[Part]) -> Report:
 
 def components_checks(result: VarianceComponents) -> list[Check]:
     """Return whether the shares can be trusted: draws, weights, boundaries, and what the prior decides."""
-    checks = [*checks_of_draws(result.diagnostics), *checks_of_estimates(result.rows)]
-    checks += [
-        check("method", "failed", f"{label_of(name)} failed", "whether the method came to an end", why)
-        for name, why in result.failed.items()
+    checks = [
+        *checks_of_draws(result.diagnostics),
+        *checks_of_estimates(result.rows),
+        *checks_of_methods(result.failed),
     ]
     if result.importance is not None:
         k = result.importance.pareto_k

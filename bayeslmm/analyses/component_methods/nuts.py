@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from xarray import DataTree
 
-from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of
+from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of, sigma2_of
 from bayeslmm.analyses.method import Drawn, Method
 from bayeslmm.analyses.methods import nuts
 from bayeslmm.analyses.table import Row, draws_row
@@ -21,8 +21,7 @@ def _fit(request: ComponentsRequest) -> Drawn:
 
 def _rows(fit: Drawn, request: ComponentsRequest) -> list[Row]:
     sites = fit.posterior["posterior"]
-    sigma2 = sites["sigma2"].sel(component=list(request.names)).transpose("chain", "draw", "component").to_numpy()
-    draws = dict(draws_of(sigma2, request))
+    draws = dict(draws_of(sigma2_of(fit.posterior, request), request))
     draws |= {f"beta[{name}]": sites["beta"].sel(covariate=name).to_numpy() for name in request.covariates}
     return [draws_row(request.trait, name, values) for name, values in draws.items()]
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy import ndarray
 from xarray import DataTree
 
+from bayeslmm.analyses.component_rows import sigma2_of
 from bayeslmm.analyses.table import Row, select
 from bayeslmm.analyses.variance_components import VarianceComponents
 from bayeslmm.report.plots.draws import panels_of_draws
@@ -47,8 +48,7 @@ def equal_draws(result: VarianceComponents) -> Float64[ndarray, "m k"] | None:
     if result.importance is not None:
         sigma2 = result.importance.resampled(4_000, seed=result.request.seed)
     elif result.posterior is not None:
-        sites = result.posterior["posterior"]["sigma2"].sel(component=list(result.request.names))
-        sigma2 = sites.transpose("chain", "draw", "component").to_numpy().reshape(-1, len(result.request.names))
+        sigma2 = sigma2_of(result.posterior, result.request).reshape(-1, len(result.request.names))
     else:
         return None
     return sigma2 / sigma2.sum(axis=1, keepdims=True)
