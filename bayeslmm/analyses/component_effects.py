@@ -20,7 +20,7 @@ def effects_table(estimate: ComponentsEstimate) -> pd.DataFrame:
             {
                 "component": one.name,
                 "level": one.levels,
-                "effect": estimate.effects[one.name],
+                "effect": estimate.effects[one.name] + 0.0,  # a variance of 0 makes zeros of both signs
                 "pev": estimate.prediction_errors[one.name],
                 "reliability": estimate.reliabilities[one.name],
             }

@@ -16,10 +16,7 @@ from bayeslmm.cohort.layouts import Unnamed, layout_of, read_cells_of
 
 _LARGEST = 1e300  # of a number: sums over individuals must be numbers as well
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-SEVERAL_RECORDS = (
-    "several records of one individual are analysed where h2 is asked for, and told so (repeated); else give one row "
-    "for each, such as their mean, or the FIDs that tell them apart"
-)
+SEVERAL_RECORDS = "give one row for each, such as their mean, or the FIDs that tell them apart"
 
 
 @dataclass(frozen=True)
@@ -166,6 +163,7 @@ def read_table(
     id: Sequence[str] = (),
     unnamed: Unnamed = "PHENO",
     repeated: bool = False,
+    advice: str = SEVERAL_RECORDS,
 ) -> Table:
     """Read a table with one row for each individual, or for each record of one.
 
@@ -185,6 +183,7 @@ def read_table(
             them is read by its IID.
         unnamed: what columns without a name are called; those of COVAR hold categories, as in GCTA's ``--covar``.
         repeated: whether an individual may have several rows.
+        advice: what to do where one has, and may not.
 
     Raises:
         InputError: no such file, no ids, repeated names or ids, rows of another length.
@@ -199,7 +198,7 @@ def read_table(
         if (gap := columns[name] == "").any():
             raise InputError(f"{path} {cells.unit} {lines[int(np.argmax(gap))]}: the {name} is empty")
     families = columns[layout.family].tolist() if layout.family else ["0"] * len(lines)
-    who = individuals_of(families, iids.tolist(), where=path, advice=SEVERAL_RECORDS, repeated=repeated)
+    who = individuals_of(families, iids.tolist(), where=path, advice=advice, repeated=repeated)
     data = {name: columns[name] for name in layout.data}
     if layout.sex:
         data[layout.sex] = np.where(data[layout.sex] == "0", "NA", data[layout.sex])

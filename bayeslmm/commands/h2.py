@@ -79,6 +79,7 @@ class H2Settings(EachTraitSettings):
             raise InputError(f"{given[0]} is a prior, and REML has none: leave it out, or ask for importance or nuts")
         if self.random.bayes_factors and "importance" not in self.used_methods:
             raise InputError("--bayes-factors requires --methods importance")
+        self.random.check_components(self.tables, self.components_prior)
         self.random.check_alone(
             {
                 "--pcs": self.tables.pcs,

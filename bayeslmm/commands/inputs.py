@@ -8,7 +8,7 @@ from pathlib import Path
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints
 from bayeslmm.cohort.measurements import Measurements, measure
-from bayeslmm.cohort.tables import read_table
+from bayeslmm.cohort.tables import SEVERAL_RECORDS, read_table
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.random_effects import KINSHIP, RandomEffects
@@ -26,6 +26,9 @@ from bayeslmm.kinship.partition import markers_of, partition_kinships
 from bayeslmm.kinship.pedigree import pedigree_kinship
 from bayeslmm.kinship.relation import Relation
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
+
+_REPEATED = f"h2 and rg analyse several records of an individual with --repeated; else {SEVERAL_RECORDS}"
+_OF_RECORDS = f"covariates that differ between records are columns of the table of phenotypes; else {SEVERAL_RECORDS}"
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,11 @@ def read_measurements(tables: TableSettings, random: RandomEffects | None = None
     """
     groups, repeated = random.of_table(tables) if random else ((), False)
     everything = (bool(tables.of_covariates) and tables.covariates is None) or tables.formula is not None
-    read = partial(read_table, missing=tables.missing, id=tables.id)
+    read = partial(
+        read_table, missing=tables.missing, id=tables.id, advice=_OF_RECORDS if repeated else SEVERAL_RECORDS
+    )
     return measure(
-        read(tables.pheno, repeated=repeated),
+        read(tables.pheno, repeated=repeated, advice=_REPEATED),
         tables.trait,
         covariate_table=read(tables.covar, unnamed="COVAR") if tables.covar else None,
         quantitative_table=read(tables.qcovar, unnamed="QCOVAR") if tables.qcovar else None,

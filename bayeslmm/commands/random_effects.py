@@ -9,6 +9,7 @@ from bayeslmm.base.checks import InputError, examples
 from bayeslmm.cohort.align_records import PERMANENT
 from bayeslmm.cohort.records import RESIDUAL
 from bayeslmm.commands.genotypes import OPTIONS
+from bayeslmm.commands.inference import ComponentsPriorSettings
 from bayeslmm.commands.random_kinship import RANDOM_KINSHIP, RandomKinship, random_kinship
 from bayeslmm.commands.settings import KinshipSettings, TableSettings
 from bayeslmm.genotypes.genotypes import Genotypes
@@ -83,6 +84,18 @@ class RandomEffects:
                 "--grm-cutoff is about the kinship of all markers, and --partition makes others: choose individuals by "
                 "--keep"
             )
+
+    def check_components(self, tables: TableSettings, prior: ComponentsPriorSettings) -> None:
+        """Refuse names that no component has, where no file has to be read to know the components.
+
+        Raises:
+            InputError: naming the option.
+        """
+        if self.partition is None:
+            groups, repeated = self.of_table(tables)
+            names = [KINSHIP, *(one.name for one in self.further), *groups, *[PERMANENT] * repeated]
+            self.heritable((), names)
+            prior.of_components([*names, RESIDUAL])
 
     def check_alone(self, given: Mapping[str, object]) -> None:
         """Refuse options, by name with their values, that are about a single kinship.

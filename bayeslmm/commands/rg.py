@@ -69,6 +69,7 @@ class RgSettings(AnalysisSettings):
         if self.random.several:
             if "mom" in self.used_methods:
                 raise InputError("--methods mom is one of a single kinship: of several components there are reml, nuts")
+            self.random.check_components(self.tables, self.components_prior)
             self.random.check_alone(
                 {
                     "--pcs": self.tables.pcs,

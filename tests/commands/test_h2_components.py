@@ -50,6 +50,7 @@ def herd(tmp_path_factory):
     table = pd.DataFrame(rows)
     table["same"] = "y" + table.year.astype(str)
     table.to_csv(folder / "pheno.tsv", sep="\t", index=False)
+    table[["IID", "year"]].to_csv(folder / "years.tsv", sep="\t", index=False)
     return folder
 
 
@@ -187,7 +188,8 @@ def test_one_failing_trait_costs_the_others_nothing(herd, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "several records of one individual are analysed where h2 is asked for, and told so (repeated)"),
+        ((), "h2 and rg analyse several records of an individual with --repeated; else give one row for each"),
+        (("--repeated", "--covar", "{herd}/years.tsv"), "covariates that differ between records are columns"),
         (("--repeated", "--random", "constant"), "group 'constant' has one level, 1, for all 150 records"),
         (("--repeated", "--random", "row"), "component 'row' cannot be told from the residual"),
         (("--repeated", "--random", "year", "same"), "components 'year' and 'same' are the same"),
@@ -198,8 +200,10 @@ def test_one_failing_trait_costs_the_others_nothing(herd, tmp_path, capsys):
         (("--repeated", "--random", "u"), "'u' cannot be the name of a random effect"),
         (("--random", "year", "year"), "two random effects are called 'year'"),
         (("--repeated", "--h2-of", "year2"), "--h2-of year2: the components are u, pe"),
+        (("--pheno", "nowhere", "--repeated", "--h2-of", "year2"), "--h2-of year2: the components are u, pe"),
         (("--repeated", "--h2-of", "u", "u"), "--h2-of names 'u' twice"),
         (("--repeated", "--prior-shares", "x=1"), "--prior-shares x: the components are u, pe, e"),
+        (("--pheno", "nowhere", "--repeated", "--prior-shares", "x=1"), "--prior-shares x: the components are u, pe"),
         (("--repeated", "--prior-shares", "2", "--methods", "reml"), "--prior-shares is a prior, and REML has none"),
         (("--repeated", "--prior-shares", "0"), "--prior-shares 0: a concentration above 0 is expected"),
         (("--repeated", "--prior-total", "0", "1"), "--prior-total needs two numbers above 0"),
