@@ -11,7 +11,7 @@ from xarray import DataTree
 
 from bayeslmm.analyses.liability_rows import with_liability_rows
 from bayeslmm.analyses.method import Drawn, Settings, TraitRequest, methods_in
-from bayeslmm.analyses.table import Row, to_table
+from bayeslmm.analyses.table import Note, Row, to_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.estimate import Estimate
@@ -20,6 +20,7 @@ from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
 from bayeslmm.likelihood.rotation import Spectrum
+from bayeslmm.likelihood.spectral_summary import ProbeError
 from bayeslmm.likelihood.whitened import OneTrait, whitened
 from bayeslmm.models import univariate
 from bayeslmm.posterior.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap, worst
@@ -27,8 +28,11 @@ from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.posterior.sampling import Program
 
 METHODS = methods_in("methods")
-OF_GENOTYPES = tuple(name for name, method in METHODS.items() if method.needs == "genotypes")
 """The methods by name."""
+OF_GENOTYPES = tuple(name for name, method in METHODS.items() if method.needs == "genotypes")
+"""Those that need genotypes."""
+OF_INDIVIDUALS = tuple(name for name, method in METHODS.items() if method.of_individuals)
+"""Those that need a row of the rotated data for each individual: they do not take a `SpectralSummary`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Heritability:
             None without either.
         liability: of a trait of two values, if a prevalence was given: then each h2 has a row ``h2_liability`` beside
             it, but for that of a user's program, whose scale is not known.
+        probe_error: of data from a `SpectralSummary`.
     """
 
     trait: str
@@ -56,6 +61,7 @@ class Heritability:
     own: bool = False
     prior_overlap: float | None = None
     liability: Liability | None = None
+    probe_error: ProbeError | None = None
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -87,9 +93,10 @@ def heritability(
     methods: Sequence[str] = ("reml", "exact", "nuts"),
     program: Program | Callable[..., None] = univariate,
     attrs: Mapping[str, Any] | None = None,
-    cohort: Cohort | None = None,
+    cohort: Cohort[Any] | None = None,
     markers: MarkerBlocks | None = None,
     spectrum: Spectrum | None = None,
+    probe_error: ProbeError | None = None,
     **settings: Unpack[Settings],
 ) -> Heritability:
     """Estimate the heritability of one trait by several methods.
@@ -107,6 +114,7 @@ def heritability(
         markers: the genotypes, for "rhe" and "lasso". For "rhe" K must be their kinship, on any scale; centred only if
             X holds an intercept.
         spectrum: of the kinship of the cohort, for "threshold".
+        probe_error: of the data if they are of a `SpectralSummary`: each h2 has a note of it.
         **settings: any of
 
             - se_kind: which information gives the standard errors of the likelihood methods: "average" (default),
@@ -149,6 +157,8 @@ def heritability(
             METHODS[name].rows(fit, request), None if request.own and name == "nuts" else liability
         )
     ]
+    if probe_error:
+        rows = [_with_error(row, probe_error) for row in rows]
     return Heritability(
         trait,
         tuple(rows),
@@ -158,7 +168,15 @@ def heritability(
         request.own,
         _overlap(fits, request),
         liability,
+        probe_error,
     )
+
+
+def _with_error(row: Row, error: ProbeError) -> Row:
+    """Add the error of the probes to the h2 of a method that takes the counts."""
+    if row.parameter != "h2" or METHODS[row.method].needs == "genotypes":
+        return row
+    return replace(row, notes=(*row.notes, Note("probes", error.words(), error.found)))
 
 
 def check_methods(methods: Sequence[str], known: Mapping[str, Any]) -> None:
@@ -171,7 +189,7 @@ def check_methods(methods: Sequence[str], known: Mapping[str, Any]) -> None:
         raise InputError(f"methods must be among {', '.join(known)}, but {unknown[0]!r} was given")
 
 
-def check_cohort(cohort: Cohort | None, trait: str, n: int) -> None:
+def check_cohort(cohort: Cohort[Any] | None, trait: str, n: int) -> None:
     """Refuse a cohort that is not that of the data.
 
     Raises:

@@ -135,7 +135,7 @@ class TraitRequest(Request):
     white: Whitened
     trait: str
     covariates: tuple[str, ...]
-    cohort: Cohort | None
+    cohort: Cohort[Any] | None
     markers: MarkerBlocks | None
     spectrum: Spectrum | None = None
     KNOWN: ClassVar[type] = Settings
@@ -166,7 +166,7 @@ class TraitRequest(Request):
             raise InputError("a prevalence is about the values of a trait as they are: leave out transform")
         return Liability.of(self.measured(self.cohort)[0][:, 0], self.trait, prevalence)
 
-    def measured(self, cohort: Cohort) -> tuple[Float64[ndarray, "n 1"], Float64[ndarray, "n c"]]:
+    def measured(self, cohort: Cohort[Any]) -> tuple[Float64[ndarray, "n 1"], Float64[ndarray, "n c"]]:
         """Return the trait and its covariates before rotation."""
         at = cohort.traits.index(self.trait)
         return cohort.Y[:, [at]], cohort.X[at]
@@ -288,6 +288,7 @@ class Method:
         why: what it returned, all fits -> the reason, in words.
         marker_space: trait, number of markers -> the same fit in marker space, if it is another computation there.
         needs: what it needs beside the rotated data.
+        of_individuals: whether it needs a row of the rotated data, or the eigenvectors, for each individual.
         wide: whether its intervals can be so wide that pictures are scaled by those of the other methods.
     """
 
@@ -303,6 +304,7 @@ class Method:
     why: Callable[[Any, Fitted], str] = lambda fit, fitted: ""
     marker_space: Callable[[Whitened, int], Any] | None = None
     needs: Literal["genotypes", "reml", "two values"] | None = None
+    of_individuals: bool = False
     wide: bool = False
 
 

@@ -20,7 +20,7 @@ WALD = float(norm.ppf(0.975))
 
 NoteKind = Literal[
     "boundary", "outside", "wald_outside", "more_modes", "not_converged", "not_identified", "meaningless", "failed",
-    "no_overlap", "monte_carlo", "prior", "info",
+    "no_overlap", "monte_carlo", "probes", "prior", "info",
 ]  # fmt: skip
 WARNINGS: frozenset[NoteKind] = frozenset(
     {"boundary", "outside", "wald_outside", "more_modes", "not_converged", "not_identified", "meaningless", "failed"}

@@ -12,6 +12,9 @@ CHAINS, DRAWS, WARMUP, TARGET_ACCEPT = 4, 1000, 1000, 0.9
 DRAWS_GROUPS = ("prior", "log_prior", "posterior_predictive", "log_likelihood")
 """What can be added to draws, as groups of ArviZ."""
 
+PROBE_ERROR = 0.02
+"""Monte Carlo error of random probes that is asked for, in posterior standard deviations of h2."""
+
 PRIOR_H2 = (1.0, 1.0)
 """Shapes of the Beta prior of h2."""
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -15,6 +15,26 @@ from bayeslmm.cohort.cohort import Cohort, Drop, check_models
 from bayeslmm.cohort.measurements import Measurements, design_matrix, is_missing
 from bayeslmm.cohort.transform import Transform, transformed
 from bayeslmm.kinship.kinship import Kinship, centre
+
+
+@runtime_checkable
+class Related(Protocol):
+    """Whoever is in a kinship, whatever it is kept as."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What identifies each."""
+        ...
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """FID of each, 0 where it has none; empty if none is known."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for messages."""
+        ...
 
 
 def align(
@@ -32,13 +52,21 @@ def align(
         InputError: before the first cohort, if no id matches, or if for any set nobody is left or no model can be
             fitted.
     """
+    for chosen in selections(kinship, measurements):
+        yield chosen.cohort(kinship_of(kinship, chosen.in_k, centred=centred, normalised=normalised))
+
+
+def selections(kinship: Related, measurements: Measurements) -> list["ChosenRows"]:
+    """Return each set of individuals with the same traits, all of them checked: hours of work may lie between them.
+
+    Raises:
+        InputError: as `align`.
+    """
     matches = _matched(kinship, measurements)
-    # All sets are checked before the first is used: hours of work may lie between them.
-    for selection in [_selected(measurements, matches, [part]) for part in _parts(measurements, matches.rows)]:
-        yield _cohort(kinship, selection, centred=centred, normalised=normalised)
+    return [_selected(measurements, matches, [part]) for part in _parts(measurements, matches.rows)]
 
 
-def refusals(kinship: Kinship, measurements: Measurements) -> dict[str, InputError]:
+def refusals(kinship: Related, measurements: Measurements) -> dict[str, InputError]:
     """Return the traits that `align` refuses, each with the reason.
 
     Raises:
@@ -96,7 +124,7 @@ def align_jointly(
             raise InputError(f"covariate {unknown[0]} of {trait} is not among those measured: {everything}")
     parts = [_Part([j], chosen[trait]) for j, trait in enumerate(traits)]
     selection = _selected(measurements, _matched(kinship, measurements), parts, complete_only=complete_only)
-    return _cohort(kinship, selection, centred=centred, normalised=normalised)
+    return selection.cohort(kinship_of(kinship, selection.in_k, centred=centred, normalised=normalised))
 
 
 class _Matches(NamedTuple):
@@ -116,7 +144,7 @@ class _Matches(NamedTuple):
     source: str
 
 
-def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
+def _matched(kinship: Related, measurements: Measurements) -> _Matches:
     """Match rows of K and of the phenotype table by id.
 
     Raises:
@@ -150,7 +178,7 @@ def _matched(kinship: Kinship, measurements: Measurements) -> _Matches:
     )
 
 
-def id_advice(kinship: Kinship, measurements: Measurements) -> str:
+def id_advice(kinship: Related, measurements: Measurements) -> str:
     """Say what to do where no id of a table is in a kinship."""
     near = near_matches(measurements.ids, kinship.ids)
     advice = _joined(kinship, measurements) or "check that both files use the same ids"
@@ -158,7 +186,7 @@ def id_advice(kinship: Kinship, measurements: Measurements) -> str:
 
 
 def warn_of_near_ids(
-    kinship: Kinship, measurements: Measurements, related: Sequence[str], measured: Sequence[str]
+    kinship: Related, measurements: Measurements, related: Sequence[str], measured: Sequence[str]
 ) -> None:
     """Warn of ids that are in one of two files, and nearly those of the other."""
     known, there = set(related), set(measured)
@@ -168,14 +196,14 @@ def warn_of_near_ids(
         warnings.warn(words, InputWarning, stacklevel=4)
 
 
-def _nearly(kinship: Kinship, measurements: Measurements, near: dict[str, str]) -> str:
+def _nearly(kinship: Related, measurements: Measurements, near: dict[str, str]) -> str:
     return (
         f"{len(near)} ids of {measurements.source} are in {kinship.source} but for another case, zeros or .0 "
         f"({near_words(near)})"
     )
 
 
-def _joined(kinship: Kinship, measurements: Measurements) -> str:
+def _joined(kinship: Related, measurements: Measurements) -> str:
     """Say what to do where the ids of one file are FID and IID of the other with a _ between; empty if they are not."""
     table, related = (
         {f"{family}_{iid}" for family, iid in zip(who.families, plain_iids(who), strict=False)}
@@ -203,7 +231,7 @@ def _parts(measurements: Measurements, rows: ndarray) -> list[_Part]:
     return [_Part(columns, list(measurements.covariates)) for columns in sets.values()]
 
 
-class _Selection(NamedTuple):
+class ChosenRows(NamedTuple):
     """A `Cohort` but for its K, which is that of the rows ``in_k``."""
 
     in_k: Int64[ndarray, " n"]
@@ -216,10 +244,14 @@ class _Selection(NamedTuple):
     source: str
     transform: Transform | None
 
+    def cohort[M](self, K: M) -> Cohort[M]:
+        """Return the cohort with its K."""
+        return Cohort(K=K, **{name: value for name, value in self._asdict().items() if name != "in_k"})
+
 
 def _selected(
     measurements: Measurements, matches: _Matches, parts: Sequence[_Part], *, complete_only: bool = False
-) -> _Selection:
+) -> ChosenRows:
     """Drop records without a value or a covariate and individuals without a record; make the design of each part.
 
     Raises:
@@ -263,22 +295,7 @@ def _selected(
     check_models(traits, covariates, Y, X, dropped=dropped, where=matches.source)
     in_k, kept = matches.in_k[keep], tuple(ids[keep].tolist())
     fixed = (tuple(dropped), matches.source, measurements.transform)
-    return _Selection(in_k, kept, traits, tuple(covariates), Y, tuple(X), *fixed)
-
-
-def _cohort(kinship: Kinship, selection: _Selection, *, centred: bool, normalised: bool) -> Cohort:
-    K = kinship_of(kinship, selection.in_k, centred=centred, normalised=normalised)
-    return Cohort(
-        selection.ids,
-        selection.traits,
-        selection.covariates,
-        K,
-        selection.Y,
-        selection.X,
-        selection.dropped,
-        selection.source,
-        selection.transform,
-    )
+    return ChosenRows(in_k, kept, traits, tuple(covariates), Y, tuple(X), *fixed)
 
 
 def kinship_of(kinship: Kinship, in_k: ndarray, *, centred: bool, normalised: bool) -> Float64[ndarray, "n n"]:

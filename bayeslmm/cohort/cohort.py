@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -10,6 +11,15 @@ from numpy import ndarray
 from bayeslmm.base.checks import InputError, check_unique, examples
 from bayeslmm.cohort.design import check_full_rank, lengths
 from bayeslmm.cohort.transform import Transform
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    K_ = TypeVar("K_", default=Float64[ndarray, "n n"])
+else:
+    from typing import TypeVar
+
+    K_ = TypeVar("K_")
 
 
 @dataclass(frozen=True)
@@ -25,14 +35,14 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class Cohort(Generic[K_]):  # noqa: UP046 (a default, which that syntax does not have in Python 3.12)
     """Individuals with one or more traits, each with its own covariates; values of traits may be missing.
 
     Attributes:
         ids: IID of each individual, in the order of the kinship matrix.
         traits: names of the columns of Y.
         covariates: for each trait the names of the columns of its X, the intercept first.
-        K: kinship of these individuals, shape (n, n).
+        K: kinship of these individuals, shape (n, n): a matrix, or `Products` (`align_products`).
         Y: traits, NaN where a value is missing, shape (n, t).
         X: for each trait its covariates, shape (n, c_j), of full column rank; 0 where the trait is missing. Traits with
             the same covariates and the same missing values share one array.
@@ -44,7 +54,7 @@ class Cohort:
     ids: tuple[str, ...]
     traits: tuple[str, ...]
     covariates: tuple[tuple[str, ...], ...]
-    K: Float64[ndarray, "n n"]
+    K: K_
     Y: Float64[ndarray, "n t"]
     X: tuple[Float64[ndarray, "n _"], ...]
     dropped: tuple[Drop, ...] = ()
@@ -64,7 +74,7 @@ class Cohort:
         """Whether all traits share one X and no value is missing."""
         return _shared(self.X) and not self.missing.any()
 
-    def with_covariates(self, names: Sequence[str], columns: Float[ndarray, "n k"]) -> "Cohort":
+    def with_covariates(self, names: Sequence[str], columns: Float[ndarray, "n k"]) -> "Cohort[K_]":
         """Return the cohort with further columns in the X of every trait, such as principal components of K.
 
         Raises:

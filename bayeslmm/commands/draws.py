@@ -13,7 +13,7 @@ from bayeslmm.base.files import replacing
 from bayeslmm.cohort.cohort import Drop
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.settings import KinshipSettings
-from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.likelihood.rotation import JointData, RotatedData
 from bayeslmm.posterior.groups import check_groups
 from bayeslmm.posterior.sampling import takes_prior
@@ -71,7 +71,7 @@ def program_record(program: UserProgram | None, prior: PriorSettings) -> dict[st
 
 
 def attributes(
-    kinship: Kinship, settings: KinshipSettings, dropped: Sequence[Drop], program: UserProgram | None
+    kinship: Covariance, settings: KinshipSettings, dropped: Sequence[Drop], program: UserProgram | None
 ) -> dict[str, Any]:
     """Return what is kept with draws, so that they can be understood and repeated."""
     return ({"model": str(program), "model_sha256": program.sha256} if program else {}) | {

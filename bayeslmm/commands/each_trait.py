@@ -1,6 +1,7 @@
 """What `h2` and `compare` share: one trait after the other, each written as soon as it is there, then a report."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -10,6 +11,7 @@ from bayeslmm.analyses.heritability import OF_GENOTYPES
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.commands.answer import Answer
+from bayeslmm.commands.by_products import ByProducts
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
@@ -85,8 +87,8 @@ class HasTrait(Protocol):
 
 def run_each_trait[One: HasTrait](
     settings: EachTraitSettings,
-    each: Callable[[Run, Inputs], Iterable[One]],
-    analyse: Callable[[Run, Inputs, One], Outcome],
+    each: Callable[[Run, Inputs[Any]], Iterable[One]],
+    analyse: Callable[[Run, Inputs[Any], One], Outcome],
     report: Callable[[Sequence[Part]], Report],
     *,
     prior: VariancePrior | ComponentsPrior,
@@ -95,6 +97,7 @@ def run_each_trait[One: HasTrait](
     more: Mapping[str, Mapping[str, Any]],
     random: RandomEffects | None = None,
     program: UserProgram | None = None,
+    by_products: ByProducts | None = None,
 ) -> Answer:
     """Analyse each trait, and write what is found.
 
@@ -109,6 +112,7 @@ def run_each_trait[One: HasTrait](
         more: further entries of some parts of ``run.json``.
         random: effects beside the kinship.
         program: the user's program.
+        by_products: whether K is multiplied with in place of a matrix.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -117,23 +121,27 @@ def run_each_trait[One: HasTrait](
     parts: list[Part] = []
     files = [f"{name}.tsv" for name in notes]
     files += [name for trait in settings.tables.trait for name in names(trait)]
+    files += by_products.folders if by_products else []
     further = [*([program.path] if program else []), *(random.files if random else [])]
-    with open_run(settings, [*files, "report.html"], more=further) as run:
-        inputs, failures = run.read_inputs(random=random), run.failures
+    resume = by_products is not None and by_products.settings.resume
+    with open_run(settings, [*files, "report.html"], more=further, resume=resume) as run:
+        inputs = run.read_inputs(random=random, products=by_products.chooser(run) if by_products else None)
+        failures = run.failures
         run.results.begin()
-        for one in each(run, inputs):
-            with failures.caught([one.trait]):
-                outcome = analyse(run, inputs, one)
-                print("\n".join(["", *outcome.lines]))
-                diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
-                liability = outcome.liability.record() if outcome.liability else None
-                run.traits[one.trait] = {**outcome.record, "diagnostics": diagnostics, "liability": liability}
-                parts.append(outcome.part)
-                with run.clock.step("writing"):
-                    for name, table in outcome.tables.items():
-                        tables[name].append(table)
-                        write_table(pd.concat(tables[name]), run.out / f"{name}.tsv")
-        failures.check_any_left()
+        with by_products.kept(run, inputs) if by_products else nullcontext(inputs) as inputs:
+            for one in each(run, inputs):
+                with failures.caught([one.trait]):
+                    outcome = analyse(run, inputs, one)
+                    print("\n".join(["", *outcome.lines]))
+                    diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
+                    liability = outcome.liability.record() if outcome.liability else None
+                    run.traits[one.trait] = {**outcome.record, "diagnostics": diagnostics, "liability": liability}
+                    parts.append(outcome.part)
+                    with run.clock.step("writing"):
+                        for name, table in outcome.tables.items():
+                            tables[name].append(table)
+                            write_table(pd.concat(tables[name]), run.out / f"{name}.tsv")
+            failures.check_any_left()
         found: dict[str, pd.DataFrame] = {}
         for name, whole in tables.items():
             failed = failures.rows(notes[name], parameter="h2")

@@ -1,12 +1,15 @@
 """``bayeslmm h2``: files in, a folder of results out."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from bayeslmm.analyses import component_methods, methods
 from bayeslmm.analyses.component_effects import effects_table
-from bayeslmm.analyses.heritability import heritability
+from bayeslmm.analyses.heritability import METHODS as METHODS_OF_ONE
+from bayeslmm.analyses.heritability import OF_INDIVIDUALS, heritability
 from bayeslmm.analyses.hsq import write_hsq
 from bayeslmm.analyses.liability_rows import with_liability_draws
 from bayeslmm.analyses.site_rows import large_site_lines
@@ -17,6 +20,7 @@ from bayeslmm.base.defaults import COMPONENT_METHODS, METHODS
 from bayeslmm.base.threads import threads_allowed
 from bayeslmm.cohort.align_records import PERMANENT, AlignedRecords
 from bayeslmm.commands.answer import Answer
+from bayeslmm.commands.by_products import ByProducts, ProductsSettings, Summarised, about_matrix
 from bayeslmm.commands.draws import (
     attributes,
     check_draws_groups,
@@ -32,9 +36,10 @@ from bayeslmm.commands.random_effects import OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, records_record
 from bayeslmm.commands.run import Analysed, Run
 from bayeslmm.kinship.partition import markers_of
+from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.components import components
 from bayeslmm.models import univariate
-from bayeslmm.posterior.groups import with_groups
+from bayeslmm.posterior.groups import OF_ROWS, with_groups
 from bayeslmm.posterior.user_program import UserProgram, guarded
 from bayeslmm.report.components import component_files, components_lines, components_part, components_report
 from bayeslmm.report.h2 import files, heritability_part, heritability_report, result_lines
@@ -44,6 +49,7 @@ from bayeslmm.report.h2 import files, heritability_part, heritability_report, re
 class H2Settings(EachTraitSettings):
     """The options of `h2`."""
 
+    products: ProductsSettings
     random: RandomEffects
     methods: tuple[str, ...] | None
     model: str | None
@@ -62,6 +68,26 @@ class H2Settings(EachTraitSettings):
         else:
             self.check_methods(self.used_methods)
             check_draws_groups(self.draws_groups, self.used_methods, self.model)
+        if self.products.kinship_as == "products" and (why := self.needs_matrix):
+            raise InputError(f"--kinship-as products: {why}")
+
+    @property
+    def needs_matrix(self) -> str:
+        """Why the options need K as a matrix, and what to do; empty if they do not."""
+        if self.random.several:
+            return f"several components of variance ({OPTIONS_OF_SEVERAL}) need each kinship as a matrix"
+        if why := about_matrix(self.kinship):
+            return why
+        if of_rows := [name for name in self.used_methods if name in OF_INDIVIDUALS]:
+            others = ", ".join(name for name in METHODS_OF_ONE if name not in OF_INDIVIDUALS)
+            return f"--methods {of_rows[0]} needs the eigenvectors of all individuals: choose among {others}"
+        if self.mom_se == "jackknife":
+            return "--mom-se jackknife leaves out parts of the matrix: leave it out"
+        if self.model:
+            return "the program of --model takes a row for each individual, and there are none: leave it out"
+        if of_rows := [name for name in self.draws_groups if name in OF_ROWS]:
+            return f"--draws-groups {of_rows[0]} is of a row for each individual, and there are none: leave it out"
+        return ""
 
     @property
     def used_methods(self) -> tuple[str, ...]:
@@ -103,9 +129,15 @@ def run(settings: H2Settings) -> Answer:
     if settings.random.several:
         return _run_of_several(settings)
     program = user_program(settings.model, settings.prior, settings.used_methods)
+    by_products = ByProducts(settings.products, settings.nuts.seed, settings.needs_matrix)
+
+    def each(run: Run, inputs: Inputs[Any]) -> Iterator[Analysed | Summarised]:
+        products = isinstance(inputs.kinship, Products)
+        return by_products.each_trait(run, inputs) if products else run.each_trait(inputs)
+
     return run_each_trait(
         settings,
-        Run.each_trait,
+        each,
         partial(_analyse, settings, program),
         heritability_report,
         prior=settings.prior.of_one_trait(),
@@ -113,11 +145,17 @@ def run(settings: H2Settings) -> Answer:
         more=program_record(program, settings.prior) | {"options": {"methods": settings.used_methods}},
         names=lambda trait: [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc", f"{trait}.threshold.nc"],
         program=program,
+        by_products=by_products,
     )
 
 
-def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs: Inputs, one: Analysed) -> Outcome:
+def _analyse(
+    settings: H2Settings, program: UserProgram | None, run: Run, inputs: Inputs[Any], one: Analysed | Summarised
+) -> Outcome:
     prior = settings.prior.of_one_trait()
+    spectrum = one.spectrum if isinstance(one, Analysed) else None
+    scale, error = (one.spectrum, None) if isinstance(one, Analysed) else (one.summary, one.error)
+    about = {"probe_error": error.found, "probe_error_wanted": error.wanted, "passes": error.passes} if error else {}
     told_groups(settings.draws_groups, one.data, settings.nuts)
     with run.clock.step("inference"), guarded(program, one.data):
         result = heritability(
@@ -131,10 +169,11 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             prior=prior if settings.prior.given else None,
             program=program.program if program else univariate,
             **asdict(settings.nuts),
-            attrs=attributes(inputs.kinship, settings.kinship, one.cohort.dropped, program),
+            attrs=attributes(inputs.kinship, settings.kinship, one.cohort.dropped, program) | about,
             cohort=one.cohort,
             markers=inputs.markers,
-            spectrum=one.spectrum,
+            spectrum=spectrum,
+            probe_error=error,
         )
     with run.clock.step("writing"):
         write_hsq(run.out / f"{result.trait}.hsq", result.reml, one.data, result.liability)
@@ -151,7 +190,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             write_draws(draws, run.out / f"{result.trait}.posterior.nc")
         if result.threshold is not None:
             write_draws(result.threshold, run.out / f"{result.trait}.threshold.nc")
-        part = heritability_part(result, one.data, prior, one.cohort, one.spectrum, run.pictures)
+        part = heritability_part(result, one.data, prior, one.cohort, scale, run.pictures)
     return Outcome(
         tables={"estimates": result.estimates},
         lines=[
@@ -159,7 +198,7 @@ def _analyse(settings: H2Settings, program: UserProgram | None, run: Run, inputs
             *(large_site_lines(result.posterior) if program and result.posterior is not None else ()),
         ],
         part=part,
-        record=cohort_record(one.cohort, one.spectrum),
+        record=cohort_record(one.cohort, scale) | about,
         diagnostics=result.diagnostics,
         liability=result.liability,
     )

@@ -1,9 +1,10 @@
 """What a command reads: tables, and a kinship matrix or the genotypes to make it from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
 
 from bayeslmm.base.checks import InputError, examples
 from bayeslmm.base.files import Fingerprint, changed, fingerprints
@@ -24,30 +25,45 @@ from bayeslmm.kinship.grm import read_grm
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.kinship.partition import markers_of, partition_kinships
 from bayeslmm.kinship.pedigree import pedigree_kinship
+from bayeslmm.kinship.products import Products
 from bayeslmm.kinship.relation import Relation
 from bayeslmm.kinship.unrelated import relatives_line, without_relatives
 
 _REPEATED = f"h2 and rg analyse several records of an individual with --repeated; else {SEVERAL_RECORDS}"
 _OF_RECORDS = f"covariates that differ between records are columns of the table of phenotypes; else {SEVERAL_RECORDS}"
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    K = TypeVar("K", default=Kinship)
+else:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+
+type ChooseProducts = Callable[[Measurements, Genotypes | None], "tuple[Products, str] | None"]
+"""What was measured, genotypes if K is made of some -> K as something that multiplies, and why; None for a matrix."""
+
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Generic[K]):  # noqa: UP046 (as `Cohort`)
     """What the files hold, before individuals are matched.
 
     Attributes:
         measurements: traits and covariates.
-        kinship: of everybody.
+        kinship: of everybody; of `h2`, it may be products.
         markers: the genotypes behind it, if it was computed from some.
         files: all that was read, with fingerprints.
         relations: the kinships of several components of variance, of which ``kinship`` is the first; empty for one.
+        taken_as: how the kinship is kept, and why.
     """
 
     measurements: Measurements
-    kinship: Kinship
+    kinship: K
     markers: MarkerBlocks | None
     files: Mapping[str, Fingerprint]
     relations: tuple[Relation, ...] = ()
+    taken_as: str = "matrix"
 
     def changed_genotypes(self) -> list[str]:
         """Return the files of genotypes, which are read more than once, that have changed since."""
@@ -115,7 +131,8 @@ def read_inputs(
     known: Mapping[str, Fingerprint] | None = None,
     genotypes: Genotypes | None = None,
     random: RandomEffects | None = None,
-) -> Inputs:
+    products: ChooseProducts | None = None,
+) -> Inputs[Any]:
     """Read the tables and make or read the kinship matrix, or several.
 
     Args:
@@ -125,6 +142,7 @@ def read_inputs(
         known: fingerprints of files that were taken already.
         genotypes: those of the options, if they are open.
         random: effects beside the kinship, if there are any.
+        products: whether the kinship is multiplied with in place of a matrix; it is not without.
 
     Raises:
         InputError: for errors in the files that the user can fix, or if one changes while it is read.
@@ -144,14 +162,17 @@ def read_inputs(
         mark([*kinship.files, *(random.files if random else [])])
         if genotypes is None and kinship.genotypes:
             genotypes = kinship.genotypes.open(kinship.markers.chr, kinship.selection)
-        relations = _relations(kinship, genotypes, random, missing=tables.missing)
-        if not relations:
+        chosen = products(measurements, genotypes) if products else None
+        relations = [] if chosen else [*_relations(kinship, genotypes, random, missing=tables.missing)]
+        if not relations and not chosen:
             raise InputError(f"a kinship is needed: genotypes ({OPTIONS}), --grm, --kinship or --pedigree")
     used = kinship.markers
     markers = MarkerBlocks(genotypes, used.scale, used.maf, used.geno) if genotypes else None
     if others := changed(files):
         raise InputError(f"{examples(others)} changed while it was read: start again when nothing writes to it")
-    return Inputs(measurements, relations[0].kinship, markers, files, relations if random else ())
+    if chosen:
+        return Inputs(measurements, chosen[0], markers, files, taken_as=chosen[1])
+    return Inputs(measurements, relations[0].kinship, markers, files, tuple(relations) if random else ())
 
 
 def _relations(

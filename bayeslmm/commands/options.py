@@ -13,6 +13,7 @@ from bayeslmm.base.defaults import (
     PRIOR_ETA,
     PRIOR_H2,
     PRIOR_TOTAL,
+    PROBE_ERROR,
     SCALE,
     SCALES,
     TARGET_ACCEPT,
@@ -100,6 +101,25 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
     )
     group.add_argument("--bend", action="store_true", help="set all negative eigenvalues of K to 0")
     group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")
+
+
+def add_products_options(parser: argparse.ArgumentParser) -> None:
+    """Add how a kinship is taken that is too large for a matrix."""
+    group = parser.add_argument_group("large cohorts")
+    group.add_argument(
+        "--kinship-as",
+        choices=("matrix", "products"),
+        help="hold K of the individuals and decompose it, or only multiply with it, for more people than memory has "
+        "room for (genotypes, --grm, --pedigree); by default products where the matrix would not fit",
+    )
+    group.add_argument(
+        "--probe-error",
+        type=float,
+        default=PROBE_ERROR,
+        metavar="E",
+        help="Monte Carlo error of products that is asked for, in posterior standard deviations of h2",
+    )
+    group.add_argument("--resume", action="store_true", help="go on with the products of a run that was stopped")
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

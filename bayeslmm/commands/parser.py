@@ -41,6 +41,7 @@ from bayeslmm.commands.options import (
     add_overwrite_option,
     add_plots_option,
     add_prevalence_option,
+    add_products_options,
     add_random_options,
     add_run_options,
     add_table_options,
@@ -133,6 +134,7 @@ def _grm(parser: argparse.ArgumentParser) -> None:
 
 def _h2(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser, required=False)
+    add_products_options(parser)
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to analyse")
     add_transform_options(group)

@@ -22,6 +22,7 @@ from bayeslmm.likelihood.priors import (
     describe,
 )
 from bayeslmm.likelihood.rotation import Spectrum
+from bayeslmm.likelihood.spectral_summary import SpectralSummary
 from bayeslmm.posterior.tree import CONVENTION, OF_COMPONENTS
 
 _LOGLIK = "restricted likelihood with + 1/2 log|X'X| (GEMMA, FaST-LMM); GCTA, and its .hsq, leave constants out"
@@ -39,7 +40,7 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
     return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
 
 
-def cohort_record(cohort: Cohort, spectrum: Spectrum) -> dict[str, Any]:
+def cohort_record(cohort: Cohort[Any], spectrum: Spectrum | SpectralSummary) -> dict[str, Any]:
     """Return what is said about who was analysed, whatever the command."""
     return {
         "n": len(cohort.ids),
@@ -101,7 +102,7 @@ def command_record(
 
 def run_record(
     clock: Clock,
-    inputs: Inputs,
+    inputs: Inputs[Any],
     *,
     options: Mapping[str, Any],
     prior: VariancePrior | ComponentsPrior | JointPrior | JointComponentsPrior | EffectPrior,
@@ -123,7 +124,7 @@ def run_record(
         "prior": {name: describe(value) for name, value in prior._asdict().items()},
         "convention": OF_COMPONENTS if inputs.relations else CONVENTION,
         "loglik_convention": _LOGLIK,
-        "kinship": {"source": kinship.source, "n": len(kinship.ids), **kinship.details},
+        "kinship": {"source": kinship.source, "n": len(kinship.ids), "taken_as": inputs.taken_as, **kinship.details},
         "relations": {
             one.name: {"source": one.kinship.source, "n": len(one.kinship.ids), **one.kinship.details}
             for one in inputs.relations

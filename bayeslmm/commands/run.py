@@ -17,10 +17,11 @@ from bayeslmm.base.progress import stage
 from bayeslmm.cohort.align import align, refusals
 from bayeslmm.cohort.align_records import AlignedRecords, align_records
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.measurements import Measurements
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.clock import Clock
 from bayeslmm.commands.failures import ANALYSIS_FAILED, DIAGNOSTICS_FAILED, Failures
-from bayeslmm.commands.inputs import Inputs, read_inputs
+from bayeslmm.commands.inputs import ChooseProducts, Inputs, read_inputs
 from bayeslmm.commands.random_effects import RandomEffects
 from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
@@ -66,9 +67,10 @@ class Run:
         known: Mapping[str, Fingerprint] | None = None,
         genotypes: Genotypes | None = None,
         random: RandomEffects | None = None,
-    ) -> Inputs:
+        products: ChooseProducts | None = None,
+    ) -> Inputs[Any]:
         """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
-        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known, genotypes, random)
+        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known, genotypes, random, products)
 
     def spectrum_of(self, cohort: Cohort) -> Spectrum:
         """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
@@ -97,10 +99,7 @@ class Run:
             InputError: if ids do not match, or no trait can be analysed.
         """
         kinship, failures = self.settings.kinship, self.failures
-        for trait, error in refusals(inputs.kinship, inputs.measurements).items():
-            failures.add([trait], error)
-        failures.check_any_left()
-        measurements = inputs.measurements.take([t for t in inputs.measurements.traits if t not in failures.why])
+        measurements = self.analysable(inputs)
         spectra: list[tuple[tuple[str, ...], Spectrum]] = []
         for cohort in align(inputs.kinship, measurements, centred=kinship.centre, normalised=kinship.normalise):
             ready: list[tuple[Cohort, Spectrum]] = []
@@ -114,6 +113,17 @@ class Run:
         failures.check_any_left()
         with self.clock.step("writing"):
             self.keep_spectra(spectra)
+
+    def analysable(self, inputs: Inputs[Any]) -> Measurements:
+        """Return the traits that can be analysed; the others are reported, and kept among the failures.
+
+        Raises:
+            InputError: if ids do not match, or no trait can be analysed.
+        """
+        for trait, error in refusals(inputs.kinship, inputs.measurements).items():
+            self.failures.add([trait], error)
+        self.failures.check_any_left()
+        return inputs.measurements.take([t for t in inputs.measurements.traits if t not in self.failures.why])
 
     def each_trait(self, inputs: Inputs) -> Iterator["Analysed"]:
         """Yield each trait by itself; the rest as for `cohorts`."""
@@ -165,7 +175,7 @@ class Run:
 
     def finish(
         self,
-        inputs: Inputs,
+        inputs: Inputs[Any],
         prior: VariancePrior | ComponentsPrior | JointPrior | JointComponentsPrior | EffectPrior,
         *,
         report: Report | None = None,

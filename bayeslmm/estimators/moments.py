@@ -205,7 +205,7 @@ def randomised_moments(
 
     r = project(Y)
     Z = project(np.random.default_rng(seed).standard_normal((n, vectors)))
-    K = GenotypeProducts(blocks, rows)
+    K = GenotypeProducts(blocks).take(rows)
     KV, diagonal = K @ np.column_stack([r, np.ones(n), Q, Z]), K.diagonal()
     Kr, K1, KQ, GZ = KV[:, 0], KV[:, 1], KV[:, 2 : c + 2], project(KV[:, c + 2 :])
     GGZ = project(K @ GZ)

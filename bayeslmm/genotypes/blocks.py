@@ -133,13 +133,18 @@ class MarkerBlocks:
     ) -> Iterator[tuple[Float[ndarray, "n b"], Int64[ndarray, " b"], int]]:
         """Yield dosages, the markers they are of, and how many there are beside them that are not used."""
         used = self.genotypes.used if among is None else self.genotypes.used & among
-        span = self._span
         with self.genotypes.reader() as reader:
-            for start in range(span.start, span.stop, self.block):
-                stop = min(start + self.block, span.stop)
-                lines = start + np.flatnonzero(used[start:stop])
-                elsewhere = stop - start - lines.size
-                yield reader.read(None, lines if elsewhere else range(start, stop), "float32"), lines, elsewhere
+            for lines, elsewhere in self.spans(used):
+                next_to_each_other = range(int(lines[0]), int(lines[-1]) + 1) if lines.size and not elsewhere else lines
+                yield reader.read(None, next_to_each_other, "float32"), lines, elsewhere
+
+    def spans(self, used: Bool[ndarray, " p"] | None = None) -> Iterator[tuple[Int64[ndarray, " b"], int]]:
+        """Yield the markers of each block that are used, and how many beside them are not."""
+        span, used = self._span, self.genotypes.used if used is None else used
+        for start in range(span.start, span.stop, self.block):
+            stop = min(start + self.block, span.stop)
+            lines = start + np.flatnonzero(used[start:stop])
+            yield lines, stop - start - lines.size
 
     def tracked(self, what: str, rows: Int64[ndarray, " n"] | None = None) -> Iterator[Block]:
         """Yield the blocks with a progress bar, and check the pass at its end.
@@ -192,21 +197,48 @@ class MarkerBlocks:
         block, _ = self._filtered(G, lines, elsewhere)
         if self.scale == "vanraden":
             return block
-        G, f = block.G, block.af
-        sd = np.sqrt(2 * f * (1 - f) if self.scale == "hwe" else np.einsum("ij,ij->j", G, G) / len(G))
+        G = block.G
+        mean_square = np.einsum("ij,ij->j", G, G) / len(G) if self.scale == "sample" else np.ones(G.shape[1])
+        sd, weight = divisor(self.scale, block.af, mean_square)
         G *= (1 / sd).astype(np.float32)
-        tally = Tally(block.tally.counts, float(f.size), block.tally.called)
-        return block._replace(sd=sd.astype(np.float64), tally=tally)
+        return block._replace(sd=sd, tally=replace(block.tally, weight=weight))
 
     def _filtered(self, G: Float[ndarray, "n b"], lines: Int64[ndarray, " b"], elsewhere: int) -> tuple[Block, Called]:
         """Return the markers that pass the filters less their mean, and what was called of all."""
         called = fill(G)
-        if self.geno == 1 and (called.present == 0).any():
+        self.check_called(called.present, lines)
+        return _centred(G, called, lines, self.maf, self.geno, elsewhere), called
+
+    def check_called(self, present: Int64[ndarray, " b"], lines: Int64[ndarray, " b"]) -> None:
+        """Refuse a marker without a genotype that the filters would keep.
+
+        Args:
+            present: how many genotypes each has.
+            lines: which markers of the file.
+
+        Raises:
+            InputError: with its number.
+        """
+        if self.geno == 1 and (present == 0).any():
             raise InputError(
-                f"{self.genotypes.path} marker {int(lines[np.argmin(called.present)]) + 1}: no genotype was called, so "
+                f"{self.genotypes.path} marker {int(lines[np.argmin(present)]) + 1}: no genotype was called, so "
                 "it cannot be standardised: drop it, or set geno below 1"
             )
-        return _centred(G, called, lines, self.maf, self.geno, elsewhere), called
+
+
+def divisor(
+    scale: str, f: Float64[ndarray, " b"], mean_square: Float[ndarray, " b"]
+) -> tuple[Float64[ndarray, " b"], float]:
+    """Return what each marker is divided by, and what their sum W W' is.
+
+    Args:
+        scale: see `MarkerBlocks`.
+        f: frequency of a1.
+        mean_square: of the dosages less their mean.
+    """
+    if scale == "vanraden":
+        return np.ones(f.size), float((2 * f * (1 - f)).sum())
+    return np.sqrt(2 * f * (1 - f) if scale == "hwe" else mean_square).astype(np.float64), float(f.size)
 
 
 def dosages(

@@ -96,11 +96,26 @@ def fill(G: Float[ndarray, "n b"]) -> Called:
 
 def unfit(G: Float[ndarray, "n b"], called: Called, *, maf: float, geno: float) -> Unfit:
     """Return which markers of a filled block are not used."""
-    mean = called.mean
+    return unfit_by_counts(len(G), called.present, called.mean, _constant(G, called.mean), maf=maf, geno=geno)
+
+
+def unfit_by_counts(
+    n: int,
+    present: Int64[ndarray, " b"],
+    mean: Float64[ndarray, " b"],
+    constant: Bool[ndarray, " b"],
+    *,
+    maf: float,
+    geno: float,
+) -> Unfit:
+    """Return which markers are not used, of n individuals, by how many genotypes each has, its mean, and if it varies.
+
+    The rest as for `unfit`.
+    """
     minor = np.minimum(mean, 2 - mean) / 2  # an exact subtraction, so that both alleles count alike
     # A rate at the limit passes, however it is rounded: 15 of 300 at 0.05.
-    above_missing = len(G) - called.present > geno * len(G) * (1 + 1e-12)
-    monomorphic = ~above_missing & _constant(G, mean)
+    above_missing = n - present > geno * n * (1 + 1e-12)
+    monomorphic = ~above_missing & constant
     return Unfit(above_missing, monomorphic, ~above_missing & ~monomorphic & (minor < maf * (1 - 1e-12)))
 
 

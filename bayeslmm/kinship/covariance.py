@@ -17,6 +17,11 @@ class Covariance(Protocol):
         ...
 
     @property
+    def families(self) -> tuple[str, ...]:
+        """FID of each row, 0 where it has none; empty if none is known."""
+        ...
+
+    @property
     def source(self) -> str:
         """Where it comes from, for messages."""
         ...

@@ -1,7 +1,8 @@
 """The kinship of genotypes as something that multiplies: streamed from the file, never held."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, override
 
@@ -12,7 +13,10 @@ from numpy import ndarray
 from bayeslmm.base.defaults import GENO, MAF, SCALE
 from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
-from bayeslmm.kinship.products import Products
+from bayeslmm.genotypes.packed import PackedMarkers, ReadMarkers, block_of
+from bayeslmm.kinship.products import Products, taken
+
+_MOST = 0.5  # of the individuals: where more are taken, zeros for the others cost less than to pick them out
 
 
 class GenotypeProducts(Products):
@@ -22,18 +26,22 @@ class GenotypeProducts(Products):
     b)), whatever p. Markers are standardised among all individuals of the file, whichever are taken.
     """
 
-    def __init__(self, blocks: MarkerBlocks, rows: Int64[ndarray, " n"] | None = None) -> None:
-        everybody, genotypes = blocks.genotypes.ids, blocks.genotypes
-        super().__init__(everybody if rows is None else [everybody[i] for i in rows], genotypes.name)
-        self.blocks, self._rows = blocks, rows
-        self._seen: tuple[Float64[ndarray, " n"], Tally] | None = None  # the diagonal, and what was counted
+    def __init__(self, blocks: MarkerBlocks) -> None:
+        genotypes = blocks.genotypes
+        super().__init__(genotypes.ids, genotypes.name, genotypes.families)
+        self.blocks = replace(blocks, block=min(blocks.block, block_of(len(self.ids))))
+        self._markers = PackedMarkers.of(self.blocks) or ReadMarkers(self.blocks)
+        self._rows: Int64[ndarray, " n"] | None = None
+        self._tallies: list[Tally] = []  # that of a pass: the same for all that are taken
+        self._diagonal: Float64[ndarray, " n"] | None = None
 
     @property
     @override
     def details(self) -> Mapping[str, Any]:
         """As those of `genomic_kinship`."""
-        _, tally = self._first_pass()
-        blocks, genotypes = self.blocks, self.blocks.genotypes
+        if not self._tallies:
+            self.diagonal()
+        blocks, genotypes, tally = self.blocks, self.blocks.genotypes, self._tallies[0]
         return {
             "scale": blocks.scale,
             "maf": blocks.maf,
@@ -47,36 +55,58 @@ class GenotypeProducts(Products):
     @override
     def diagonal(self) -> Float64[ndarray, " n"]:
         """Return the diagonal; it takes a pass, unless there was one."""
-        return self._first_pass()[0]
+        if self._diagonal is None:
+            _ = self @ np.zeros((len(self.ids), 0))
+        assert self._diagonal is not None
+        return self._diagonal
 
     @override
     def __matmul__(self, V: Float64[ndarray, "n b"]) -> Float64[ndarray, "n b"]:
         n, b = V.shape
-        total, diagonal, tally = np.zeros((n, b)), np.zeros(n), Tally.empty(len(self.blocks.genotypes.ids))
-        narrow = V.astype(np.float32)
-        for block in self.blocks.tracked("products", self._rows):
-            W = block.G
-            total += W @ (W.T @ narrow)
-            if self._seen is None:
-                diagonal += np.einsum("ij,ij->i", W, W)
-            tally += block.tally
-        if self._seen is None:
-            self._seen = diagonal / tally.weight, tally
+        total, narrow = np.zeros((n, b)), V.astype(np.float32)
+        rows, padded = self._markers.places(self._rows), None
+        diagonal, tally = 0.0, Tally.empty(len(self.blocks.genotypes.ids))
+        for block, of_block in self._markers.transposed("products"):
+            W = block
+            if rows is not None and len(rows) <= _MOST * block.shape[1]:
+                W = block[:, rows]
+            elif rows is not None and padded is None:
+                padded = np.zeros((block.shape[1], b), dtype=np.float32)
+                padded[rows] = narrow
+            product = W.T @ (W @ (narrow if padded is None else padded))
+            total += product if padded is None else product[rows]
+            if self._diagonal is None:
+                squares = np.einsum("ij,ij->j", W, W)
+                diagonal = diagonal + (squares if padded is None else squares[rows]).astype(float)
+            tally += of_block
+        if self._diagonal is None:
+            self._diagonal = np.asarray(diagonal) / tally.weight
+            self._tallies[:] = [tally]
         return total / tally.weight
+
+    @override
+    def seconds(self, columns: int) -> float:
+        """As `Products.seconds`, of one block of markers."""
+        begun = time.perf_counter()
+        block, tally = next(self._markers.transposed("a first block"))
+        V = np.ones((block.shape[1], columns), dtype=np.float32)
+        _ = block.T @ (block @ V)
+        return (time.perf_counter() - begun) * self.blocks.genotypes.n_markers / tally.counts.read
+
+    @override
+    def working_bytes(self, columns: int) -> float:
+        n = len(self.blocks.genotypes.ids)
+        return 4.0 * n * (2.5 * self.blocks.block + 3 * columns)
 
     @override
     def take(self, rows: Sequence[int] | Int64[ndarray, " m"]) -> "GenotypeProducts":
         at = np.asarray(rows, dtype=np.int64)
-        taken = GenotypeProducts(self.blocks, at if self._rows is None else self._rows[at])
-        if self._seen is not None:
-            taken._seen = self._seen[0][at], self._seen[1]
-        return taken
-
-    def _first_pass(self) -> tuple[Float64[ndarray, " n"], Tally]:
-        if self._seen is None:
-            _ = self @ np.zeros((len(self.ids), 0))
-        assert self._seen is not None
-        return self._seen
+        part = GenotypeProducts.__new__(GenotypeProducts)
+        Products.__init__(part, *taken(self, at))
+        part.blocks, part._markers, part._tallies = self.blocks, self._markers, self._tallies
+        part._rows = at if self._rows is None else self._rows[at]
+        part._diagonal = None if self._diagonal is None else self._diagonal[at]
+        return part
 
 
 def genotype_products(

@@ -1,5 +1,6 @@
 """Kinships of GCTA as something that multiplies: ``.grm.bin`` in slabs, and the sparse ``.grm.sp``."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, override
@@ -11,10 +12,10 @@ from scipy.sparse import csr_array
 
 from bayeslmm.base.checks import InputError, check_readable
 from bayeslmm.base.files import reading
-from bayeslmm.base.ids import read_ids
+from bayeslmm.base.ids import Individuals, read_ids
 from bayeslmm.kinship.grm import check_size, listed_pairs
 from bayeslmm.kinship.names import grm_files
-from bayeslmm.kinship.products import Products
+from bayeslmm.kinship.products import Products, taken
 
 _SLAB = 1 << 24  # float32 values that are held at once: 64 MB
 
@@ -25,9 +26,9 @@ class SlabProducts(Products):
     Products run in float32 within a slab and are added up in float64.
     """
 
-    def __init__(self, values: Path, ids: Sequence[str]) -> None:
-        super().__init__(ids, str(values))
-        check_size(values, len(ids))
+    def __init__(self, values: Path, individuals: Individuals) -> None:
+        super().__init__(individuals.ids, str(values), individuals.families)
+        check_size(values, len(self.ids))
         with reading(values):
             self._lower = np.memmap(values, dtype="<f4", mode="r")
 
@@ -52,10 +53,25 @@ class SlabProducts(Products):
             raise InputError(f"{self.source}: relationships must be numbers, but some are not: compute it again")
         return total
 
-    def _slabs(self) -> Iterator[tuple[slice, Float32[ndarray, "_ _"]]]:
-        n = len(self.ids)
-        height = max(1, _SLAB // n)
-        for start in range(0, n, height):
+    @override
+    def seconds(self, columns: int) -> float:
+        n, V = len(self.ids), np.ones((len(self.ids), columns), dtype=np.float32)
+        begun = time.perf_counter()
+        _, slab = next(self._slabs(max(0, n - self._height)))
+        _ = slab @ V[: slab.shape[1]], slab.T @ V[: len(slab)]
+        return (time.perf_counter() - begun) * n * n / (2 * slab.size)
+
+    @override
+    def working_bytes(self, columns: int) -> float:
+        return 4.0 * len(self.ids) * (self._height + 4 * columns)
+
+    @property
+    def _height(self) -> int:
+        return max(1, _SLAB // len(self.ids))
+
+    def _slabs(self, first: int = 0) -> Iterator[tuple[slice, Float32[ndarray, "_ _"]]]:
+        n, height = len(self.ids), self._height
+        for start in range(first, n, height):
             stop = min(start + height, n)
             slab = np.zeros((stop - start, stop), dtype=np.float32)
             for i in range(start, stop):
@@ -66,8 +82,8 @@ class SlabProducts(Products):
 class SparseProducts(Products):
     """A sparse kinship: pairs that are not in it have the relationship 0."""
 
-    def __init__(self, K: csr_array, ids: Sequence[str], source: str, read_as: str) -> None:
-        super().__init__(ids, source)
+    def __init__(self, K: csr_array, individuals: Individuals, source: str, read_as: str) -> None:
+        super().__init__(individuals.ids, source, individuals.families)
         self.K, self._read_as = K, read_as
 
     @property
@@ -86,7 +102,8 @@ class SparseProducts(Products):
     @override
     def take(self, rows: Sequence[int] | Int64[ndarray, " m"]) -> "SparseProducts":
         at = np.asarray(rows, dtype=np.int64)
-        return SparseProducts(self.K[at][:, at], [self.ids[i] for i in at], self.source, self._read_as)
+        ids, source, families = taken(self, at)
+        return SparseProducts(self.K[at][:, at], Individuals(tuple(families), tuple(ids)), source, self._read_as)
 
 
 def grm_products(prefix: str | Path) -> Products:
@@ -101,8 +118,8 @@ def grm_products(prefix: str | Path) -> Products:
     path, id_path = grm_files(prefix)
     values, individuals = check_readable(path), read_ids(id_path)
     if path.suffix == ".bin":
-        return SlabProducts(values, individuals.ids)
+        return SlabProducts(values, individuals)
     if path.suffix == ".sp":
         pairs, words = listed_pairs(path, individuals.ids)
-        return SparseProducts(pairs.sparse(), individuals.ids, str(values), words)
+        return SparseProducts(pairs.sparse(), individuals, str(values), words)
     raise InputError(f"{path} is a whole matrix in text: read it with read_grm, or write it as .grm.bin or .grm.sp")

@@ -10,8 +10,7 @@ from numpy import ndarray
 
 from bayeslmm.base.array_checks import check_square
 from bayeslmm.base.checks import InputError, check_unique
-from bayeslmm.genotypes.chromosomes import left_out_words
-from bayeslmm.genotypes.filters import MarkerCounts
+from bayeslmm.kinship.origin import origin_words
 
 
 @dataclass(frozen=True)
@@ -45,19 +44,7 @@ class Kinship:
 
     def origin_line(self) -> str:
         """Say which markers or animals it was computed from, or what its file was read as; empty if neither."""
-        details = self.details
-        if "read_as" in details:
-            return f"{self.source}: {details['read_as']}"
-        if "markers" in details:
-            left_out, coded = left_out_words(details["left_out"]), "coding" in details
-            line = MarkerCounts(**details["markers"]).line(maf=details["maf"], geno=details["geno"], left_out=left_out)
-            return f"{details['coding']}; {line}" if coded else line
-        if "animals" in details:
-            line = f"pedigree: {details['animals']:,} animals, {details['inbred']:,} of them inbred"
-            founders = details["founders_without_a_row"]
-            shown = f" ({details['such_founders']})" if founders else ""
-            return f"{line}; {founders:,} parents without a line are taken as founders{shown}"
-        return ""
+        return origin_words(self.source, self.details)
 
     def diagonal(self) -> Float64[ndarray, " n"]:
         """Return the diagonal of K."""

@@ -214,24 +214,64 @@ def decompose(K: Float[ndarray, "n n"], *, where: str = "K", bend: bool = False)
         what = "0 everywhere" if not K.any() else f"{scale:.3g} on average on its diagonal"
         raise InputError(f"{where}: a kinship must hold relationships of about 1, but it is {what}: rescale it")
     s, U = scipy.linalg.eigh(K, driver="evd", check_finite=False)
-    negative = s[s < -2 * np.sqrt(n) * _FLOAT32_EPS * max(s[-1], 0.0)]
-    if not negative.size:
-        return Spectrum(np.maximum(s, 0.0), U)
-    problem = (
-        f"{where}: {negative.size} of {n} eigenvalues of the kinship matrix are negative, the smallest {s[0]:.3g} (the "
-        f"largest is {s[-1]:.3g}, their mean {s.mean():.3g})"
+    if problem := negative_eigenvalues(s, where=where, bend=bend):
+        problem.tell(stacklevel=2)
+    return Spectrum(np.maximum(s, 0.0), U)
+
+
+class NegativeEigenvalues(NamedTuple):
+    """Eigenvalues of a kinship that are negative by more than rounding explains.
+
+    Attributes:
+        text: how many, and how large.
+        excused: why they can be set to 0; None if they cannot.
+    """
+
+    text: str
+    excused: str | None
+
+    def refuse(self) -> None:
+        """Refuse a kinship of which they cannot be set to 0.
+
+        Raises:
+            InputError: saying what to do.
+        """
+        if self.excused is None:
+            raise InputError(
+                f"{self.text}: it must be positive semi-definite, and neither rounding nor missing genotypes explain "
+                "this: compute it again from complete data (by plink2 --make-rel, not --make-king), or bend it (bend), "
+                "which sets them to 0"
+            )
+
+    def tell(self, stacklevel: int) -> None:
+        """Warn that they are set to 0; the rest as for `refuse`."""
+        self.refuse()
+        warnings.warn(f"{self.text}{self.excused}", InputWarning, stacklevel=stacklevel + 1)
+
+
+def negative_eigenvalues(
+    s: Float[ndarray, " k"], counts: Float[ndarray, " k"] | None = None, *, where: str, bend: bool
+) -> NegativeEigenvalues | None:
+    """Return the eigenvalues that are negative by more than rounding explains; None if there are none.
+
+    Args:
+        s: eigenvalues, ascending.
+        counts: how many there are of each.
+        where: the source of the kinship.
+        bend: whether any may be set to 0.
+    """
+    counts = np.ones(len(s)) if counts is None else counts
+    n, total = round(counts.sum()), float(counts @ s)
+    below = s < -2 * np.sqrt(n) * _FLOAT32_EPS * max(s[-1], 0.0)
+    if not below.any():
+        return None
+    text = (
+        f"{where}: {max(1, round(counts[below].sum()))} of {n} eigenvalues of the kinship matrix are negative, the "
+        f"smallest {s[0]:.3g} (the largest is {s[-1]:.3g}, their mean {total / n:.3g})"
     )
-    if (bend and s[-1] > 0) or (s[0] >= _LEAST * s.mean() and negative.sum() >= _MOST_SUM * s.sum()):
-        why = "" if bend else ", as they are where each pair has other markers missing"
-        change = np.linalg.norm(negative) / np.linalg.norm(s)
-        warnings.warn(
-            f"{problem}{why}: they are set to 0, which changes K by {change:.2g} of its size",
-            InputWarning,
-            stacklevel=2,
-        )
-        return Spectrum(np.maximum(s, 0.0), U)
-    raise InputError(
-        f"{problem}: it must be positive semi-definite, and neither rounding nor missing genotypes explain this: "
-        "compute it again from complete data (by plink2 --make-rel, not --make-king), or bend it (bend), which sets "
-        "them to 0"
-    )
+    due_to_missing = s[0] >= _LEAST * total / n and float(counts[below] @ s[below]) >= _MOST_SUM * total
+    if not (due_to_missing or (bend and s[-1] > 0)):
+        return NegativeEigenvalues(text, None)
+    why = "" if bend else ", as they are where each pair has other markers missing"
+    change = np.sqrt(counts[below] @ s[below] ** 2) / np.sqrt(counts @ s**2)
+    return NegativeEigenvalues(text, f"{why}: they are set to 0, which changes K by {change:.2g} of its size")

@@ -1,8 +1,9 @@
 """A cohort in a few hundred rows, from products with its kinship: for one that has no room for a decomposition."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int8
@@ -10,20 +11,54 @@ from numpy import ndarray
 
 from bayeslmm.base.array_checks import check_finite
 from bayeslmm.base.checks import InputError, InputWarning
-from bayeslmm.base.memory import check_memory
+from bayeslmm.base.defaults import PROBE_ERROR
+from bayeslmm.base.memory import available, check_memory
 from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.krylov import BlockLanczos
 from bayeslmm.likelihood.probe_error import Moved, moved
 from bayeslmm.likelihood.probes import Nodes, Singles, counts, nodes
-from bayeslmm.likelihood.rotation import RotatedData
+from bayeslmm.likelihood.rotation import NegativeEigenvalues, RotatedData, negative_eigenvalues
 
-PROBE_ERROR = 0.02
-_PROBES = 32
-_SINGLES = 256
-_FIRST = 6  # steps before the error is looked at
+MOST_PASSES = 200
+"""Over K, by default."""
+PROBES, SINGLES = 32, 256
+"""Probes of a space, and those of a single product that the first pass has too."""
+FIRST = 6
+"""Steps before the error is looked at."""
+_AS_ROOM = 16  # blocks of columns that there must be room for
 _EVERY = 2
+_ROWS = 128  # of the data, or a multiple
 _QUADRATURE = 0.2  # share of the error that may come of too few steps
+
+
+class ProbeError(NamedTuple):
+    """The Monte Carlo error of random probes in the posterior mean of h2, in its posterior standard deviations.
+
+    Attributes:
+        found: what it is.
+        wanted: what was asked for.
+        passes: products with K.
+    """
+
+    found: float
+    wanted: float
+    passes: int
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is as small as was asked for."""
+        return self.found <= self.wanted
+
+    def words(self) -> str:
+        """Say how large it is."""
+        of_wanted = f"{self.wanted:g} was asked for" if self.reached else f"NOT the {self.wanted:g} that was asked for"
+        return f"Monte Carlo error of {self.passes} products with K: {self.size} posterior sd of h2 ({of_wanted})"
+
+    @property
+    def size(self) -> str:
+        """The error as text; rounding is no error of the probes."""
+        return f"{self.found:.2g}" if self.found >= 1e-4 else "below 0.0001"
 
 
 @dataclass(frozen=True)
@@ -41,6 +76,7 @@ class SpectralSummary:
         steps: of block Lanczos.
         passes: products with K.
         found: eigenvectors that were found and taken out of the probes.
+        mean_diagonal: of K.
     """
 
     data: RotatedData
@@ -51,11 +87,21 @@ class SpectralSummary:
     steps: int
     passes: int
     found: int
+    mean_diagonal: float
+
+    @property
+    def k_scale(self) -> float:
+        """Mean diagonal of J K J, as `Spectrum.k_scale`."""
+        return self.data.k_scale
 
     @property
     def reached(self) -> bool:
         """Whether the error is as small as was asked for."""
         return bool((self.probe_errors <= self.wanted).all())
+
+    def error(self, j: int) -> ProbeError:
+        """Return the error of one trait."""
+        return ProbeError(float(self.probe_errors[j]), self.wanted, self.passes)
 
     def trait(self, j: int) -> RotatedData:
         """Return one trait, for `reml`, `ml`, `moments`, `exact` and `sample`."""
@@ -69,7 +115,9 @@ def spectral_summary(
     *,
     seed: int,
     probe_error: float = PROBE_ERROR,
-    most_passes: int = 200,
+    most_passes: int = MOST_PASSES,
+    bend: bool = False,
+    tell: Callable[[ProbeError], None] | None = None,
 ) -> SpectralSummary:
     r"""Summarise traits by products with K, some ten passes over what K is made of, in O(n) memory.
 
@@ -85,28 +133,43 @@ def spectral_summary(
         X: their covariates, of full column rank, shape (n, c).
         seed: of the probes.
         probe_error: the error that is asked for, in posterior standard deviations of h2.
-        most_passes: over K; where they are not enough, a warning says what was reached.
+        most_passes: over K; where they are not enough, or memory ends, a warning says what was reached.
+        bend: set negative eigenvalues to 0 however large they are, as in `decompose`.
+        tell: called with what is reached, each time that it is known.
 
     Raises:
         InputError: if shapes do not match, numbers are missing, a trait has no variance given X, h2 is not identified,
-            or memory is too small.
+            eigenvalues are negative as `decompose` refuses them, or memory is too small.
 
     Source: Ubaru, Chen and Saad (2017), doi:10.1137/16M1104974 (stochastic Lanczos quadrature).
     """
     _check(K, Y, X, probe_error, most_passes)
     run = _Run(K, X, Y, np.random.default_rng(seed))
-    while not run.good_enough(probe_error) and run.improve(probe_error, most_passes):
-        pass
+    if negative := run.negative(bend):
+        negative.refuse()
+    while True:
+        if tell:
+            tell(ProbeError(run.error, probe_error, run.passes))
+        if run.good_enough(probe_error) or not run.improve(probe_error, most_passes):
+            break
+    if negative := run.negative(bend):
+        negative.tell(stacklevel=2)
     summary = run.summary(probe_error)
     if not summary.reached:
+        advice = "allow more passes (most_passes)" if run.has_room else "use a machine with more memory"
         warnings.warn(
             f"{K.source}: after {summary.passes} passes the posterior mean of h2 has a Monte Carlo error of "
-            f"{summary.probe_errors.max():.2g} posterior standard deviations, not {probe_error:g}: allow more passes "
-            "(most_passes), or decompose the matrix if there is room for it",
+            f"{summary.probe_errors.max():.2g} posterior standard deviations, not {probe_error:g}: {advice}, ask for "
+            "less (probe_error), or decompose the matrix if there is room for it",
             InputWarning,
             stacklevel=2,
         )
     return summary
+
+
+def summary_bytes(n: int, columns: int) -> float:
+    """Return how much memory a summary of n individuals with so many traits and covariates begins with, about."""
+    return 8.0 * n * (_AS_ROOM * (columns + 1 + PROBES) + 2 * SINGLES)
 
 
 def _check(K: Covariance, Y: ndarray, X: ndarray, probe_error: float, most_passes: int) -> None:
@@ -120,11 +183,10 @@ def _check(K: Covariance, Y: ndarray, X: ndarray, probe_error: float, most_passe
         check_finite(array, name=name, where="spectral_summary")
     if not probe_error > 0:
         raise InputError(f"probe_error must be positive, but {probe_error:g} was given")
-    if most_passes < _FIRST:
-        raise InputError(f"most_passes must be at least {_FIRST}, but {most_passes} was given")
-    columns = X.shape[1] + Y.shape[1] + 1 + _PROBES
+    if most_passes < FIRST:
+        raise InputError(f"most_passes must be at least {FIRST}, but {most_passes} was given")
     check_memory(
-        8.0 * n * (16 * columns + 2 * _SINGLES),
+        summary_bytes(n, X.shape[1] + Y.shape[1]),
         what=f"a spectral summary of {n:,} individuals",
         instead="use a machine with more memory, or fewer traits at once",
     )
@@ -138,28 +200,41 @@ class _Run:
 
     def __init__(self, K: Covariance, X: ndarray, Y: ndarray, rng: np.random.Generator) -> None:
         self.K, self.X, self.Y, self.rng = K, np.asarray(X, dtype=float), np.asarray(Y, dtype=float), rng
-        self.n, self.passes, self.singles = len(X), 0, Singles()
+        self.n, self.passes, self.singles, self.has_room = len(X), 0, Singles(), True
         self.Q, _ = orthonormal(self.X)
-        self.Z = self._signs(_PROBES).astype(float)
+        self.Z = self._signs(PROBES).astype(float)
         self.space = BlockLanczos(np.column_stack([self.Q, self._residuals(), np.ones((self.n, 1)), self.Z]))
-        self._step(self.space, self._signs(_SINGLES))
+        self._step(self.space, self._signs(SINGLES))
         self.trace = float(K.diagonal().sum())
         if not self.trace > 0:
             raise InputError(f"{K.source}: the kinship is 0: nobody is related to anybody, not even to themselves")
         self.q, self.z = self.space.first(self.Q), self.space.first(self.Z)
         self.more: list[Nodes] = []
         self.costs: list[float] = []
-        self._go_on(_FIRST - 1)
+        self._go_on(FIRST - 1)
+
+    @property
+    def error(self) -> float:
+        """The largest of all traits."""
+        return float(np.hypot(self.of_probes, self.of_singles).max())
 
     def good_enough(self, wanted: float) -> bool:
         """Return whether the error is as small as is asked for."""
-        return (
-            self.quadrature <= _QUADRATURE * wanted and float(np.hypot(self.of_probes, self.of_singles).max()) <= wanted
-        )
+        return self.quadrature <= _QUADRATURE * wanted and self.error <= wanted
+
+    def negative(self, bend: bool) -> NegativeEigenvalues | None:
+        """Return eigenvalues that are negative."""
+        assert self.data.counts is not None
+        of_first = self.data.counts[: len(self.space.T)] * (1 + len(self.more))
+        return negative_eigenvalues(np.linalg.eigvalsh(self.space.T), of_first, where=self.K.source, bend=bend)
 
     def improve(self, wanted: float, most_passes: int) -> bool:
         """Do what reduces the error most, and return whether it could be done."""
         steps, left = len(self.space.V), most_passes - self.passes
+        columns = (steps if self.more else _EVERY) * (self.Q.shape[1] + PROBES) + 4 * SINGLES
+        self.has_room = available() > 8.0 * self.n * columns
+        if not self.has_room:
+            return False
         can_go_on = bool(self.space.next.shape[1]) and not self.more
         pays = len(self.costs) < 2 or self.costs[-1] < self.costs[-2]
         if can_go_on and self.quadrature > _QUADRATURE * wanted and left >= _EVERY:
@@ -180,11 +255,12 @@ class _Run:
             data=self.data,
             probe_errors=np.hypot(self.of_probes, self.of_singles),
             wanted=wanted,
-            probes=_PROBES * (1 + len(self.more)),
+            probes=PROBES * (1 + len(self.more)),
             singles=sum(G.shape[1] for G in self.singles.G),
             steps=len(self.space.V),
             passes=self.passes,
             found=int(self.nodes.found.sum()),
+            mean_diagonal=self.trace / self.n,
         )
 
     def _go_on(self, steps: int) -> None:
@@ -196,7 +272,7 @@ class _Run:
         self._look()
         shorter = self.space.shorter() if len(self.space.V) > 1 else self.space
         short, long = (nodes(space, self.q, self.z, deflate=False) for space in (shorter, self.space))
-        means = [self._moved(self._rows([one]), np.zeros((0, len(one.s)))) for one in (short, long)]
+        means = [self._moved(rows, np.zeros((0, len(rows.s)))) for rows in map(self._rows, ([short], [long]))]
         self.quadrature = max(abs(a.mean - b.mean) / b.sd for a, b in zip(*means, strict=True))
         if len(self.space.T) == self.n:
             self.quadrature = 0.0
@@ -204,13 +280,13 @@ class _Run:
 
     def _single_products(self) -> None:
         """Add probes of a single product."""
-        G = self._signs(_SINGLES)
+        G = self._signs(SINGLES)
         self.singles.add(G, self._multiply(G.astype(float)))
         self._look()
 
     def _another(self, steps: int) -> None:
         """Make another space, as large as the first, from other probes."""
-        Z = self._signs(_PROBES).astype(float)
+        Z = self._signs(PROBES).astype(float)
         space = BlockLanczos(np.column_stack([self.Q, Z]))
         for _ in range(steps):
             if space.next.shape[1]:
@@ -232,34 +308,37 @@ class _Run:
                 without[start : start + len(one.s)] = counts(one, moments, left_out=i) / len(batches)
                 others.append(without)
         higher = moments._replace(t2=moments.t2 + moments.t2_error)
-        others.append(np.concatenate([counts(one, higher) for one in batches]) / len(batches))
+        more = np.concatenate([counts(one, higher) for one in batches]) / len(batches)
+        others.append(np.pad(more, (0, len(self.data.s) - len(more))))
         found = self._moved(self.data, np.array(others))
         shifts = np.array([(one.means - one.mean) / one.sd for one in found])
         left_out = shifts[:, :-1].reshape(len(found), len(batches), -1)
         left_out -= left_out.mean(axis=2, keepdims=True)
-        jackknife = np.sqrt((_PROBES - 1) / _PROBES * np.square(left_out).sum(axis=(1, 2)))
+        jackknife = np.sqrt((PROBES - 1) / PROBES * np.square(left_out).sum(axis=(1, 2)))
         # Three coefficients are fitted to each set of probes; and the error is itself estimated, and looked at until
         # it is small: one standard error is added.
-        self.of_probes = jackknife * np.sqrt(_PROBES / (_PROBES - 3)) * (1 + 1 / np.sqrt(2 * _PROBES * len(batches)))
+        self.of_probes = jackknife * np.sqrt(PROBES / (PROBES - 3)) * (1 + 1 / np.sqrt(2 * PROBES * len(batches)))
         self.of_singles = np.abs(shifts[:, -1])
 
     def _rows(self, batches: Sequence[Nodes]) -> RotatedData:
         """Return the data of some nodes, the first of which are those of the first space or of one before it."""
         first, k = batches[0], sum(len(one.s) for one in batches)
+        # What is compiled for so many rows serves others: the last ones stand for nothing.
+        pad = -k % _ROWS
         S = first.vectors[: self.space.V[0].shape[1]]
         ones = S.T @ self.space.first(np.ones((self.n, 1)))[:, 0]
 
         def rotated(B: ndarray) -> ndarray:
-            rows = np.zeros((k, B.shape[1]))
+            rows = np.zeros((k + pad, B.shape[1]))
             rows[: len(first.s)] = S.T @ self.space.first(B)
             return rows
 
         return RotatedData(
-            np.concatenate([one.s for one in batches]),
+            np.concatenate([*(one.s for one in batches), np.full(pad, first.s[0])]),
             rotated(self.Y),
             rotated(self.X),
             (self.trace - float(first.s @ ones**2) / self.n) / self.n,
-            np.concatenate([counts(one, self.moments) for one in batches]) / len(batches),
+            np.concatenate([*(counts(one, self.moments) / len(batches) for one in batches), np.zeros(pad)]),
         )
 
     def _moved(self, data: RotatedData, others: Float64[ndarray, "r k"]) -> list[Moved]:

@@ -19,12 +19,13 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.memory import check_memory
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import BivariatePrior, Flat, MultivariatePrior, in_units
-from bayeslmm.likelihood.rotation import JointData, RotatedData
+from bayeslmm.likelihood.rotation import JointData, RotatedData, check_rows
 from bayeslmm.likelihood.several_traits import multivariate
 from bayeslmm.posterior.sampling import Program, default_prior
 from bayeslmm.posterior.tree import ROTATED_ROW
 
-_OF_ROWS: tuple[str, ...] = ("posterior_predictive", "log_likelihood")
+OF_ROWS: tuple[str, ...] = ("posterior_predictive", "log_likelihood")
+"""Groups that hold each row of the data."""
 _COPIES = 3  # of these groups while they are computed, and while they are written: measured
 _OF_EFFECTS = ("beta", "b", "b_base")
 _ROWS = (
@@ -43,13 +44,15 @@ def check_groups(groups: Sequence[str], data: RotatedData | JointData, m: int) -
         m: number of draws.
 
     Raises:
-        InputError: if one is unknown, values are missing, or memory is too small.
+        InputError: if one is unknown, values are missing, rows are no individuals' (`counts`), or memory is too small.
     """
     if unknown := [name for name in groups if name not in DRAWS_GROUPS]:
         raise InputError(f"groups of draws must be among {', '.join(DRAWS_GROUPS)}, but {unknown[0]!r} was given")
-    of_rows = [name for name in groups if name in _OF_ROWS]
+    of_rows = [name for name in groups if name in OF_ROWS]
     if not of_rows:
         return ""
+    if isinstance(data, RotatedData):
+        check_rows(data, what=of_rows[0])
     if isinstance(data, JointData) and (lacking := sum(E.shape[1] for E in data.E)):
         raise InputError(
             f"{of_rows[0]} needs traits without missing values, but {lacking} are missing, each in all rows "
@@ -107,8 +110,8 @@ def with_groups(
         found["prior"] = {name: values.reshape(sites[name].shape) for name, values in drawn.items()}
     if "log_prior" in groups:
         found["log_prior"] = _log_prior(sites, program.prepare(data), prior)  # pyright: ignore[reportAttributeAccessIssue]
-    if of_rows := [name for name in _OF_ROWS if name in groups]:
-        rows: dict[str, ndarray] = dict(zip(_OF_ROWS, _rows(sites, data, key_rows), strict=True))
+    if of_rows := [name for name in OF_ROWS if name in groups]:
+        rows: dict[str, ndarray] = dict(zip(OF_ROWS, _rows(sites, data, key_rows), strict=True))
         found |= {name: {"y": rows[name]} for name in of_rows}
     dims = {str(name): list(values.dims[2:]) for name, values in draws["posterior"].data_vars.items()}
     dims |= {"y": [ROTATED_ROW, "trait"]}
@@ -120,7 +123,7 @@ def with_groups(
             dims={site: dims[site][: drawn.ndim - 2] for site, drawn in values.items()},
             coords=coords,
         )
-        group[name].attrs |= {"rows": _ROWS} if name in _OF_ROWS else {}
+        group[name].attrs |= {"rows": _ROWS} if name in OF_ROWS else {}
         added = added.assign(group.children)
     return added
 

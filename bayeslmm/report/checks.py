@@ -6,6 +6,7 @@ import numpy as np
 
 from bayeslmm.analyses.table import Row
 from bayeslmm.cohort.align import about_scale
+from bayeslmm.likelihood.spectral_summary import ProbeError
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
 from bayeslmm.report.tables import label_of
 
@@ -83,6 +84,19 @@ def check_of_scale(mean_diagonal: float) -> Check:
         "on the scale where h2 is the share of variance that kinship explains, it is 1",
         advice,
         value=mean_diagonal,
+    )
+
+
+def check_of_probes(trait: str, error: ProbeError) -> Check:
+    """Return whether random probes leave the posterior mean of h2 of a trait as sure as was asked for."""
+    return check(
+        "products",
+        "fine" if error.reached else "look",
+        f"Monte Carlo error {error.size} posterior sd of h2 of {trait}",
+        f"what other random probes of K would change in the posterior mean of h2; {error.wanted:g} was asked for",
+        "" if error.reached else "use a machine with more memory, more probe error, or K as a matrix",
+        value=error.found,
+        limit=error.wanted,
     )
 
 

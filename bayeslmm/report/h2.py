@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import arviz_stats
 import numpy as np
@@ -15,8 +16,15 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.estimators.liability import Liability
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
+from bayeslmm.likelihood.spectral_summary import SpectralSummary
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check
-from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.checks import (
+    check_of_prior,
+    check_of_probes,
+    check_of_scale,
+    checks_of_draws,
+    checks_of_estimates,
+)
 from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -58,8 +66,8 @@ def heritability_part(
     result: Heritability,
     data: RotatedData,
     prior: VariancePrior,
-    cohort: Cohort,
-    spectrum: Spectrum,
+    cohort: Cohort[Any],
+    spectrum: Spectrum | SpectralSummary,
     folder: Path | None,
 ) -> Part:
     """Draw the pictures of one trait into a folder, if there is one; return what `h2` says about the trait.
@@ -69,14 +77,14 @@ def heritability_part(
         data: the trait in the eigenbasis.
         prior: of h2.
         cohort: the individuals.
-        spectrum: of their kinship.
+        spectrum: of their kinship, or its summary.
         folder: of the pictures.
     """
     trait = result.trait
     panels = heritability_panels(result, data, prior) if folder else []
     return Part(
         name=trait,
-        individuals=cohort_lines(cohort),
+        individuals=cohort_lines(cohort, how=_how(result)),
         headlines=heritability_headlines(result),
         sentences=heritability_answers(result),
         pictures=write_pictures(panels, folder, trait, of=trait) if folder else [],
@@ -102,12 +110,20 @@ def heritability_report(parts: Sequence[Part]) -> Report:
     )
 
 
-def heritability_checks(result: Heritability, spectrum: Spectrum) -> list[Check]:
+def heritability_checks(result: Heritability, spectrum: Spectrum | SpectralSummary) -> list[Check]:
     """Return whether the heritability can be trusted; the prior is checked unless the program is the user's."""
     checks = [*checks_of_draws(result.diagnostics), *checks_of_estimates(result.rows)]
     if result.prior_overlap is not None and not result.own:
         checks.append(check_of_prior(f"h2 of {result.trait}", result.prior_overlap, " ".join(_about_prior(result))))
+    if result.probe_error:
+        checks.append(check_of_probes(result.trait, result.probe_error))
     return [*checks, check_of_scale(spectrum.mean_diagonal)]
+
+
+def _how(result: Heritability) -> str:
+    """Say how the kinship was treated."""
+    error = result.probe_error
+    return f"K multiplied with, {error.passes} passes" if error else "kinship decomposed once"
 
 
 def result_lines(result: Heritability) -> str:
@@ -134,7 +150,12 @@ def heritability_sources(result: Heritability) -> list[Source]:
 
 def heritability_notes(result: Heritability) -> list[str]:
     """Return what the notes say about h2, by method: boundaries, searches that stopped early, impossible values."""
-    lines = [f"  {label_of(row.method)}: {row.note}" for row in select(result.rows, parameter="h2") if row.notes]
+    h2 = [
+        (row, "; ".join(note.text for note in row.notes if note.kind != "probes"))
+        for row in select(result.rows, parameter="h2")
+    ]
+    lines = [f"  {label_of(row.method)}: {text}" for row, text in h2 if text]
+    lines += [f"  {result.probe_error.words()}"] if result.probe_error else []
     return lines + [
         f"  {label_of(row.method)}, h2_liability: {note.text}"
         for row in select(result.rows, parameter="h2_liability")

@@ -1,16 +1,23 @@
 """Who was analysed and who was not, in words."""
 
+from typing import Any
+
 from bayeslmm.cohort.align_records import AlignedJointRecords, AlignedRecords
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.transform import WORDS
 
 
-def cohort_lines(cohort: Cohort) -> str:
-    """Say who is analysed, who is not, and what is done about values that are missing."""
+def cohort_lines(cohort: Cohort[Any], *, how: str = "kinship decomposed once") -> str:
+    """Say who is analysed, who is not, and what is done about values that are missing.
+
+    Args:
+        cohort: the individuals.
+        how: the kinship was treated.
+    """
     n = len(cohort.ids)
     if cohort.uniform:
         lines = [
-            f"{n:,} individuals with {', '.join(cohort.traits)} (kinship decomposed once); "
+            f"{n:,} individuals with {', '.join(cohort.traits)} ({how}); "
             f"covariates: {', '.join(cohort.covariates[0]) or 'none'}"
         ]
     else:
@@ -18,7 +25,7 @@ def cohort_lines(cohort: Cohort) -> str:
         complete = int((~cohort.missing).all(axis=1).sum())
         lines = [
             f"{n:,} individuals: {', '.join(f'{count:,} with {trait}' for trait, count in counts)}, "
-            f"{complete:,} with {'both' if len(cohort.traits) == 2 else 'all'} (kinship decomposed once)"
+            f"{complete:,} with {'both' if len(cohort.traits) == 2 else 'all'} ({how})"
         ]
         lines += [
             f"  covariates of {trait}: {', '.join(names) or 'none'}"

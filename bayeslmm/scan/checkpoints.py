@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bayeslmm.base.checks import InputError, examples
-from bayeslmm.base.files import output_folder, read_sealed, remove_stale, replacing, write_sealed
+from bayeslmm.base.checkpoints import check_checkpoints, checkpoints, open_checkpoints
+from bayeslmm.base.files import read_sealed, replacing, write_sealed
 from bayeslmm.scan.conventions import Convention
 
-_RECORD = "run.json"
+_WHAT, _NAMES = "scan", "[0-9]*.parquet"
 _MOST_OPEN = 200  # files at a time: systems allow few
 _ADVICE = "delete it, and resume the scan"
 
@@ -138,18 +137,8 @@ def open_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> Iterato
         InputError: if there are blocks and resume is false, or if they are of another run.
     """
     check_parts(folder, run, resume=resume)
-    remove_stale(output_folder(folder))
-    with replacing(folder / _RECORD) as temporary:
-        temporary.write_text(json.dumps(_described(run), indent=1) + "\n")
-    try:
+    with open_checkpoints(folder, run, names=_NAMES, what=_WHAT, resume=resume):
         yield Parts(folder)
-    except KeyboardInterrupt as stopped:
-        if _blocks(folder):
-            stopped.add_note("resume the scan to go on")
-        raise
-    finally:
-        if folder.is_dir() and not _blocks(folder):
-            shutil.rmtree(folder)
 
 
 def check_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
@@ -158,44 +147,6 @@ def check_parts(folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
     Raises:
         InputError: as `open_parts`.
     """
-    if not _blocks(folder):
-        return
-    if not resume:
-        raise InputError(f"{folder} holds an unfinished scan: resume it, or start again and overwrite it")
-    _check_same(folder / _RECORD, _described(run))
-    for path in _blocks(folder):
+    check_checkpoints(folder, run, names=_NAMES, what=_WHAT, resume=resume)
+    for path in checkpoints(folder, _NAMES):
         read_sealed(path, advice=_ADVICE)  # now, not when the others are tested
-
-
-def _blocks(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[0-9]*.parquet"))
-
-
-def _described(run: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(run))
-
-
-def _check_same(record: Path, described: Mapping[str, Any]) -> None:
-    """Refuse to continue another scan."""
-    anew = "start again and overwrite it"
-    try:
-        before = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        before = None
-    if not isinstance(before, dict) or not isinstance(before.get("files", {}), dict):
-        raise InputError(f"{record} does not say which scan was started there: {anew}")
-    for name, value in described.items():
-        if (was := before.get(name)) == value:
-            continue
-        if name == "files" and was:
-            raise InputError(
-                f"{record.parent} is of another scan: {examples(_changed(was, value))} changed since: {anew}"
-            )
-        raise InputError(
-            f"{record.parent} is of another scan, with {name} {was} where it is {value} now: give the same options and "
-            f"files, or {anew}"
-        )
-
-
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))

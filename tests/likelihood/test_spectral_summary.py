@@ -244,3 +244,29 @@ def test_memory_is_asked_for(people, monkeypatch):
     monkeypatch.setattr("bayeslmm.base.memory.available", lambda: 1000.0)
     with pytest.raises(InputError, match="a spectral summary of 300 individuals needs"):
         bl.spectral_summary(kinship, Y, X, seed=1)
+
+
+def with_eigenvalues(K, least):
+    """K with its smallest eigenvalue replaced."""
+    s, U = np.linalg.eigh(K)
+    s[0] = least
+    return (U * s) @ U.T
+
+
+def test_negative_eigenvalues_are_told_or_refused(people):
+    K, X, Y = people
+    kinship = kinship_of(with_eigenvalues(K, -0.09))
+    with pytest.warns(InputWarning, match=r"1 of 300 eigenvalues .* negative, the smallest -0.09 .* set to 0"):
+        bl.spectral_summary(kinship, Y[:, :1], X, seed=1)
+    kinship = kinship_of(with_eigenvalues(K, -2.0))
+    with pytest.raises(InputError, match=r"smallest -2 .* must be positive semi-definite"):
+        bl.spectral_summary(kinship, Y[:, :1], X, seed=1)
+    with pytest.warns(InputWarning, match="they are set to 0, which changes K"):
+        bl.spectral_summary(kinship, Y[:, :1], X, seed=1, bend=True)
+
+
+def test_memory_that_ends_on_the_way_is_told(people, monkeypatch):
+    K, X, Y = people
+    monkeypatch.setattr("bayeslmm.likelihood.spectral_summary.available", lambda: 1000.0)
+    with pytest.warns(InputWarning, match="after 6 passes .*: use a machine with more memory"):
+        bl.spectral_summary(kinship_of(K), Y[:, :1], X, seed=1, probe_error=1e-4)

@@ -62,6 +62,7 @@ METHOD = Method(
     near=_near,
     why=_why,
     marker_space=lambda white, p: em(white, m=p),
+    of_individuals=True,
     sources=(
         Source("Dempster, Laird and Rubin (1977)", "10.1111/j.2517-6161.1977.tb01600.x", "EM"),
         IN_MIXED_MODELS,

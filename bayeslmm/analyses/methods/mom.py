@@ -9,6 +9,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.information import standard_errors, standard_errors_from
 from bayeslmm.estimators.moments import Moments, moments, moments_covariance, moments_jackknife
+from bayeslmm.likelihood.rotation import check_rows
 from bayeslmm.likelihood.whitened import Whitened
 
 _JACKKNIFE = Note("info", "standard error too small unless individuals of different blocks are unrelated")
@@ -19,6 +20,7 @@ def _fit(request: TraitRequest) -> Moments:
         return moments(request.white)
     if request.cohort is None:
         raise InputError("the jackknife leaves out individuals, and needs the cohort before rotation")
+    check_rows(request.data, what="the jackknife")
     return moments_jackknife(request.cohort.K, *request.measured(request.cohort))
 
 

@@ -86,7 +86,7 @@ def _rows(fit: Drawn, request: TraitRequest) -> list[Row]:
 
 METHOD = Method(
     name="threshold", label="threshold", spread="sd", rank=10, order=10,
-    fit=_fit, rows=_rows, needs="two values",
+    fit=_fit, rows=_rows, needs="two values", of_individuals=True,
     sources=(
         Source("Wright (1934)", "10.1093/genetics/19.6.506", "the threshold model"),
         Source("Albert and Chib (1993)", "10.1080/01621459.1993.10476321", "its posterior"),

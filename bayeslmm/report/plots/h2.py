@@ -28,8 +28,11 @@ NAMES = ("h2", "fit", "trace", "ranks", "threshold", "threshold.trace", "thresho
 
 
 def heritability_panels(result: Heritability, data: RotatedData, prior: VariancePrior) -> list[Panel]:
-    """Return the pictures of one trait: posterior of h2, fit in the eigenbasis of K; trace and ranks if NUTS drew."""
-    mean_diagonal = float(np.mean(data.s))
+    """Return the pictures of one trait: posterior of h2, fit in the eigenbasis of K; trace and ranks if NUTS drew.
+
+    There is no fit where rows stand for many eigenvalues (`counts`): what is in one is not independent of the others.
+    """
+    mean_diagonal = float(np.average(data.s, weights=data.counts))
     panels = [
         Panel(
             name="h2",
@@ -37,13 +40,16 @@ def heritability_panels(result: Heritability, data: RotatedData, prior: Variance
             caption="the posterior of h2, with its prior and the interval of REML",
             draw=lambda ax: plot_posterior(ax, result, prior, mean_diagonal),
         ),
-        Panel(
-            name="fit",
-            title="Fit in the eigenbasis of K",
-            caption="the variance of residuals along the eigenvalues of K: points should follow the line",
-            draw=lambda ax: draw_fit(ax, result.reml, data),
-        ),
     ]
+    if data.counts is None:
+        panels.append(
+            Panel(
+                name="fit",
+                title="Fit in the eigenbasis of K",
+                caption="the variance of residuals along the eigenvalues of K: points should follow the line",
+                draw=lambda ax: draw_fit(ax, result.reml, data),
+            )
+        )
     panels += panels_of_draws(result.posterior, "h2") if result.posterior is not None else []
     if result.threshold is None:
         return panels

@@ -1,0 +1,82 @@
+"""What products with a kinship cost, said before they begin; and how far they are, said while they are made."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.memory import check_memory
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.commands.run import Run
+from bayeslmm.kinship.products import Products
+from bayeslmm.likelihood.spectral_summary import PROBES, SINGLES, ProbeError, summary_bytes
+
+_USUAL = (8, 25)  # passes: of people who are hardly related, and of families
+_OF_PCS = (4, 12)
+_PATIENCE = 30.0  # seconds after which it is said how far the error is
+
+
+def forecast_products(run: Run, cohorts: Sequence[Cohort[Products]], *, folder: Path) -> None:
+    """Say what each set of individuals will cost, before anything long begins.
+
+    Args:
+        run: of the command.
+        cohorts: the sets.
+        folder: of the products that are kept.
+
+    Raises:
+        InputError: if memory or disk have no room for it.
+    """
+    pcs = run.settings.tables.pcs
+    disk = 0.0
+    if len(cohorts) > 1:
+        print(
+            f"{len(cohorts)} sets of individuals, as traits are missing in different ones: each has passes of its own"
+        )
+    for cohort in cohorts:
+        n, t = cohort.Y.shape
+        own = t + cohort.X[0].shape[1] + pcs
+        columns = own + 1 + PROBES
+        memory = summary_bytes(n, own) + cohort.K.working_bytes(columns + SINGLES)
+        what = f"{', '.join(cohort.traits)} of {n:,} individuals by products"
+        check_memory(memory, what=what, instead="use a machine with more memory, or fewer traits at once")
+        kept = 8.0 * n * (SINGLES + columns * _USUAL[1])
+        disk += kept
+        with run.clock.step("forecast"):
+            seconds = cohort.K.seconds(columns)
+        passes = tuple(a + (b if pcs else 0) for a, b in zip(_USUAL, _OF_PCS, strict=True))
+        took = " to ".join(dict.fromkeys(_duration(count * seconds) for count in passes))
+        print(
+            f"  {what}: {columns} columns a pass, about {_duration(seconds)} (measured on a part of one); usually "
+            f"{passes[0]} to {passes[1]} passes, {took}; {memory / 1e9:.2g} GB of memory, products kept "
+            f"for --resume in {folder}, {kept / 1e9:.2g} GB"
+        )
+    if disk > (free := shutil.disk_usage(run.out).free):
+        raise InputError(
+            f"{run.out}: products of this run need up to {disk / 1e9:.3g} GB of disk, but {free / 1e9:.3g} GB are "
+            "free: make room, choose another --out, or analyse fewer traits at once"
+        )
+
+
+def told(begun: float) -> Callable[[ProbeError], None]:
+    """Return what says how far a summary is, if it takes long."""
+
+    def tell(error: ProbeError) -> None:
+        if (seconds := time.perf_counter() - begun) > _PATIENCE:
+            print(
+                f"  after {error.passes} passes, {_duration(seconds)}: Monte Carlo error {error.size} posterior "
+                f"sd of h2 ({error.wanted:g} asked for)",
+                flush=True,
+            )
+
+    return tell
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than a second"
+    for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
