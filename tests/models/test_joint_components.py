@@ -186,8 +186,9 @@ def check_agreement(data, tree, m, *, ess):
 
 @slow
 def test_draws_agree_with_importance_sampling_of_the_dense_likelihood(dense_joint_records):
+    """Of 40 rows, some without a trait, residuals may be correlated by nearly 1: at 0.9 a few transitions diverge."""
     data = some_of(dense_joint_records(2, 40), ("animal", "mother"))
-    check_agreement(data, bl.sample(program, data, seed=1), 4096, ess=1000)
+    check_agreement(data, bl.sample(program, data, seed=1, target_accept=0.95), 4096, ess=1000)
 
 
 @slow

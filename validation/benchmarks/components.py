@@ -1,8 +1,9 @@
 """Effective draws per second with several components of variance, by importance sampling, NUTS and MCMCglmm.
 
-The gryphons' animal + mother + year (854 records, 394 mothers, 34 years), and two dense kinships of 1,410 mice (odd and
-even chromosomes). Each step runs in a process of its own (``components.py STEP`` is what it runs); its seconds are
-without the reading of files. MCMCglmm, with the tutorial's priors, runs where R has it: its seconds are the sampler's.
+The gryphons' animal + mother + year (854 records, 394 mothers, 34 years), two dense kinships of 1,410 mice (odd and
+even chromosomes), and two of 5,000 simulated people. Each step runs in a process of its own (``components.py STEP`` is
+what it runs); its seconds are without the reading of files. MCMCglmm, with the tutorial's priors, runs where R has it:
+its seconds are the sampler's.
 """
 
 import json
@@ -28,7 +29,9 @@ STEPS = {
     "mouse_reml": "two kinships, REML with errors",
     "mouse_importance1": "two kinships, importance sampling, 1,024 draws",
     "mouse_importance2": "the same with 2 workers",
+    "people_importance2": "two kinships of 5,000 simulated people, importance sampling, 1,024 draws, 2 workers",
 }
+PEOPLE, MARKERS = 5000, 10_000  # markers of each kinship
 
 
 def gryphon() -> Any:
@@ -68,6 +71,22 @@ def mouse() -> Any:
     return bl.components(bl.Records("CD8", table["CD8"].to_numpy(), np.ones((len(table), 1)), ("intercept",), parts))
 
 
+def people() -> Any:
+    """Return a trait of unrelated people, half of whose variance is that of two sets of markers, 0.3 and 0.2."""
+    import numpy as np
+
+    import bayeslmm as bl
+
+    rng, ids = np.random.default_rng(1), [f"p{i}" for i in range(PEOPLE)]
+    y, parts = rng.normal(0, np.sqrt(0.5), PEOPLE), []
+    for name, share in (("first", 0.3), ("second", 0.2)):
+        W = rng.binomial(2, rng.uniform(0.05, 0.5, MARKERS), (PEOPLE, MARKERS)).astype(float)
+        W = (W - W.mean(axis=0)) / W.std(axis=0)
+        y += W @ rng.normal(0, np.sqrt(share / MARKERS), MARKERS)
+        parts.append(bl.related(name, bl.Kinship(tuple(ids), W @ W.T / MARKERS, name), ids))
+    return bl.components(bl.Records("y", y, np.ones((PEOPLE, 1)), ("intercept",), tuple(parts)))
+
+
 def mcmcglmm() -> Row:
     """Return what MCMCglmm's run with its default numbers of rounds says of its draws."""
     script = Path(__file__).with_name("mcmcglmm.R")
@@ -97,7 +116,7 @@ def measure(step: str) -> Row:
     which, method = step.split("_")
     if method == "mcmcglmm":
         return mcmcglmm()
-    data = {"gryphon": gryphon, "mouse": mouse}[which]()
+    data = {"gryphon": gryphon, "mouse": mouse, "people": people}[which]()
     begun, processor, serial = time.perf_counter(), time.process_time(), time.thread_time()
     own: dict[str, float] = {}
     if method == "reml":
