@@ -52,4 +52,4 @@ validate: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info demo-results
+	rm -rf .venv .cache build dist *.egg-info demo-results
