@@ -17,15 +17,20 @@ from xarray import DataTree
 from bayeslmm.analyses.heritability import check_methods
 from bayeslmm.analyses.joint_methods.nuts import program_of
 from bayeslmm.analyses.joint_rows import draws_of_traits, places, without_overlap
-from bayeslmm.analyses.method import Drawn, JointRequest, JointSettings, methods_in
+from bayeslmm.analyses.method import Drawn, JointRequest, JointSettings, Weighed, methods_in
 from bayeslmm.analyses.pairs import Pair, evidence_of, pair_of, pair_table, with_evidence
 from bayeslmm.analyses.table import Note, Row, to_table
 from bayeslmm.base.checks import AnalysisError, InputError
+from bayeslmm.base.defaults import JOINT_METHODS as DEFAULT
+from bayeslmm.base.defaults import MOST_SAMPLED
+from bayeslmm.base.threads import threads_allowed
 from bayeslmm.estimators.joint_reml import JointEstimate
+from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.joint_whitened import check_distinct, joint_whitened
-from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior, correlation_prior
+from bayeslmm.likelihood.priors import BivariatePrior, Flat, MultivariatePrior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData
-from bayeslmm.posterior.diagnostics import Diagnostics
+from bayeslmm.posterior.diagnostics import Diagnostics, disagreement
+from bayeslmm.posterior.joint_importance import JointPosterior
 from bayeslmm.posterior.sampling import Program
 
 JOINT_METHODS = methods_in("joint_methods")
@@ -40,7 +45,7 @@ class Correlations:
         traits: their names.
         rows: the estimates of each method: of each trait, and of each pair as ``A:B``.
         known: what is known about each pair.
-        reml: there unless only moments were asked for, or it failed; NUTS starts from it.
+        reml: there unless only moments were asked for, or it failed; the posterior is sampled from there.
         overlaps: how many individuals have both traits of each pair, shape (t, t); the diagonal counts records.
         n: individuals with at least one trait.
         fits: what each method asked for returned.
@@ -49,6 +54,7 @@ class Correlations:
         rho_prior: of each genetic and of each residual correlation.
         seconds: what each method took, compilation included; REML with its tests and standard errors.
         own: whether NUTS sampled the user's program: then it is of another model than all other methods.
+        choice: why the methods are not the usual ones, if nobody asked for these; else empty.
     """
 
     traits: tuple[str, ...]
@@ -63,6 +69,7 @@ class Correlations:
     rho_prior: tuple[dist.Distribution, dist.Distribution]
     seconds: Mapping[str, float]
     own: bool = False
+    choice: str = ""
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -71,13 +78,18 @@ class Correlations:
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """What is known about each pair as a table: tests if REML succeeded, evidence if NUTS did."""
+        """What is known about each pair as a table: tests if REML succeeded, evidence if there are draws."""
         return pair_table(self.known, tested="reml" in self.fits)
 
     @property
     def posterior(self) -> DataTree | None:
-        """NUTS draws, if asked for."""
-        return self.fits["nuts"].posterior if "nuts" in self.fits else None
+        """Draws of NUTS, or else of importance sampling, if one of them was asked for."""
+        return next((self.fits[name].posterior for name in ("nuts", "importance") if name in self.fits), None)
+
+    @property
+    def importance(self) -> JointPosterior | None:
+        """Weighted draws of the posterior, if asked for."""
+        return self.fits["importance"].weighted if "importance" in self.fits else None
 
 
 def correlations(
@@ -86,10 +98,11 @@ def correlations(
     traits: Sequence[str],
     covariates: Sequence[Sequence[str]],
     seed: int,
-    methods: Sequence[str] = ("mom", "reml", "nuts"),
+    methods: Sequence[str] | None = None,
     program: Program | Callable[..., None] | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    workers: int | None = None,
     **settings: Unpack[JointSettings],
 ) -> Correlations:
     """Estimate genetic and residual correlations of two or more traits.
@@ -99,11 +112,14 @@ def correlations(
         traits: their names.
         covariates: for each trait the names of the columns of its X.
         seed: for all random numbers.
-        methods: which of `JOINT_METHODS`.
+        methods: which of `JOINT_METHODS`. By default moments, REML and NUTS; with more than 200 missing values, each of
+            which NUTS would sample, importance sampling in place of NUTS, unless the program is the user's or the prior
+            of fixed effects is not flat.
         program: what NUTS samples, by default `bivariate` or `multivariate`. A user's program has rows of all its small
             sites, of the trait ``A:B``.
         coords: names of further dimensions of the draws, such as `Cohort.coords`.
         attrs: kept with the draws.
+        workers: of importance sampling, by default as many as threads may be used. No number depends on how many.
         **settings: as in `heritability` without moments_se; the prior is a `bivariate.Prior` for two traits, a
             `multivariate.Prior` for more, by default that of the program.
 
@@ -112,9 +128,8 @@ def correlations(
             trait is a combination of others.
         AnalysisError: if no method succeeds.
     """
-    methods = tuple(dict.fromkeys(methods))
     _check_names(data, traits, covariates)
-    check_methods(methods, JOINT_METHODS)
+    check_methods(methods or DEFAULT, JOINT_METHODS)
     ours = program_of(len(traits))
     check_distinct(data, traits)
     request = JointRequest(
@@ -127,35 +142,56 @@ def correlations(
         traits=tuple(traits),
         covariates=tuple(tuple(names) for names in covariates),
         coords=coords or {},
+        workers=workers or threads_allowed(),
     )
+    methods, choice = (tuple(dict.fromkeys(methods)), "") if methods else _default(request)
     rho_prior = _rho_prior(request)
     request.check_prior(methods)
     seconds: dict[str, float] = {}
-    failed = _failed(methods, request, seconds)
-    fits: dict[str, Any] = {}
-    rows: list[Row] = []
+    lost = _failed(methods, request, seconds)
+    failed, fits, rows = dict(lost), dict[str, Any](), list[Row]()
     for method in methods:
+        if method not in lost:
+            with _timed(seconds, method):
+                try:
+                    fits[method] = JOINT_METHODS[method].fit(request)
+                except AnalysisError as error:
+                    if len(methods) == 1:
+                        raise
+                    failed[method] = str(error)
+                else:
+                    rows += _rows(method, fits[method], request)
         if method in failed:
             rows += _empty_rows(method, failed[method], traits)
-        else:
-            with _timed(seconds, method):
-                fits[method] = JOINT_METHODS[method].fit(request)
-                rows += _rows(method, fits[method], request)
     pairs = _pairs(fits, request, rho_prior, seconds)
     return Correlations(
         traits=request.traits,
-        rows=tuple(with_evidence(rows, pairs)),
+        rows=tuple(with_evidence(rows, pairs, _evident(fits, request))),
         known=pairs,
-        reml=request.reml if "reml" in seconds and not failed else None,
+        reml=request.reml if "reml" in seconds and not lost else None,
         overlaps=request.overlaps,
         n=len(data.s),
         fits=fits,
         failed=failed,
-        diagnostics=fits["nuts"].diagnostics if "nuts" in fits else None,
+        diagnostics=_diagnostics(fits, request),
         rho_prior=rho_prior,
         seconds=seconds,
         own=request.own,
+        choice=choice,
     )
+
+
+def _default(request: JointRequest) -> tuple[tuple[str, ...], str]:
+    """Return the methods where nobody asks for some, and why they are not the usual ones."""
+    missing = sum(E.shape[1] for E in request.data.E)
+    flat = request.prior is None or isinstance(request.prior.beta, Flat)
+    if missing <= MOST_SAMPLED or request.own or not flat:
+        return DEFAULT, ""
+    words = (
+        f"{missing:,} values are missing, more than {MOST_SAMPLED}: importance sampling, which integrates them out, "
+        "takes the place of NUTS, which would sample each"
+    )
+    return tuple("importance" if name == "nuts" else name for name in DEFAULT), words
 
 
 @contextmanager
@@ -210,8 +246,8 @@ def _empty_rows(method: str, why: str, traits: Sequence[str]) -> list[Row]:
 
 
 def _rows(method: str, fit: Any, request: JointRequest) -> list[Row]:
-    rows, drawn = JOINT_METHODS[method].rows(fit, request), isinstance(fit, Drawn)
-    if drawn and request.own:
+    rows, drawn = JOINT_METHODS[method].rows(fit, request), isinstance(fit, Drawn | Weighed)
+    if method == "nuts" and request.own:
         return rows
     return without_overlap(rows, request.traits, request.overlaps, drawn=drawn)
 
@@ -228,7 +264,33 @@ def _pairs(
     else:
         with _timed(seconds, "reml"):
             pairs = [pair_of(request, pair, tested=True) for pair in at]
-    if "nuts" in fits and not request.own:
-        rho_u = draws_of_traits(fits["nuts"].posterior)["rho_u"]
+    if method := _evident(fits, request):
+        rho_u = draws_of_traits(fits[method].posterior)["rho_u"]
         pairs = [replace(pair, evidence=evidence_of(rho_u[(..., *pair.at)], rho_prior[0])) for pair in pairs]
     return tuple(pairs)
+
+
+def _evident(fits: Mapping[str, Any], request: JointRequest) -> str:
+    """Return the method whose draws are of our model; empty if there is none."""
+    return next((name for name in ("nuts", "importance") if name in fits and not (name == "nuts" and request.own)), "")
+
+
+def _diagnostics(fits: Mapping[str, Any], request: JointRequest) -> Diagnostics | None:
+    """Return the checks of the draws of NUTS, compared with importance sampling if both are there."""
+    drawn: Drawn | None = fits.get("nuts")
+    other: Weighed | None = fits.get("importance")
+    if drawn is None or other is None or request.own:
+        return drawn.diagnostics if drawn else None
+    nuts, weighted = draws_of_traits(drawn.posterior), other.weighted
+    values = quantities.of_traits(weighted.Gamma_u, weighted.Gamma_e)
+    apart = [
+        disagreement(
+            f"{place.parameter} of {place.trait}",
+            nuts[place.parameter][(..., *place.at)],
+            weighted.mean(draws := values[place.parameter][:, *place.at]),
+            weighted.error(draws),
+        )
+        for place in places(request.traits)
+        if place.parameter in ("h2", "rho_u", "rho_e")
+    ]
+    return replace(drawn.diagnostics, checks=(*drawn.diagnostics.checks, *filter(None, apart)))

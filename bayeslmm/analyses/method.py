@@ -28,6 +28,7 @@ from bayeslmm.likelihood.whitened import Whitened
 from bayeslmm.posterior.checked_draws import checked_draws
 from bayeslmm.posterior.diagnostics import Diagnostics
 from bayeslmm.posterior.exact import ExactPosterior
+from bayeslmm.posterior.joint_importance import JointPosterior
 from bayeslmm.posterior.marginal import Marginal
 from bayeslmm.posterior.sampling import Program, takes_prior
 from bayeslmm.posterior.tree import Data
@@ -58,6 +59,13 @@ class Drawn(NamedTuple):
 
     posterior: DataTree
     diagnostics: Diagnostics
+
+
+class Weighed(NamedTuple):
+    """What importance sampling of several traits returns: draws of equal weight, and the weighted ones behind them."""
+
+    posterior: DataTree
+    weighted: JointPosterior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,12 +201,14 @@ class JointRequest(Request):
         traits: their names.
         covariates: for each trait the names of the columns of its X.
         coords: names of further dimensions of the draws.
+        workers: of importance sampling.
     """
 
     white: JointWhitened
     traits: tuple[str, ...]
     covariates: tuple[tuple[str, ...], ...]
     coords: Mapping[str, Sequence[Any]]
+    workers: int
 
     @property
     def data(self) -> JointData:
@@ -207,7 +217,7 @@ class JointRequest(Request):
 
     @cached_property
     def reml(self) -> JointEstimate:
-        """REML, from which NUTS starts.
+        """REML, from which the posterior is sampled.
 
         Raises:
             AnalysisError: if no search converges.

@@ -69,7 +69,7 @@ class Pair:
         both: how many individuals have both.
         tests: likelihood ratio tests, if REML was asked for and they exist.
         note: why they do not exist.
-        evidence: what draws of our program say, if NUTS was asked for.
+        evidence: what draws of the posterior of our model say, if there are some.
     """
 
     name: str
@@ -120,9 +120,9 @@ def _positive(prior: dist.Distribution) -> float:
     return float(density[points > 0].sum() / density.sum())
 
 
-def with_evidence(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Row]:
-    """Return the rows, those of rho_u by NUTS with what the draws say as notes."""
-    notes = {("nuts", pair.name, "rho_u"): pair.evidence.notes for pair in pairs if pair.evidence}
+def with_evidence(rows: Sequence[Row], pairs: Sequence[Pair], method: str) -> list[Row]:
+    """Return the rows, those of rho_u by the method whose draws are the evidence with what they say as notes."""
+    notes = {(method, pair.name, "rho_u"): pair.evidence.notes for pair in pairs if pair.evidence}
     return [
         replace(row, notes=(*notes.get((row.method, row.trait, row.parameter), ()), *row.notes)) for row in rows
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from numpy import ndarray
 from scipy.stats import norm
 
 from bayeslmm.base.files import replacing
+from bayeslmm.posterior.weighted import Weighted
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
 _SHARES = ("h2", "pve", "share[", "repeatability")
@@ -140,6 +141,22 @@ def draws_row(trait: str, parameter: str, draws: Float[ndarray, "chain draw"], *
         float(arviz_stats.ess(draws, method="bulk")),
         float(arviz_stats.rhat(draws)) if len(draws) > 1 else np.nan,
         notes,
+    )
+
+
+def weighted_row(trait: str, parameter: str, draws: Float[ndarray, " draws"], weighted: Weighted) -> Row:
+    """Return the row of weighted draws of one number: mean, sd, equal-tailed interval, and the error of the mean."""
+    error = weighted.error(draws)
+    return Row(
+        trait,
+        "importance",
+        parameter,
+        weighted.mean(draws),
+        weighted.sd(draws),
+        "sd",
+        *weighted.interval(draws),
+        "eti95",
+        notes=(Note("monte_carlo", f"Monte Carlo error {error:.2g}", error),),
     )
 
 

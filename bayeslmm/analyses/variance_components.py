@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Unpack
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 from xarray import DataTree
@@ -21,7 +20,7 @@ from bayeslmm.estimators.components_reml import ComponentsEstimate
 from bayeslmm.estimators.liability import Liability
 from bayeslmm.likelihood.components import Components
 from bayeslmm.models import components as program
-from bayeslmm.posterior.diagnostics import MOST_ERRORS, Check, Diagnostics
+from bayeslmm.posterior.diagnostics import Diagnostics, disagreement
 from bayeslmm.posterior.importance import ImportancePosterior
 
 COMPONENT_METHODS = methods_in("component_methods")
@@ -223,23 +222,6 @@ def _diagnostics(fits: Mapping[str, Any], request: ComponentsRequest) -> Diagnos
     apart = [
         check
         for name in request.shares
-        if (check := _disagreement(name, nuts[name], weighted.mean(other[name]), weighted.error(other[name])))
+        if (check := disagreement(name, nuts[name], weighted.mean(other[name]), weighted.error(other[name])))
     ]
     return replace(drawn.diagnostics, checks=(*drawn.diagnostics.checks, *apart))
-
-
-def _disagreement(name: str, draws: np.ndarray, known: float, error: float) -> Check | None:
-    """Return a failed check if the mean of NUTS draws differs from that by importance sampling beyond chance."""
-    drawn, whole = float(draws.mean()), float(np.hypot(arviz_stats.mcse(draws, method="mean"), error))
-    if abs(drawn - known) <= MOST_ERRORS * whole:
-        return None
-    return Check(
-        "importance sampling",
-        f"mean of {name}, {drawn:.4g} by NUTS",
-        abs(drawn - known) / whole,
-        MOST_ERRORS,
-        "failed",
-        f"the difference between NUTS and importance sampling, in Monte Carlo errors; at most {MOST_ERRORS}",
-        f"the mean of {name} is {drawn:.4g} by NUTS and {known:.4g} by importance sampling, and {MOST_ERRORS} Monte "
-        f"Carlo errors are {MOST_ERRORS * whole:.2g}: do not use the draws",
-    )

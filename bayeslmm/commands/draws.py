@@ -44,9 +44,9 @@ def check_draws_groups(groups: Sequence[str], methods: Sequence[str], model: str
     """Refuse groups of draws where there are no draws of a built-in program.
 
     Raises:
-        InputError: without NUTS, or with ``--model``.
+        InputError: without a posterior that is sampled, or with ``--model``.
     """
-    if groups and "nuts" not in methods:
+    if groups and not {"nuts", "importance"} & {*methods}:
         raise InputError(f"--draws-groups {groups[0]} requires --methods nuts")
     if groups and model:
         raise InputError("--draws-groups are those of the built-in programs: leave it out, or --model")

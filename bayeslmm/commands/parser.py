@@ -13,6 +13,7 @@ from bayeslmm.base.defaults import (
     JOINT_COMPONENT_METHODS,
     JOINT_METHODS,
     METHODS,
+    MOST_SAMPLED,
     PRIOR_EFFECT,
 )
 from bayeslmm.commands.config import read_config
@@ -192,8 +193,9 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         parser,
         joint_methods.NAMES,
         None,
-        f"moments, restricted maximum likelihood, posterior by NUTS (default: {' '.join(JOINT_METHODS)}; with several "
-        f"components {' '.join(JOINT_COMPONENT_METHODS)})",
+        "moments, restricted maximum likelihood, posterior by NUTS or by importance sampling (default: "
+        f"{' '.join(JOINT_METHODS)}; importance in place of nuts if more than {MOST_SAMPLED} values are missing; with "
+        f"several components {' '.join(JOINT_COMPONENT_METHODS)})",
     )
     add_model_option(parser)
     add_draws_groups_option(parser)

@@ -115,7 +115,7 @@ def run(settings: RgSettings) -> Answer:
                     data,
                     traits=cohort.traits,
                     covariates=cohort.covariates,
-                    methods=settings.used_methods,
+                    methods=settings.methods,
                     se_kind=settings.se,
                     prior=prior if settings.prior.given else None,
                     program=program.program if program else None,
@@ -151,7 +151,8 @@ def run(settings: RgSettings) -> Answer:
             report = failed_report(failures.why)
             tables = {"estimates": with_rows([], failures.rows(parameter="rho_u"))}
             _write(tables, run.out)
-        more = program_record(program, settings.prior) | {"options": {"methods": settings.used_methods}}
+        methods = settings.used_methods if result is None else (*result.fits, *result.failed)
+        more = program_record(program, settings.prior) | {"options": {"methods": methods}}
         run.finish(inputs, prior, report=report, more=more)
     if result and result.failed:
         lost = "; ".join(f"{method} failed: {why}" for method, why in result.failed.items())

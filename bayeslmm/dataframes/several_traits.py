@@ -82,13 +82,15 @@ class JointFit:
 
     @cached_property
     def posterior(self) -> DataTree:
-        """Draws of NUTS, as ArviZ has them.
+        """Draws of NUTS or of importance sampling, as ArviZ has them.
 
         Raises:
             InputError: if they were not asked for, or failed.
         """
         if self.result.posterior is None:
-            raise InputError(f"there is no posterior by {', '.join(self.result.fits)}: ask for nuts (methods)")
+            raise InputError(
+                f"there is no posterior by {', '.join(self.result.fits)}: ask for nuts or importance (methods)"
+            )
         return with_groups(
             self.result.posterior,
             self.rotated,
@@ -122,7 +124,7 @@ def fit_jointly(
     id: str | None = None,
     ids: Iterable[object] | None = None,
     transform: Transform | None = None,
-    methods: Sequence[str] = ("mom", "reml", "nuts"),
+    methods: Sequence[str] | None = None,
     seed: int = 1,
     draws_groups: Sequence[str] = (),
     pcs: int = 0,
@@ -134,8 +136,8 @@ def fit_jointly(
 ) -> JointFit:
     """Estimate genetic and residual correlations of two or more traits of a DataFrame.
 
-    NUTS is among the methods by default, since nothing else gives a posterior of correlations: a matter of seconds for
-    two traits without missing values.
+    The posterior is among the methods by default, by NUTS, or by importance sampling if more than 200 values are
+    missing: a matter of seconds for two traits.
 
     Args:
         formula: ``BWT + TARSUS ~ sex``: the covariates are those of all traits, as `fit` takes them. An individual may
@@ -145,7 +147,7 @@ def fit_jointly(
         id: the column of ids; by default they are the index.
         ids: of the rows of a kinship that is an array.
         transform: analyse ``log`` or ``rank``, the logarithms or the normal scores of each trait.
-        methods: which of those of `correlations`.
+        methods: which of those of `correlations`, by default as there.
         seed: for all random numbers.
         draws_groups: what to add to the draws, as in `fit`.
         pcs: how many leading principal components of K to add to the covariates.

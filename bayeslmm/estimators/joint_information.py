@@ -274,7 +274,7 @@ def profile_loglik(
     starts = _starts(_in_units(estimate, whitened), parameter, at)
     if parameter == "h2":
         value = min(_h2_in_unit(value, 1 / whitened.k), bounds_of(parameter)[1])
-    return _highest(whitened.data, starts, Given(parameter, at, value)).loglik - whitened.log_units
+    return _highest(whitened, starts, Given(parameter, at, value)).loglik - whitened.log_units
 
 
 def _h2_in_unit(h2: float, k: float) -> float:
@@ -309,7 +309,7 @@ def _starts(modes: Sequence[Mode], parameter: Explicit, at: tuple[int, ...]) -> 
     return starts
 
 
-def _highest(white: JointData, starts: Sequence[tuple[ndarray, ndarray]], given: Given) -> End:
+def _highest(white: JointWhitened, starts: Sequence[tuple[ndarray, ndarray]], given: Given) -> End:
     """Return the highest end of searches from several places.
 
     Raises:
@@ -358,7 +358,7 @@ def likelihood_interval(
     starts = _starts(modes, parameter, at)
     values = [_explicit(mode, parameter, at) for mode in within]
     low, high = (
-        _end(whitened.data, starts, Given(parameter, at, value), bound, modes[0].loglik, least)
+        _end(whitened, starts, Given(parameter, at, value), bound, modes[0].loglik, least)
         for value, bound in zip((min(values), max(values)), bounds_of(parameter), strict=True)
     )
     if not low - 1e-6 <= values[0] <= high + 1e-6:
@@ -381,7 +381,7 @@ def _rounded(bound: float) -> float:
 
 
 def _outside(
-    white: JointData, starts: Sequence[tuple[ndarray, ndarray]], inside: Given, bound: float, least: float
+    white: JointWhitened, starts: Sequence[tuple[ndarray, ndarray]], inside: Given, bound: float, least: float
 ) -> tuple[float, float]:
     """Return the bound and the profile there, or a value before it, below the threshold, where no search arrives at it.
 
@@ -404,7 +404,7 @@ def _outside(
 
 
 def _end(
-    white: JointData,
+    white: JointWhitened,
     starts: Sequence[tuple[ndarray, ndarray]],
     inside: Given,
     bound: float,
@@ -414,7 +414,7 @@ def _end(
     """Return where the profile goes through a threshold for the last time before a bound, or the bound.
 
     Args:
-        white: of `joint_whitened`.
+        white: the traits.
         starts: of `_starts`.
         inside: a value of the parameter where the profile is above the threshold.
         bound: of the parameter.
@@ -422,7 +422,7 @@ def _end(
         least: the threshold.
     """
     parameter, at, _ = inside
-    t = white.Y.shape[1]
+    t = len(white.sd)
     if abs(inside.value - bound) < 1e-9:
         return _rounded(bound)
     outer, at_outer = _outside(white, starts, inside, bound, least)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Float, Float64
 from numpy import ndarray
-from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from bayeslmm.base.checks import AnalysisError
@@ -24,9 +23,8 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.joint_moments import moment_solutions, overlaps
 from bayeslmm.estimators.variance_ratio import DELTA_MIN
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.joint_whitened import SeveralTraits, check_distinct, joint_whitened
-from bayeslmm.likelihood.rotation import JointData
-from bayeslmm.likelihood.several_traits import joint_gls, joint_log_reml
+from bayeslmm.likelihood.joint_products import effects_of
+from bayeslmm.likelihood.joint_whitened import JointWhitened, SeveralTraits, check_distinct, joint_whitened
 
 FLOOR = DELTA_MIN
 _SINGULAR = 1e-5  # an eigenvalue below it, in units of phenotypic variances, is 0
@@ -188,27 +186,27 @@ def joint_reml(data: SeveralTraits) -> JointEstimate:
     Source: Meyer (1991), doi:10.1186/1297-9686-23-1-67, for the Cholesky factors.
     """
     whitened = joint_whitened(data)
-    data, white, sd = whitened.given, whitened.data, whitened.sd
+    data, sd = whitened.given, whitened.sd
     t = len(sd)
-    check_distinct(white, [f"trait {j + 1}" for j in range(t)])
-    both = overlaps(white)
-    best, *lower = _modes(white)
-    unit_u, unit_e, zero, one = _settled(white, best)
-    fit = joint_gls(white, unit_u, unit_e)
-    cov = np.linalg.inv(np.asarray(fit.root @ fit.root.T))
+    check_distinct(whitened.data, [f"trait {j + 1}" for j in range(t)])
+    both = overlaps(whitened.data)
+    best, *lower = _modes(whitened)
+    unit_u, unit_e, zero, one = _settled(whitened, best)
+    b, root = effects_of(whitened.products.at(unit_u[None], unit_e[None]).root[0], t)
+    cov = np.linalg.inv(root @ root.T)
     beta, se_beta, at = [], [], 0
     for j in range(t):
         c = data.X[j].shape[1]
         inverse = np.linalg.inv(whitened.R[j])
-        beta.append(inverse @ (np.asarray(fit.coefficients[at : at + c]) * sd[j] + whitened.b[j]))
+        beta.append(inverse @ (b[at : at + c] * sd[j] + whitened.b[j]))
         se_beta.append(np.sqrt(np.diag(inverse @ cov[at : at + c, at : at + c] @ inverse.T)) * sd[j])
-        at += c + data.E[j].shape[1]
+        at += c
 
     def in_users_units(mode: Mode) -> Mode:
         Gamma_e = np.where(both > 0, mode.Gamma_e * whitened.unit_e, 0.0)
         return Mode(mode.loglik - whitened.log_units, mode.Gamma_u * whitened.unit_u, Gamma_e)
 
-    loglik, Gamma_u, Gamma_e = in_users_units(Mode(log_reml_at(white, unit_u, unit_e), unit_u, unit_e))
+    loglik, Gamma_u, Gamma_e = in_users_units(Mode(log_reml_at(whitened, unit_u, unit_e), unit_u, unit_e))
     return JointEstimate(
         Gamma_u=Gamma_u,
         Gamma_e=Gamma_e,
@@ -224,13 +222,13 @@ def joint_reml(data: SeveralTraits) -> JointEstimate:
     )
 
 
-def _modes(white: JointData) -> list[Mode]:
+def _modes(white: JointWhitened) -> list[Mode]:
     """Return the maxima that searches from several places end at, the highest first.
 
     Raises:
         SearchError: if no search converges.
     """
-    moments = moment_solutions(white)
+    moments = moment_solutions(white.data)
     starts = [factors(moments.Gamma_u, moments.Gamma_e)]
     starts += [factors(*diagonals, least=1e-3, most=np.inf) for diagonals in _modes_apart(white)]
     ends, failures = [], []
@@ -263,45 +261,47 @@ def _is_apart(mode: Mode, others: Sequence[Mode]) -> bool:
     return all(np.abs(mode.h2 - other.h2).max() > 0.02 or abs(mode.loglik - other.loglik) > 0.01 for other in others)
 
 
-def _mode_of(white: JointData, end: End) -> Mode:
-    return Mode(end.loglik, *(np.asarray(Gamma) for Gamma in covariances(end.theta, white.Y.shape[1])))
+def _mode_of(white: JointWhitened, end: End) -> Mode:
+    return Mode(end.loglik, *(np.asarray(Gamma) for Gamma in covariances(end.theta, len(white.sd))))
 
 
-def _modes_apart(white: JointData) -> list[tuple[ndarray, ndarray]]:
+def _modes_apart(white: JointWhitened) -> list[tuple[ndarray, ndarray]]:
     """Return diagonal matrices at the combinations of the modes of single traits, at most `_STARTS`, best first."""
-    of_trait = [
-        _modes_of_one(white.s, y, np.column_stack([X, E])) for y, X, E in zip(white.Y.T, white.X, white.E, strict=True)
-    ]
-    combined = sorted(product(*of_trait), key=lambda modes: -sum(loglik for loglik, _, _ in modes))
+    combined = sorted(product(*_modes_of_each(white)), key=lambda modes: -sum(loglik for loglik, _, _ in modes))
     return [(np.diag([u for _, u, _ in one]), np.diag([e for _, _, e in one])) for one in combined[:_STARTS]]
 
 
-def _modes_of_one(s: ndarray, y: ndarray, Z: ndarray) -> list[tuple[float, float, float]]:
-    """Return the local maxima on a grid of the restricted likelihood of one trait, as (loglik, sigma2_u, sigma2_e).
+def _modes_of_each(white: JointWhitened) -> list[list[tuple[float, float, float]]]:
+    """Return for each trait the local maxima on a grid of its restricted likelihood, as (loglik, sigma2_u, sigma2_e).
+
+    Where no traits are correlated the Cholesky factor of all consists of those of each.
 
     Source: `likelihood.rescale`, for the scale at each ratio of the variances.
     """
-    found = []
+    products = white.products
+    t, found = products.t, [list[tuple[float, float, float]]() for _ in range(products.t)]
     for ratio in _RATIOS:
         h2, e2 = 1 / (1 + ratio), ratio / (1 + ratio)
-        d = h2 * s + e2
-        weighted = Z / d[:, None]
-        try:
-            root = np.linalg.cholesky(Z.T @ weighted)
-        except np.linalg.LinAlgError:
-            found.append((-np.inf, h2, e2))
-            continue
-        half = solve_triangular(root, weighted.T @ y, lower=True)
-        k = len(s) - Z.shape[1]
-        sigma2_p = max(float(y @ (y / d) - half @ half), np.finfo(float).tiny) / k
-        loglik = -(np.log(d).sum() + 2 * np.log(np.diag(root)).sum() + k * np.log(sigma2_p)) / 2
-        found.append((float(loglik), h2 * sigma2_p, e2 * sigma2_p))
-    height = np.array([-np.inf, *(loglik for loglik, _, _ in found), -np.inf])
+        (root,) = products.roots(h2 * np.eye(t)[None], e2 * np.eye(t)[None])
+        for j, of_trait in enumerate(found):
+            if root is None:
+                of_trait.append((-np.inf, h2, e2))
+                continue
+            pivots = root.diagonal()[products.trait_of == j]
+            k = len(products.s) - len(pivots) + 1
+            sigma2_p = max(float(pivots[-1] ** 2), np.finfo(float).tiny) / k
+            loglik = -(np.log(h2 * products.s + e2).sum() + 2 * np.log(pivots[:-1]).sum() + k * np.log(sigma2_p)) / 2
+            of_trait.append((float(loglik), h2 * sigma2_p, e2 * sigma2_p))
+    return [_peaks(of_trait) for of_trait in found]
+
+
+def _peaks(along: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+    height = np.array([-np.inf, *(loglik for loglik, _, _ in along), -np.inf])
     peaks = (height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:])
-    return [found[i] for i in np.flatnonzero(peaks)]
+    return [along[i] for i in np.flatnonzero(peaks)]
 
 
-def _settled(white: JointData, mode: Mode) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+def _settled(white: JointWhitened, mode: Mode) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """Set to exactly 0 what a search cannot tell from 0; return both matrices, and which traits are at h2 = 0 and 1.
 
     A search ends beside a bound, not on it: what is left of a variance there is rounding, and a correlation made of
@@ -366,10 +366,6 @@ def _pulled_back(
     return jax.vjp(lambda theta: _point(theta, order, value, parameter), theta)[1](slopes)[0]
 
 
-# Apart from the point: this is what is long to compile, and it is the same whatever is given.
-_loglik_and_slopes = jax.jit(jax.value_and_grad(joint_log_reml, argnums=(1, 2)))
-
-
 def _arguments(t: int, given: Given | None) -> tuple[ndarray, float, Explicit | None]:
     if given is None:
         return np.arange(t), 0.0, None
@@ -389,9 +385,9 @@ def covariances(theta: Float[ArrayLike, " k"], t: int, given: Given | None = Non
     return _point(theta, *_arguments(t, given))
 
 
-def log_reml_at(white: JointData, Gamma_u: Float[ArrayLike, "t t"], Gamma_e: Float[ArrayLike, "t t"]) -> float:
-    """Return the restricted log-likelihood of `joint_whitened` data; NaN where it cannot be computed."""
-    return float(_loglik_and_slopes(white, jnp.asarray(Gamma_u), jnp.asarray(Gamma_e))[0])
+def log_reml_at(white: JointWhitened, Gamma_u: Float[ndarray, "t t"], Gamma_e: Float[ndarray, "t t"]) -> float:
+    """Return the restricted log-likelihood in units of the data; minus infinity where it cannot be computed."""
+    return float(white.products.at(Gamma_u[None], Gamma_e[None]).loglik[0])
 
 
 def factors(
@@ -424,7 +420,7 @@ def factors(
 
 
 def maximise(
-    white: JointData,
+    white: JointWhitened,
     start: Float64[ndarray, " k"],
     given: Given | None = None,
     *,
@@ -433,7 +429,7 @@ def maximise(
     """Return where the restricted log-likelihood is largest, searched from a starting point.
 
     Args:
-        white: of `joint_whitened`.
+        white: the traits.
         start: of the search, a point of `factors`.
         given: what is not free.
         curvature: of an `End` nearby.
@@ -441,16 +437,16 @@ def maximise(
     Raises:
         SearchError: if the score does not vanish where the search ends.
     """
-    n, t = len(white.s), white.Y.shape[1]
+    n, t = len(white.data.s), len(white.sd)
     order, value, parameter = _arguments(t, given)
 
     def objective(theta: ndarray) -> tuple[float, ndarray]:
-        Gammas = _point(theta, order, value, parameter)
-        loglik, slopes = _loglik_and_slopes(white, *Gammas)
-        if not np.isfinite(height := float(loglik)):
+        Gammas = (np.asarray(Gamma) for Gamma in _point(theta, order, value, parameter))
+        loglik, *slopes = white.products.with_slopes(*Gammas)
+        if not np.isfinite(loglik):
             # Outside what can be computed the search must turn round.
             return np.inf, np.zeros_like(theta)
-        return -height / n, -np.asarray(_pulled_back(theta, order, value, parameter, slopes)) / n
+        return -loglik / n, -np.asarray(_pulled_back(theta, order, value, parameter, tuple(slopes))) / n
 
     options: Any = {"gtol": 1e-9, "maxiter": 500, "hess_inv0": _positive_definite(curvature)}
     found = minimize(objective, start, jac=True, method="BFGS", options=options)

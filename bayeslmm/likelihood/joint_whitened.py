@@ -1,8 +1,9 @@
 """Several traits in units of their own: what every search and system of equations of several traits works on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -10,13 +11,15 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.likelihood.bases import independent, orthonormal
+from bayeslmm.likelihood.joint_products import JointProducts
 from bayeslmm.likelihood.rotation import JointData
 
 _LEAST, _MOST = 1e-305, 1e305  # of a unit of variance, beyond which float64 has no digits, or no number
 _SAME = 1e-5  # share of variance that a combination of traits may have of its own and still be called 0
 
 
-class JointWhitened(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class JointWhitened:
     """Several traits in units in which all their numbers are near 1; no likelihood changes but by `log_units`.
 
     Attributes:
@@ -33,6 +36,11 @@ class JointWhitened(NamedTuple):
     sd: Float64[ndarray, " t"]
     k: float
     given: JointData
+
+    @cached_property
+    def products(self) -> JointProducts:
+        """The likelihood at many covariance matrices; made when it is first asked for."""
+        return JointProducts.of(self.data)
 
     @property
     def unit_u(self) -> Float64[ndarray, "t t"]:

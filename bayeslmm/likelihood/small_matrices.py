@@ -8,8 +8,6 @@ NumPy's arrays stay NumPy's, of any shape.
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
-from jax import Array
 from jaxtyping import ArrayLike, Float
 
 Matrices = Sequence[Sequence[Float[ArrayLike, "..."]]]
@@ -46,10 +44,10 @@ def solve_upper(L: Matrices, r: Sequence[Float[ArrayLike, "..."]]) -> list[Any]:
     return z
 
 
-def inverse(L: Matrices) -> list[list[Float[Array, " n"]]]:
+def inverse(L: Matrices) -> list[list[Any]]:
     """Return V^-1 = L'^-1 L^-1 of V = L L', all t by t elements."""
-    t, one = len(L), jnp.ones_like(L[0][0])
+    t, one = len(L), L[0][0] ** 0  # pyright: ignore[reportOperatorIssue]
     # Column j of L^-1 is 0 above row j.
     columns = [solve_lower([row[j:] for row in L[j:]], [one, *[0 * one] * (t - j - 1)]) for j in range(t)]
     M = [[columns[j][i - j] for j in range(i + 1)] for i in range(t)]
-    return [[jnp.asarray(sum(M[k][i] * M[k][j] for k in range(max(i, j), t))) for j in range(t)] for i in range(t)]
+    return [[sum(M[k][i] * M[k][j] for k in range(max(i, j), t)) for j in range(t)] for i in range(t)]

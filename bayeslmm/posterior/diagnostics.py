@@ -260,6 +260,23 @@ def disagreements(name: str, draws: Float[ndarray, "chains draws"], exact: Margi
     ]
 
 
+def disagreement(name: str, draws: Float[ndarray, "chains draws"], known: float, error: float) -> Check | None:
+    """Return a failed check if the mean of NUTS draws differs from that by importance sampling beyond chance."""
+    drawn, whole = float(draws.mean()), float(np.hypot(arviz_stats.mcse(draws, method="mean"), error))
+    if abs(drawn - known) <= MOST_ERRORS * whole:
+        return None
+    return Check(
+        "importance sampling",
+        f"mean of {name}, {drawn:.4g} by NUTS",
+        abs(drawn - known) / whole,
+        MOST_ERRORS,
+        "failed",
+        f"the difference between NUTS and importance sampling, in Monte Carlo errors; at most {MOST_ERRORS}",
+        f"the mean of {name} is {drawn:.4g} by NUTS and {known:.4g} by importance sampling, and {MOST_ERRORS} Monte "
+        f"Carlo errors are {MOST_ERRORS * whole:.2g}: do not use the draws",
+    )
+
+
 def _never_moved(posterior: DataTree) -> list[int]:
     """Return the numbers, from 1, of chains of two draws or more in which no element of any site ever differs."""
     sites = [site.to_numpy() for site in posterior["posterior"].data_vars.values()]

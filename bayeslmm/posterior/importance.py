@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 from arviz_stats.base import array_stats
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from numpy import ndarray
 from scipy.special import gammaln, logsumexp
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from bayeslmm.base.checks import AnalysisError, InputError
+from bayeslmm.base.checks import InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.progress import forecast, progress_bar
 from bayeslmm.likelihood.components import Components, components
@@ -29,9 +29,8 @@ from bayeslmm.likelihood.priors import ComponentsPrior, density_on, support_of
 from bayeslmm.posterior.components_laplace import laplace
 from bayeslmm.posterior.share_tree import ShareTree
 from bayeslmm.posterior.split_t import SplitT
+from bayeslmm.posterior.weighted import Weighted, smoothed
 
-MAX_PARETO_K = 0.7
-"""Above it the largest weights decide, and neither means nor their errors can be trusted."""
 _PILOT, _LEAST_PILOT = 4, 256  # the first draws, whose mean and covariance the others have: a quarter, but not fewer
 _WIDE, _POINTS = 8.0, 161  # of the grid of log sigma2_p: standard deviations to each side, points
 
@@ -43,35 +42,23 @@ class LogBayesFactor(NamedTuple):
     error: float
 
 
-@dataclass(frozen=True, eq=False)
-class ImportancePosterior:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImportancePosterior(Weighted):
     """Weighted draws of the variances.
 
     Attributes:
         names: of the components, the residual last.
         sigma2: on the scale of each K, in squared units of the trait, shape (draws, k + 1).
-        weights: Pareto-smoothed, of sum 1, shape (draws,).
-        pareto_k: shape of the tail of the raw weights.
         log_evidence: log of the integral of the restricted likelihood (`Components.loglik`) times the prior.
         log_evidence_error: its Monte Carlo standard error as if draws were independent; a Sobol sequence has less.
     """
 
     names: tuple[str, ...]
     sigma2: Float64[ndarray, "draws k"]
-    weights: Float64[ndarray, " draws"]
-    pareto_k: float
     log_evidence: float
     log_evidence_error: float
     _data: Components = field(repr=False)
     _prior: ComponentsPrior = field(repr=False)
-
-    @property
-    def ess(self) -> float:
-        """Effective number of draws.
-
-        Source: Kong (1992), University of Chicago, Department of Statistics, technical report 348.
-        """
-        return float(1 / np.square(self.weights).sum())
 
     @property
     def shares(self) -> Float64[ndarray, "draws k"]:
@@ -88,36 +75,9 @@ class ImportancePosterior:
             raise InputError(f"a share is that of some of {', '.join(self.names)}, but {names} was given")
         return self.shares[:, [self.names.index(name) for name in dict.fromkeys(names)]].sum(axis=1)
 
-    def mean(self, values: Float[ndarray, " draws"]) -> float:
-        """Return the posterior mean of a function of the draws."""
-        return float(self.weights @ values)
-
-    def sd(self, values: Float[ndarray, " draws"]) -> float:
-        """Return its posterior standard deviation."""
-        return float(np.sqrt(self.weights @ np.square(values - self.mean(values))))
-
-    def error(self, values: Float[ndarray, " draws"]) -> float:
-        """Return the Monte Carlo standard error of its mean, as if draws were independent.
-
-        Source: Owen (2013), Monte Carlo theory, methods and examples, equation 9.9.
-        """
-        return float(np.linalg.norm(self.weights * (values - self.mean(values))))
-
-    def quantile(self, values: Float[ndarray, " draws"], probability: float) -> float:
-        """Return the value below which the posterior has this probability, linear between draws."""
-        order = np.argsort(values)
-        cumulated = np.cumsum(self.weights[order]) - self.weights[order] / 2
-        return float(np.interp(probability, cumulated, values[order]))
-
-    def interval(self, values: Float[ndarray, " draws"], *, level: float = 0.95) -> tuple[float, float]:
-        """Return the equal-tailed interval."""
-        return self.quantile(values, (1 - level) / 2), self.quantile(values, (1 + level) / 2)
-
     def resampled(self, m: int, *, seed: int) -> Float64[ndarray, "m k"]:
         """Return m draws of the variances of equal weight, by systematic resampling in random order."""
-        rng = np.random.default_rng(seed)
-        at = np.searchsorted(np.cumsum(self.weights), (np.arange(m) + rng.uniform()) / m)
-        return self.sigma2[rng.permutation(np.minimum(at, len(self.weights) - 1))]
+        return self.sigma2[self.places(m, seed=seed)]
 
     def log_bayes_factor(self, name: str, *, seed: int, workers: int = 1) -> LogBayesFactor:
         """Return the logarithm of the Bayes factor of the model over the one without a component.
@@ -201,18 +161,13 @@ def importance(
         pilot = _weighted(data, prior, tree, proposal, first, rng, workers, bar)
         proposal = SplitT.about(pilot.u, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
         final = _weighted(data, prior, tree, proposal, draws, rng, workers, bar)
-    smoothed, pareto_k = array_stats.psislw(-final.log_weights)
-    if not pareto_k <= MAX_PARETO_K:
-        raise AnalysisError(
-            f"importance sampling of {', '.join(data.names)} failed: the Pareto k of its weights is {pareto_k:.2f}, "
-            f"and must not be above {MAX_PARETO_K}: its numbers would depend on a few draws, use more draws, or NUTS"
-        )
+    weights, pareto_k = smoothed(final.log_weights, ", ".join(data.names))
     relative = np.exp(final.log_weights - final.log_weights.max())
     return ImportancePosterior(
         names=data.names,
         sigma2=np.exp(tree.log_shares(final.u) + final.log_total[:, None]) * data.units,
-        weights=np.exp(smoothed - logsumexp(smoothed)),
-        pareto_k=float(pareto_k),
+        weights=weights,
+        pareto_k=pareto_k,
         log_evidence=float(logsumexp(final.log_weights) - np.log(draws)),
         log_evidence_error=float(relative.std(ddof=1) / relative.mean() / np.sqrt(draws)),
         _data=data,

@@ -8,6 +8,7 @@ from bayeslmm.analyses.table import Row
 from bayeslmm.cohort.align import about_scale
 from bayeslmm.likelihood.spectral_summary import ProbeError
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
+from bayeslmm.posterior.weighted import MAX_PARETO_K, Weighted
 from bayeslmm.report.tables import label_of
 
 _ON_BOUNDARY = "the likelihood is highest where the parameter cannot go further, so it has no curvature there"
@@ -72,6 +73,13 @@ def checks_of_methods(failed: Mapping[str, str]) -> list[Check]:
         check("method", "failed", f"{label_of(name)} failed", "whether the method came to an end", why)
         for name, why in failed.items()
     ]
+
+
+def check_of_weights(weighted: Weighted) -> Check:
+    """Return the check of importance sampling, which fails by itself where the Pareto k is too large."""
+    k = weighted.pareto_k
+    meaning = f"the weights of importance sampling have a tail of this index; at most {MAX_PARETO_K}"
+    return check("Pareto k", "fine", f"Pareto k {k:.2f}", meaning, value=k, limit=MAX_PARETO_K)
 
 
 def check_of_scale(mean_diagonal: float) -> Check:

@@ -13,8 +13,7 @@ from bayeslmm.analyses.variance_components import COMPONENT_METHODS, VarianceCom
 from bayeslmm.base.numbers import significant
 from bayeslmm.cohort.align_records import AlignedRecords
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, prior_overlap
-from bayeslmm.posterior.importance import MAX_PARETO_K
-from bayeslmm.report.checks import check, checks_of_draws, checks_of_estimates, checks_of_methods
+from bayeslmm.report.checks import check, check_of_weights, checks_of_draws, checks_of_estimates, checks_of_methods
 from bayeslmm.report.individuals import record_lines
 from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -30,6 +29,7 @@ from bayeslmm.report.tables import (
     label_of,
     shown_effects,
     side_by_side,
+    weights_words,
     without_effects,
 )
 
@@ -87,9 +87,7 @@ def components_checks(result: VarianceComponents) -> list[Check]:
         *checks_of_methods(result.failed),
     ]
     if result.importance is not None:
-        k = result.importance.pareto_k
-        meaning = f"the weights of importance sampling have a tail of this index; at most {MAX_PARETO_K}"
-        checks.append(check("Pareto k", "fine", f"Pareto k {k:.2f}", meaning, value=k, limit=MAX_PARETO_K))
+        checks.append(check_of_weights(result.importance))
     shares = equal_draws(result)
     if shares is None:
         return checks
@@ -135,11 +133,7 @@ def components_answers(result: VarianceComponents) -> list[str]:
     each = (f"{name} {_share_words(row)}" for name, row in zip(result.request.names, shares, strict=True))
     lines.append(f"shares of the variance of {result.trait} ({kind}): {', '.join(each)}")
     if (weighted := result.importance) is not None:
-        draws = len(weighted.weights)
-        lines.append(
-            f"  importance sampling: {weighted.ess:,.0f} effective of {draws:,} independent draws, Pareto k "
-            f"{weighted.pareto_k:.2f} (at most {MAX_PARETO_K})"
-        )
+        lines.append(f"  {weights_words(weighted)}")
     for pair in trade_offs(result):
         lines.append(
             f"  {pair.names[0]} and {pair.names[1]} trade off (correlation {pair.correlation:.2f}): their sum is known "

@@ -11,7 +11,14 @@ from bayeslmm.analyses.table import Note, Row, select
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.posterior.diagnostics import Check
-from bayeslmm.report.checks import check_of_prior, check_of_scale, checks_of_draws, checks_of_estimates
+from bayeslmm.report.checks import (
+    check_of_prior,
+    check_of_scale,
+    check_of_weights,
+    checks_of_draws,
+    checks_of_estimates,
+    checks_of_methods,
+)
 from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.page import Headline, Part, Report, Shown, together
 from bayeslmm.report.pictures import picture_names, write_pictures
@@ -28,6 +35,7 @@ from bayeslmm.report.tables import (
     label_of,
     shown_effects,
     side_by_side,
+    weights_words,
     without_effects,
 )
 
@@ -66,7 +74,7 @@ def correlation_report(result: Correlations, cohort: Cohort, spectrum: Spectrum,
         notes=correlation_notes(result),
         checks=correlation_checks(result, spectrum),
         sources=[source for method in result.fits for source in JOINT_METHODS[method].sources],
-        sampled=result.posterior is not None,
+        sampled="nuts" in result.fits,
     )
     return Report(
         title=f"Genetic correlation of {traits}",
@@ -86,7 +94,9 @@ def correlation_report(result: Correlations, cohort: Cohort, spectrum: Spectrum,
 
 def correlation_checks(result: Correlations, spectrum: Spectrum) -> list[Check]:
     """Return whether the correlations can be trusted."""
-    checks = checks_of_draws(result.diagnostics)
+    checks = [*checks_of_draws(result.diagnostics), *checks_of_methods(result.failed)]
+    if result.importance is not None:
+        checks.append(check_of_weights(result.importance))
     for pair in result.known:
         if pair.evidence:
             advice = "" if pair.evidence.identified else "; ".join(note.text for note in pair.evidence.notes)
@@ -119,10 +129,12 @@ def correlation_answers(result: Correlations) -> list[str]:
             lines.append(f'the program has no site called "rho_u"; add one to report a genetic correlation of {names}')
             continue
         (rho_u,) = best_rows(rows, own=result.own)
-        lacking = result.posterior is not None and rho_u.method != "nuts"
+        lacking = result.own and rho_u.method != "nuts"
         by = f" by {label_of(rho_u.method)}" if lacking else ""
         lines += [f"genetic correlation of {names}{by}: {_estimate(rho_u)}", *_about_pair(pair, rho_u)]
-    return lines
+    if result.importance is not None:
+        lines.append(f"  {weights_words(result.importance)}")
+    return lines + ([result.choice] if result.choice else [])
 
 
 def _headlines(result: Correlations) -> list[Headline]:
@@ -159,10 +171,11 @@ def correlation_notes(result: Correlations) -> list[str]:
     rows = without_effects(result.rows)
     noted: dict[tuple[str, Note], list[Row]] = {}
     for row in rows:
-        # What draws say about rho_u is printed beside it.
-        if (row.method, row.parameter) != ("nuts", "rho_u"):
+        # What draws say about rho_u is printed beside it; the Monte Carlo error of each number is in the table.
+        if row.parameter != "rho_u" or row.method not in ("nuts", "importance"):
             for note in row.notes:
-                noted.setdefault((row.method, note), []).append(row)
+                if note.kind != "monte_carlo":
+                    noted.setdefault((row.method, note), []).append(row)
     lines: list[str] = []
     for (method, note), having in noted.items():
         names = ", ".join(f"{row.parameter} of {row.trait}" for row in having)

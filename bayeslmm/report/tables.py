@@ -14,6 +14,7 @@ from bayeslmm.analyses.variance_components import COMPONENT_METHODS, VarianceCom
 from bayeslmm.base.numbers import decimals_of, fixed, significant
 from bayeslmm.estimators.liability import Liability
 from bayeslmm.posterior.diagnostics import Diagnostics
+from bayeslmm.posterior.weighted import MAX_PARETO_K, Weighted
 from bayeslmm.report.page import Headline, Shown
 
 _METHODS = {**COMPONENT_METHODS, **METHODS}
@@ -121,6 +122,14 @@ def factor_words(trait: str, liability: Liability) -> str:
         f"{liability.cases:,} of {liability.n:,} are cases ({trait} = {liability.case:g}), "
         f"{significant(100 * liability.share, 3)}%, and {significant(100 * liability.prevalence, 3)}% of the "
         f"population: factor {liability.factor:.4g} of the h2 of the two values"
+    )
+
+
+def weights_words(weighted: Weighted) -> str:
+    """Say how importance sampling fared."""
+    return (
+        f"importance sampling: {weighted.ess:,.0f} effective of {len(weighted.weights):,} independent draws, Pareto k "
+        f"{weighted.pareto_k:.2f} (at most {MAX_PARETO_K})"
     )
 
 

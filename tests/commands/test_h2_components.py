@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 import bayeslmm as bl
 from bayeslmm.commands.main import main
-from bayeslmm.posterior import importance as importance_module
+from bayeslmm.posterior import weighted as weighted_module
 from bayeslmm.posterior.importance import importance
 
 PARAMETERS = [
@@ -164,7 +164,7 @@ def test_nuts_agrees_with_importance_sampling_and_components_have_bayes_factors(
 
 
 def test_a_method_that_fails_costs_the_others_nothing(herd, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(importance_module, "MAX_PARETO_K", -9.0)
+    monkeypatch.setattr(weighted_module, "MAX_PARETO_K", -9.0)
     assert main(typed(herd, "--repeated", "--random", "year", "--no-plots", out=tmp_path / "o")) == 1
     error = capsys.readouterr().err
     assert "importance of weight failed: importance sampling of u, pe, year, e failed: the Pareto k" in error

@@ -3,28 +3,14 @@
 from bayeslmm.analyses.component_rows import ComponentsRequest, draws_of
 from bayeslmm.analyses.method import Method
 from bayeslmm.analyses.source import Source
-from bayeslmm.analyses.table import Note, Row
+from bayeslmm.analyses.table import Row, weighted_row
 from bayeslmm.posterior.importance import ImportancePosterior, importance
 
 
 def _rows(fit: ImportancePosterior, request: ComponentsRequest) -> list[Row]:
     """Return means, standard deviations and equal-tailed intervals, each with the error of the mean; the evidence."""
-    rows: list[Row] = []
-    for parameter, values in draws_of(fit.sigma2, request).items():
-        error = fit.error(values)
-        rows.append(
-            Row(
-                request.trait,
-                "importance",
-                parameter,
-                fit.mean(values),
-                fit.sd(values),
-                "sd",
-                *fit.interval(values),
-                "eti95",
-                notes=(Note("monte_carlo", f"Monte Carlo error {error:.2g}", error),),
-            )
-        )
+    draws = draws_of(fit.sigma2, request)
+    rows = [weighted_row(request.trait, parameter, values, fit) for parameter, values in draws.items()]
     evidence = Row(request.trait, "importance", "log_evidence", fit.log_evidence, fit.log_evidence_error, "mc")
     return [*rows, evidence]
 

@@ -1,6 +1,8 @@
 """The posterior of several traits by NUTS: of our program, or of the user's."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from bayeslmm.analyses.joint_rows import draws_of_traits, places
 from bayeslmm.analyses.method import Drawn, JointRequest, Method
@@ -17,10 +19,15 @@ def program_of(t: int) -> Program:
     return bivariate if t == 2 else multivariate
 
 
-def _fit(request: JointRequest) -> Drawn:
+def coords_of(request: JointRequest) -> dict[str, Sequence[Any]]:
+    """Return the names of the dimensions of the draws."""
     pairs = zip(request.traits, request.covariates, strict=True)
     names = [f"{trait}:{name}" for trait, covariates in pairs for name in covariates]
-    coords = {"trait": request.traits, "trait_bis": request.traits, "coefficient": names} | dict(request.coords)
+    return {"trait": request.traits, "trait_bis": request.traits, "coefficient": names} | dict(request.coords)
+
+
+def _fit(request: JointRequest) -> Drawn:
+    coords = coords_of(request)
     if request.own:
         return request.draw(request.data, coords)
     start = program_of(len(request.traits)).start(request.data, request.reml)

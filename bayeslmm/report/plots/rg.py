@@ -32,6 +32,7 @@ from bayeslmm.report.plots.style import (
 
 type Name = Literal["rho_u", "rho_e"]
 _KINDS: dict[Name, str] = {"rho_u": "genetic", "rho_e": "residual"}
+_DRAWN = ("nuts", "importance")
 
 
 NAMES = ("rho_u", "rho_e", "both", "h2", "trace", "ranks")
@@ -42,7 +43,7 @@ def correlation_panels(result: Correlations) -> list[Panel]:
     """Return the pictures of several traits.
 
     Two traits with draws: the genetic and the residual correlation, each with its prior, and both jointly; the
-    heritabilities, trace and ranks. Otherwise both correlation matrices with their intervals, from the draws, or else
+    heritabilities, trace and ranks of NUTS. Otherwise both correlation matrices with their intervals, from the draws, or else
     from REML, or else from moments.
     """
     if len(result.traits) == 2 and result.posterior is not None:
@@ -85,14 +86,14 @@ def _panels_of_pair(result: Correlations, posterior: DataTree) -> list[Panel]:
             caption="the posterior of the heritability of each trait",
             draw=lambda ax: draw_heritabilities(ax, result, draws),
         ),
-        *panels_of_draws(posterior, "rho_u"),
+        *(panels_of_draws(posterior, "rho_u") if "nuts" in result.fits else []),
     ]
 
 
 def matrix_title(result: Correlations, name: Name) -> str:
     """Return what a matrix of correlations shows."""
     best = _best(result)
-    by = "posterior means" if best == "nuts" else JOINT_METHODS[best].label
+    by = "posterior means" if best in _DRAWN else JOINT_METHODS[best].label
     return f"{_KINDS[name].capitalize()} correlations: {by}, 95% intervals"
 
 
@@ -106,7 +107,11 @@ def correlation_title(result: Correlations) -> str:
 
 
 def _best(result: Correlations) -> str:
-    return next(name for name in ("nuts", "reml", *result.fits) if name in result.fits)
+    return next(name for name in (*_DRAWN, "reml", *result.fits) if name in result.fits)
+
+
+def _drawn_by(result: Correlations) -> str:
+    return next(JOINT_METHODS[name].label for name in _DRAWN if name in result.fits)
 
 
 def _row(result: Correlations, method: str, trait: str, parameter: str) -> Row | None:
@@ -118,7 +123,7 @@ def draw_both(ax: Axes, result: Correlations, draws: Mapping[str, ndarray]) -> N
     """Draw genetic and residual correlation of two traits against each other."""
     x, y = (draws[name][..., 0, 1].ravel() for name in ("rho_u", "rho_e"))
     ax.plot(x, y, ".", color=POINTS[0], markersize=2, alpha=0.35, rasterized=True)
-    ax.plot([], [], ".", color=POINTS[0], label=f"NUTS, {x.size:,} draws")
+    ax.plot([], [], ".", color=POINTS[0], label=f"{_drawn_by(result)}, {x.size:,} draws")
     _contours(ax, x, y)
     pair = pair_name(result.traits, (0, 1))
     rho_u, rho_e = (_row(result, "reml", pair, name) for name in ("rho_u", "rho_e"))
@@ -166,7 +171,7 @@ def plot_correlation(ax: Axes, result: Correlations, draws: ndarray, name: Name)
     """
     kind, which = _KINDS[name], list(_KINDS).index(name)
     rho = draws[..., 0, 1].ravel()
-    ax.hist(rho, bins=40, density=True, color=BLUE, alpha=0.35, label=f"NUTS, {rho.size:,} draws")
+    ax.hist(rho, bins=40, density=True, color=BLUE, alpha=0.35, label=f"{_drawn_by(result)}, {rho.size:,} draws")
     grid = np.linspace(-1, 1, 402)[1:-1]
     ax.plot(grid, density_on(result.rho_prior[which], grid), "--", color=GREY, label="prior")
     if row := _row(result, "reml", pair_name(result.traits, (0, 1)), name):
