@@ -32,6 +32,7 @@ _SCORE = 1e-4  # largest score at which a search has arrived, of a log-likelihoo
 _SAME = 1e-5  # what a search cannot tell in a log-likelihood
 _RATIOS = np.geomspace(1e5, DELTA_MIN, 41)  # sigma2_e / sigma2_u where modes of single traits are looked for
 _STARTS = 8
+_RIDGE = 1e-3  # of the largest information of an element of a factor
 
 Explicit = Literal["h2", "rho_u", "rho_e"]
 """Parameters that a search can be given; rho_e as the correlation of L_e L_e', which is within `FLOOR` of it."""
@@ -448,7 +449,8 @@ def maximise(
             return np.inf, np.zeros_like(theta)
         return -loglik / n, -np.asarray(_pulled_back(theta, order, value, parameter, tuple(slopes))) / n
 
-    options: Any = {"gtol": 1e-9, "maxiter": 500, "hess_inv0": _positive_definite(curvature)}
+    guess = _expected_curvature(white, start, given) if curvature is None else curvature
+    options: Any = {"gtol": 1e-9, "maxiter": 500, "hess_inv0": _positive_definite(guess)}
     found = minimize(objective, start, jac=True, method="BFGS", options=options)
     score = float(np.abs(np.asarray(found.jac)).max())
     if not np.isfinite(found.fun) or score > _SCORE:
@@ -457,6 +459,30 @@ def maximise(
             "outliers and for traits that are nearly the same, or analyse fewer traits at once"
         )
     return End(-float(found.fun) * n, found.x, np.asarray(found.hess_inv, dtype=float))
+
+
+def _expected_curvature(
+    white: JointWhitened, theta: Float64[ndarray, " k"], given: Given | None
+) -> Float64[ndarray, "k k"]:
+    """Return the inverse of the expected information for one row, if all were complete and without covariates.
+
+    With it a search takes half as many steps as without. Where the likelihood has next to no slope along an element of
+    a factor, as where that is 0, its steps are kept short.
+    """
+    s, t = white.data.s, len(white.sd)
+    order, value, parameter = _arguments(t, given)
+    Gamma_u, Gamma_e = (np.asarray(Gamma) for Gamma in _point(theta, order, value, parameter))
+    basis, none = np.eye(t * t).reshape(-1, t, t), np.zeros((t, t))
+    of_u, of_e = (
+        np.array([np.asarray(_pulled_back(theta, order, value, parameter, slopes)) for slopes in each]).reshape(t, t, -1)
+        for each in ([(one, none) for one in basis], [(none, one) for one in basis])
+    )
+    with np.errstate(all="ignore"):
+        W = np.linalg.pinv(s[:, None, None] * Gamma_u + Gamma_e, hermitian=True)
+        along = np.einsum("nab,nbck->nkac", W, s[:, None, None, None] * of_u + of_e)
+        information = np.einsum("nkac,nlca->kl", along, along) / (2 * len(s))
+    largest = information.diagonal().max()
+    return np.linalg.inv(information + _RIDGE * largest * np.eye(len(theta)))
 
 
 def _positive_definite(curvature: Float64[ndarray, "k k"] | None) -> Float64[ndarray, "k k"] | None:

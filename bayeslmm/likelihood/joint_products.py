@@ -7,17 +7,17 @@ Row i has the covariance matrix :math:`V(s_i) = s_i \Gamma_u + \Gamma_e`, and ge
     F = Z' V^{-1} Z = \sum_i [V(s_i)^{-1}]_{j(a) j(b)} z_{ia} z_{ib}, \qquad Z = [E_1 \ldots E_t \; X_1 \ldots X_t \;
     y_1 \ldots y_t]
 
-with j(a) the trait of column a, and missing values among the columns (`joint_log_reml`). Any :math:`V(s)^{-1}` is a sum
-of functions :math:`1 / (1 + l s)`, l the eigenvalues of :math:`\Gamma_e^{-1} \Gamma_u`; and to rounding all of these are
-linear combinations of their values at some of the eigenvalues of K, the nodes:
+with j(a) the trait of column a, and missing values among the columns (`joint_log_reml`). Any :math:`V(s)^{-1}` is a
+sum of functions :math:`1 / (1 + l s)`, l the eigenvalues of :math:`\Gamma_e^{-1} \Gamma_u`; and to rounding all of
+these are linear combinations of their values at some of the eigenvalues of K, the nodes:
 
 .. math::
 
     V(s_i)^{-1} = \sum_q \phi_q(s_i) V(s_q)^{-1}, \qquad F = \sum_q [V(s_q)^{-1}]_{j(a) j(b)} (N_q)_{ab}, \qquad
     N_q = Z' \text{diag}\{\phi_q(s_i)\} Z
 
-A dozen nodes do for a genomic kinship, fifty where eigenvalues reach down to 0. What is left for each pair of matrices is
-a Cholesky factor of F, whatever n is; and the slopes of the likelihood cost two more.
+A dozen nodes do for a genomic kinship, fifty where eigenvalues reach down to 0. What is left for each pair of matrices
+is a Cholesky factor of F, whatever n is; and the slopes of the likelihood cost two more.
 
 Source: Cheng, Gimbutas, Martinsson and Rokhlin (2005), doi:10.1137/030602678, for the interpolative decomposition.
 """
@@ -37,10 +37,11 @@ from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.small_matrices import cholesky, inverse
 
 MOST_RATIO = 2e5
-"""Eigenvalue of Gamma_e^-1 Gamma_u up to which the nodes serve, K with a mean eigenvalue of 1; beyond it rows are summed."""
+"""Eigenvalue of Gamma_e^-1 Gamma_u up to which the nodes serve, with a mean of s of 1; beyond it rows are summed."""
 _RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, MOST_RATIO, 240)])
 _ACCURACY = 1e-10  # of (1 + l) / (1 + l s), which is 1 at the mean of s
 _CHUNK = 256  # rows of F that are made together
+_COLUMNS = 64  # of a Cholesky factor that are computed together
 _ROOM = 2**24  # numbers in the matrices F that a thread has at a time
 
 
@@ -139,7 +140,7 @@ class JointProducts:
         loglik, tails = np.full(len(Gamma_u), -np.inf), np.full((len(Gamma_u), tail, tail), np.nan)
         for i, root in enumerate(self.roots(Gamma_u, Gamma_e)):
             if root is not None and np.isfinite(value := self._loglik(root, log_det_v[i])):
-                loglik[i], tails[i] = value, root[self.m :, self.m :]
+                loglik[i], tails[i] = value, np.tril(root[self.m :, self.m :])
         return Tail(loglik, tails)
 
     def roots(
@@ -148,7 +149,7 @@ class JointProducts:
         """Yield the lower Cholesky factor of F at each pair of matrices, nothing where there is none."""
         for F in self._matrices(Gamma_u, Gamma_e):
             try:
-                yield np.linalg.cholesky(F)  # SciPy's would not let other threads compute meanwhile
+                yield _factorised(F)
             except np.linalg.LinAlgError:
                 yield None
 
@@ -193,11 +194,14 @@ class JointProducts:
             nothing = np.full((self.t, self.t), np.nan)
             return np.nan, nothing, nothing
         loglik = self._loglik(root, self._log_det_v(Gamma_u[None], Gamma_e[None])[0])
-        weights = self._slope_along(root)
+        inverse, residual = self._slope_along(root)
         G = np.zeros_like(inverses)
         for block in self._blocks:
+            weights = inverse[block.rows, block.columns] + np.outer(residual[block.rows], residual[block.columns])
+            first = block.rows.start - block.columns.start
+            weights = np.tril(weights, first) + np.tril(weights, first - 1)  # those below the diagonal stand for two
+            sums = block.N @ weights.ravel() / 2
             j, k = block.traits
-            sums = block.N @ weights[block.rows, block.columns].ravel() / 2
             G[:, j, k] += sums
             G[:, k, j] += sums
         slopes = inverses @ G @ inverses
@@ -223,7 +227,8 @@ class JointProducts:
 
     def _log_det_v(self, Gamma_u: Float[ndarray, "m t t"], Gamma_e: Float[ndarray, "m t t"]) -> Float64[ndarray, " m"]:
         with np.errstate(divide="ignore"):
-            return 2 * sum(np.log(row[-1]).sum(axis=1) for row in _factors(self.s, Gamma_u, Gamma_e))
+            of_traits = [np.log(row[-1]).sum(axis=1) for row in _factors(self.s, Gamma_u, Gamma_e)]
+        return 2 * np.sum(of_traits, axis=0)
 
     def _loglik(self, root: Float64[ndarray, "size size"], log_det_v: float) -> float:
         """Return the restricted log-likelihood; X'X = I adds nothing."""
@@ -232,17 +237,39 @@ class JointProducts:
         log_det = log_det_v + 2 * np.log(root.diagonal()[:known]).sum()
         return float(-(free * np.log(2 * np.pi) + log_det + quad) / 2)
 
-    def _slope_along(self, root: Float64[ndarray, "size size"]) -> Float64[ndarray, "size size"]:
-        """Return -2 times the slope of the likelihood along F, as weights of the elements of its lower triangle."""
+    def _slope_along(
+        self, root: Float64[ndarray, "size size"]
+    ) -> tuple[Float64[ndarray, "size size"], Float64[ndarray, " size"]]:
+        """Return A, of which the lower triangle counts, and v: -2 times the slope of the likelihood along F is A + vv'.
+
+        A is the inverse of F without y, from log|F|; Zv is y less what generalised least squares fits.
+        """
         known = self.size - self.t
-        inverse, _ = scipy.linalg.lapack.dpotri(np.asfortranarray(root[:known, :known]), lower=1)
+        inverse = np.zeros_like(root)
+        inverse[:known, :known], _ = scipy.linalg.lapack.dpotri(np.asfortranarray(root[:known, :known]), lower=1)
         beta = scipy.linalg.solve_triangular(
             root[:known, :known], root[known:, :known].sum(axis=0), lower=True, trans="T", check_finite=False
         )
-        residual = np.concatenate([-beta, np.ones(self.t)])
-        weights = np.outer(residual, residual)
-        weights[:known, :known] += inverse
-        return 2 * np.tril(weights, -1) + np.diag(weights.diagonal())
+        return inverse, np.concatenate([-beta, np.ones(self.t)])
+
+
+def _factorised(F: Float64[ndarray, "size size"]) -> Float64[ndarray, "size size"]:
+    """Replace a matrix by its lower Cholesky factor, and return it; what is above the diagonal is left as it is.
+
+    By blocks of columns: it is as fast as LAPACK's, but SciPy would not let other threads compute meanwhile, and NumPy
+    works on a copy and takes half as long again.
+
+    Raises:
+        LinAlgError: if it is not positive definite.
+
+    Source: Golub and Van Loan (2013), Matrix Computations, section 4.2.6.
+    """
+    for a in range(0, len(F), _COLUMNS):
+        b = min(a + _COLUMNS, len(F))
+        F[a:, a:b] -= F[a:, :a] @ F[a:b, :a].T
+        F[a:b, a:b] = np.linalg.cholesky(F[a:b, a:b])
+        F[b:, a:b] = F[b:, a:b] @ np.linalg.inv(F[a:b, a:b]).T
+    return F
 
 
 def _factors(

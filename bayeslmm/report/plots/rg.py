@@ -43,8 +43,8 @@ def correlation_panels(result: Correlations) -> list[Panel]:
     """Return the pictures of several traits.
 
     Two traits with draws: the genetic and the residual correlation, each with its prior, and both jointly; the
-    heritabilities, trace and ranks of NUTS. Otherwise both correlation matrices with their intervals, from the draws, or else
-    from REML, or else from moments.
+    heritabilities, trace and ranks of NUTS. Otherwise both correlation matrices with their intervals, from the draws,
+    or else from REML, or else from moments.
     """
     if len(result.traits) == 2 and result.posterior is not None:
         return _panels_of_pair(result, result.posterior)
