@@ -100,6 +100,8 @@ from .posterior.diagnostics import diagnose as diagnose
 from .posterior.groups import with_groups as with_groups
 from .posterior.importance import ImportancePosterior as ImportancePosterior
 from .posterior.importance import importance as importance
+from .posterior.joint_importance import JointPosterior as JointPosterior
+from .posterior.joint_importance import joint_importance as joint_importance
 from .posterior.sampling import sample as sample
 from .scan.tests import exact_scan as exact_scan
 from .scan.tests import fixed_scan as fixed_scan

@@ -474,7 +474,9 @@ def _expected_curvature(
     Gamma_u, Gamma_e = (np.asarray(Gamma) for Gamma in _point(theta, order, value, parameter))
     basis, none = np.eye(t * t).reshape(-1, t, t), np.zeros((t, t))
     of_u, of_e = (
-        np.array([np.asarray(_pulled_back(theta, order, value, parameter, slopes)) for slopes in each]).reshape(t, t, -1)
+        np.array([np.asarray(_pulled_back(theta, order, value, parameter, slopes)) for slopes in each]).reshape(
+            t, t, -1
+        )
         for each in ([(one, none) for one in basis], [(none, one) for one in basis])
     )
     with np.errstate(all="ignore"):

@@ -73,12 +73,8 @@ class JointCoordinates(NamedTuple):
         """Return the coordinates nearest to variances and correlations that are well inside all bounds."""
         total = sigma2_u + sigma2_e
         values = np.concatenate([sigma2_u / total, total, *(_partial(rho) for rho in (rho_u, rho_e))])
-        return np.array(
-            [
-                np.clip(line.from_value(value), -_INSIDE, _INSIDE) if np.isfinite(line.high) else line.from_value(value)
-                for value, line in zip(values, self.lines, strict=True)
-            ]
-        )
+        u = np.concatenate([line.from_value(values[[k]]) for k, line in enumerate(self.lines)])
+        return np.where([np.isfinite(line.high) for line in self.lines], np.clip(u, -_INSIDE, _INSIDE), u)
 
 
 def _below(t: int) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import AnalysisError, InputError
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.progress import forecast, progress_bar
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
@@ -29,11 +29,12 @@ from bayeslmm.likelihood.joint_whitened import JointWhitened, SeveralTraits, joi
 from bayeslmm.likelihood.priors import BivariatePrior, JointPrior, MultivariatePrior
 from bayeslmm.posterior.joint_coordinates import JointCoordinates
 from bayeslmm.posterior.split_t import SplitT
-from bayeslmm.posterior.weighted import Weighted, smoothed
+from bayeslmm.posterior.weighted import MAX_PARETO_K, Weighted, smoothed
 
 _PILOT, _LEAST_PILOT = 4, 256  # the first draws, whose mean and covariance the others have: a quarter, but not fewer
 _LESS = 0.95  # what correlations of REML are multiplied by, where the search for the mode starts
 _STEP, _WIDE = 1e-5, 1e-3  # of differences: of matrices, and of slopes
+_MATTERS = 7.0  # logarithm of a likelihood ratio: a thousandth
 _LEAST_CURVATURE = 0.1  # of the log posterior in coordinates, where a prior leaves it flat
 
 
@@ -67,14 +68,16 @@ def joint_importance(
         data: the traits in the eigenbasis.
         seed: of the draws.
         prior: by default a `BivariatePrior` for two traits, a `MultivariatePrior` for more.
-        draws: how many: a power of 2 suits the Sobol sequence. A quarter as many come before them.
+        draws: how many: a power of 2 suits the Sobol sequence. A quarter as many come before them; and twice as many
+            after them, in their place, if their Pareto k is above 0.7.
         workers: likelihoods that are evaluated side by side, each by one thread; no number depends on how many.
         fit: REML, if it is there already.
 
     Raises:
         InputError: if the prior is not one of so many traits or not flat for fixed effects, a number is too small, or
             memory does not suffice.
-        AnalysisError: if the Pareto k of the weights is above 0.7, or REML does not converge.
+        AnalysisError: if the Pareto k of the weights is still above 0.7, if the likelihood has a second maximum that is
+            nearly as high, which draws about one might never see, or if REML does not converge.
 
     Source: as for `importance`.
     """
@@ -84,6 +87,11 @@ def joint_importance(
     white, t = joint_whitened(data), len(joint_whitened(data).sd)
     prior = _checked(prior, t)
     coordinates, fit = JointCoordinates.of(prior, t), fit or joint_reml(white)
+    if others := [mode for mode in fit.others if mode.loglik > fit.loglik - _MATTERS]:
+        raise AnalysisError(
+            f"importance sampling of {t} traits draws about one maximum of the likelihood, but there is another, "
+            f"{fit.loglik - others[0].loglik:.2g} lower: use NUTS"
+        )
     mode, covariance = _laplace(white, coordinates, _start(white, coordinates, fit))
     first, rng = max(draws // _PILOT, _LEAST_PILOT), np.random.default_rng(seed)
     forecast(
@@ -97,17 +105,20 @@ def joint_importance(
         threadpool_limits(limits=1, user_api="blas"),
         progress_bar("importance sampling", total=first + draws, unit="draw") as bar,
     ):
-        pilot = _weighted(white, coordinates, SplitT.of(mode, covariance), first, rng, workers, bar)
-        proposal = SplitT.about(pilot.u, np.exp(array_stats.psislw(-pilot.log_weights)[0]))
-        final = _weighted(white, coordinates, proposal, draws, rng, workers, bar)
-    weights, pareto_k = smoothed(final.log_weights, f"{t} traits")
-    Gamma_u, Gamma_e = coordinates.matrices(final.u)
+        drawn = _weighted(white, coordinates, SplitT.of(mode, covariance), first, rng, workers, bar)
+        for m in (draws, 2 * draws):  # the second only if the first is not enough, about the better known first
+            proposal = SplitT.about(drawn.u, np.exp(array_stats.psislw(-drawn.log_weights)[0]))
+            drawn = _weighted(white, coordinates, proposal, m, rng, workers, bar)
+            if array_stats.psislw(-drawn.log_weights)[1] <= MAX_PARETO_K:
+                break
+    weights, pareto_k = smoothed(drawn.log_weights, f"{t} traits")
+    Gamma_u, Gamma_e = coordinates.matrices(drawn.u)
     return JointPosterior(
         weights=weights,
         pareto_k=pareto_k,
         Gamma_u=Gamma_u * white.unit_u,
         Gamma_e=Gamma_e * white.unit_e,
-        beta=_effects(white, final.tail, rng),
+        beta=_effects(white, drawn.tail, rng),
     )
 
 

@@ -37,9 +37,9 @@ def cohort_lines(cohort: Cohort[Any], *, how: str = "kinship decomposed once") -
     if m := int(cohort.missing.sum()):
         c = sum(map(len, cohort.covariates))
         lines.append(
-            f"  {m:,} missing values are integrated over exactly: REML takes each as a fixed effect "
-            f"({n * (c + m) ** 2 / 1e9:.2g} billion operations a likelihood), NUTS samples them with the "
-            "parameters; keeping only individuals with all traits would drop "
+            f"  {m:,} missing values are integrated over exactly: REML and importance sampling take each as a fixed "
+            f"effect ({(c + m) ** 3 / 3e9:.2g} billion operations a likelihood), NUTS samples them with the parameters; "
+            "keeping only individuals with all traits would drop "
             f"{int(cohort.missing.any(axis=1).sum()):,} instead"
         )
     return "\n".join(lines)

@@ -172,7 +172,7 @@ def correlation_notes(result: Correlations) -> list[str]:
     noted: dict[tuple[str, Note], list[Row]] = {}
     for row in rows:
         # What draws say about rho_u is printed beside it; the Monte Carlo error of each number is in the table.
-        if row.parameter != "rho_u" or row.method not in ("nuts", "importance"):
+        if row.parameter != "rho_u" or row.method not in ("nuts", "importance") or np.isnan(row.estimate):
             for note in row.notes:
                 if note.kind != "monte_carlo":
                     noted.setdefault((row.method, note), []).append(row)

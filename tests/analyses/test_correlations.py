@@ -10,10 +10,13 @@ from scipy.stats import truncnorm
 import bayeslmm as bl
 from bayeslmm.analyses import method as method_module
 from bayeslmm.analyses import pairs
+from bayeslmm.analyses.joint_methods import importance as joint_importance_method
 from bayeslmm.analyses.joint_methods import reml
 from bayeslmm.analyses.table import select
 from bayeslmm.estimators.joint_reml import SearchError
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
+from bayeslmm.models import bivariate
+from bayeslmm.posterior import weighted as weighted_module
 from bayeslmm.report.plots.panels import figure_of, write_figure
 from bayeslmm.report.plots.rg import correlation_panels
 from bayeslmm.report.rg import correlation_lines
@@ -293,3 +296,54 @@ def test_a_prior_that_the_program_does_not_take_is_refused(gryphon_pair):
             program=lambda data: None,
             prior=BivariatePrior(),
         )
+
+
+def many_missing(rng, missing=210, n=600):
+    """Two traits of 600 people, of whom 105 lack the one and 105 the other; eigenvectors are random."""
+    s = np.sort(rng.gamma(2.0, 0.5, n))
+    Gamma_u, Gamma_e = np.array([[0.5, 0.3], [0.3, 0.5]]), np.array([[0.5, 0.1], [0.1, 0.5]])
+    data = bl.simulate.rotated_traits(s, Gamma_u, Gamma_e, rng=rng)
+    U = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    E = np.array_split(U[:, :missing], 2, axis=1)
+    Y = np.column_stack([y - part @ (part.T @ y) for y, part in zip(data.Y.T, E, strict=True)])
+    X = tuple(X - part @ (part.T @ X) for X, part in zip(data.X, E, strict=True))
+    return bl.JointData(s, Y, X, tuple(np.ascontiguousarray(part) for part in E), 1.0)
+
+
+def test_many_missing_values_are_integrated_out_and_not_sampled(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(joint_importance_method, "_LEAST", 512)
+    common = {"traits": "AB", "covariates": [["one"]] * 2, "seed": 1, "chains": 2, "draws": 500}
+    result = bl.correlations(many_missing(rng), **common)
+    assert list(result.fits) == ["mom", "reml", "importance"]
+    assert not result.failed
+    lines = correlation_lines(result)
+    assert "210 values are missing, more than 200: importance sampling" in lines
+    assert " independent draws, Pareto k 0." in lines
+    assert "Monte Carlo error" in values(result, "importance", "A:B", "note")["rho_u"]
+    assert "P(rho_u > 0) = " in values(result, "importance", "A:B", "note")["rho_u"]
+    draws = result.posterior["posterior"]
+    assert draws["rho_u"].shape == (2, 500)
+    weighted = result.importance
+    error = values(result, "importance", "A:B", "se")["rho_u"] * np.hypot(1 / np.sqrt(1000), weighted.ess**-0.5)
+    assert abs(float(draws["rho_u"].mean()) - values(result, "importance", "A:B")["rho_u"]) < 4 * error
+    assert result.posterior.attrs["effective_draws"] == weighted.ess
+    assert result.posterior["constant_data"]["E"].shape == (600, 210)
+    write_figure(figure_of(correlation_panels(result)), tmp_path / "a.png")
+    with pytest.raises(bl.InputError, match="posterior_predictive needs traits without missing values, but 210"):
+        bl.with_groups(result.posterior, many_missing(rng), ["posterior_predictive"], program=bivariate, seed=1)
+    with_prior = bl.with_groups(result.posterior, many_missing(rng), ["log_prior"], program=bivariate, seed=1)
+    assert_allclose(with_prior["log_prior"]["rho_u"], np.log(0.5))
+
+
+def test_importance_sampling_that_fails_does_not_take_the_others(rng, monkeypatch):
+    monkeypatch.setattr(weighted_module, "MAX_PARETO_K", -9.0)
+    monkeypatch.setattr(joint_importance_method, "_LEAST", 128)
+    common = {"traits": "AB", "covariates": [["one"]] * 2, "seed": 1, "chains": 2, "draws": 50}
+    result = bl.correlations(many_missing(rng), **common)
+    assert list(result.fits) == ["mom", "reml"]
+    assert "importance sampling of 2 traits failed: the Pareto k" in result.failed["importance"]
+    assert result.reml is not None
+    assert values(result, "importance", "A:B", "note")["rho_u"].startswith("failed: importance sampling of 2 traits")
+    assert "importance sampling: failed: importance sampling of 2 traits failed" in correlation_lines(result)
+    with pytest.raises(bl.AnalysisError, match="the Pareto k"):
+        bl.correlations(many_missing(rng), **common, methods=["importance"])

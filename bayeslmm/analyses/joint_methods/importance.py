@@ -16,7 +16,7 @@ from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.posterior.joint_importance import joint_importance
 from bayeslmm.posterior.resampled import resampled_draws
 
-_LEAST = 1024  # weighted draws; half as many as draws are kept, or more, so that there is a power of 2
+_LEAST = 2048  # weighted draws; half as many as draws are kept, or more, so that there is a power of 2
 
 
 def _fit(request: JointRequest) -> Weighed:
