@@ -38,7 +38,7 @@ def cohort_lines(cohort: Cohort[Any], *, how: str = "kinship decomposed once") -
         c = sum(map(len, cohort.covariates))
         lines.append(
             f"  {m:,} missing values are integrated over exactly: REML and importance sampling take each as a fixed "
-            f"effect ({(c + m) ** 3 / 3e9:.2g} billion operations a likelihood), NUTS samples them with the parameters; "
+            f"effect ({(c + m) ** 3 / 3e9:.2g} billion operations a likelihood), NUTS samples each; "
             "keeping only individuals with all traits would drop "
             f"{int(cohort.missing.any(axis=1).sum()):,} instead"
         )

@@ -171,7 +171,7 @@ def test_what_is_not_possible_is_refused(dense_traits, monkeypatch):
         joint_importance(data.take([0]), seed=1)
     fit = bl.joint_reml(data)
     beside = replace(fit, others=(Mode(fit.loglik - 3.0, fit.Gamma_u, fit.Gamma_e),))
-    with pytest.raises(bl.AnalysisError, match="one maximum .* but there is another, 3 lower: use NUTS"):
+    with pytest.raises(bl.AnalysisError, match=r"one maximum .* but there is another, 3 lower: use NUTS"):
         joint_importance(data, seed=1, fit=beside)
     monkeypatch.setattr(weighted_module, "MAX_PARETO_K", -9.0)
     with pytest.raises(bl.AnalysisError, match=r"importance sampling of 2 traits failed: the Pareto k .* or NUTS"):
