@@ -8,10 +8,12 @@ import pytest
 import xarray as xr
 from numpy.testing import assert_allclose
 
+from bayeslmm.analyses.joint_methods import importance as importance_method
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.commands import rg as rg_command
 from bayeslmm.commands.main import main
 from bayeslmm.estimators.joint_reml import SearchError
+from bayeslmm.posterior import weighted as weighted_module
 from conftest import GRYPHON
 
 COLUMNS = "trait method parameter estimate se se_kind lower upper interval ess_bulk r_hat note".split()
@@ -217,3 +219,41 @@ def test_moments_are_written_where_reml_fails(toy, tmp_path, capsys, monkeypatch
         "reml": "REML was lost"
     }
     assert "REML was lost" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_importance_sampling_has_its_rows_draws_and_failures(gryphon_run, tmp_path, capsys, monkeypatch):
+    """The gryphons without NUTS; and where the weights are bad, REML is kept, and the exit status is 1."""
+    arguments, _ = gryphon_run
+    monkeypatch.setattr(importance_method, "_LEAST", 512)
+    common = [
+        *arguments[:-1],
+        str(tmp_path / "a"),
+        "--methods",
+        "reml",
+        "importance",
+        "--chains",
+        "2",
+        "--draws",
+        "500",
+    ]
+    assert main([*common, "--draws-groups", "log_prior"]) == 0
+    printed = capsys.readouterr().out
+    assert "effective of 512 independent draws, Pareto k" in printed
+    estimates = table(tmp_path / "a")
+    assert 0 < cell(estimates, "BWT:TARSUS", "importance", "rho_u") < 0.8
+    assert "Monte Carlo error" in cell(estimates, "BWT", "importance", "beta[sex[2]]", "note")
+    assert table(tmp_path / "a", "pairs")["probability_positive"].iloc[0] > 0.9
+    draws = xr.open_datatree(tmp_path / "a" / "posterior.nc", engine="h5netcdf")
+    assert draws["posterior"]["Gamma_u"].sel(trait="BWT", trait_bis="TARSUS").shape == (2, 500)
+    assert draws["log_prior"]["rho_u"].shape == (2, 500)
+    assert draws.attrs["pareto_k"] < 0.7
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["options"]["methods"] == ["reml", "importance"]
+    assert not (tmp_path / "a" / "correlations.trace.svg").exists()
+    monkeypatch.setattr(weighted_module, "MAX_PARETO_K", -9.0)
+    common[common.index(str(tmp_path / "a"))] = str(tmp_path / "b")
+    assert main(common) == 1
+    assert "importance failed: importance sampling of 2 traits failed: the Pareto k" in capsys.readouterr().err
+    estimates = table(tmp_path / "b")
+    assert cell(estimates, "BWT:TARSUS", "importance", "rho_u", "note").startswith("failed: importance sampling")
+    assert np.isfinite(cell(estimates, "BWT:TARSUS", "reml", "rho_u"))
