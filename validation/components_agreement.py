@@ -97,7 +97,7 @@ def compared(data: Components) -> dict[str, Any]:
         "rows": rows,
         "pareto_k": ours.pareto_k,
         "ess": ours.ess,
-        "divergences": int(tree["sample_stats"]["diverging"].sum()),
+        "divergences": int(tree["sample_stats"].dataset["diverging"].sum()),
     }
 
 
