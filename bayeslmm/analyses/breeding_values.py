@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float, Int64
 from numpy import ndarray
 
+from bayeslmm.analyses.table import WALD
 from bayeslmm.base.checks import InputError
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.estimators.reml import reml
@@ -16,8 +17,6 @@ from bayeslmm.likelihood.whitened import Whitened, whitened
 from bayeslmm.posterior import exact
 from bayeslmm.posterior.exact import ExactPosterior
 from bayeslmm.posterior.prediction import Prediction, nodes_of, predict
-
-_NORMAL = 1.959963984540054
 
 
 class TraitFit(NamedTuple):
@@ -95,11 +94,13 @@ def breeding_values_table(
         - blup, pev, reliability: at REML, with the variance of the prediction error, what is not known of fixed effects
           included, and 1 - pev / (sigma2_u K_ii); NaN where sigma2_u is 0;
         - mean, sd: over the posterior of the variances;
-        - record, record_sd: mean and standard deviation of a new record, over the same; NaN without covariates.
+        - record, record_sd, record_lower, record_upper: mean, standard deviation and 95% interval (as if normal) of a
+          new record, over the same; NaN without covariates.
     """
     at_reml, integrated = fit.predictions(K, diagonal, X)
     with np.errstate(divide="ignore", invalid="ignore"):
         reliability = 1 - at_reml.variance / (fit.estimate.sigma2_u * diagonal)
+    record_sd = np.sqrt(integrated.record_variance)
     return pd.DataFrame(
         {
             "blup": at_reml.mean,
@@ -108,7 +109,9 @@ def breeding_values_table(
             "mean": integrated.mean,
             "sd": np.sqrt(np.maximum(integrated.variance, 0)),
             "record": integrated.record,
-            "record_sd": np.sqrt(integrated.record_variance),
+            "record_sd": record_sd,
+            "record_lower": integrated.record - WALD * record_sd,
+            "record_upper": integrated.record + WALD * record_sd,
         }
     )
 
@@ -127,6 +130,22 @@ class CrossValidation(NamedTuple):
     records: pd.DataFrame
     summary: pd.DataFrame
 
+    def of(self, method: str) -> dict[str, float]:
+        """Return the row of a method."""
+        row = self.summary.loc[method].to_numpy(float)
+        return {str(name): float(value) for name, value in zip(self.summary.columns, row, strict=True)}
+
+
+def dealt_folds(n: int, folds: int, seed: int) -> Int64[ndarray, " n"]:
+    """Return the fold of each of n records, from 1, to which it is dealt at random.
+
+    Raises:
+        InputError: if there are fewer than 2 folds or more than records.
+    """
+    if not 2 <= folds <= n:
+        raise InputError(f"folds must lie between 2 and the {n} records, but is {folds}")
+    return np.random.default_rng(seed).permutation(np.arange(n) % folds) + 1
+
 
 def cross_validate(
     K: Float[ndarray, "n n"],
@@ -135,6 +154,7 @@ def cross_validate(
     *,
     folds: Int64[ndarray, " n"],
     prior: VariancePrior | None = None,
+    bend: bool = False,
 ) -> CrossValidation:
     """Predict the records of each fold from those of all others, with variances estimated without it.
 
@@ -144,6 +164,7 @@ def cross_validate(
         X: covariates, those of the records that are predicted known.
         folds: to which each record belongs.
         prior: of the variances, as for `exact.posterior`.
+        bend: as for `decompose`.
 
     Raises:
         InputError: if there are fewer than 2 folds, or as `trait_fit`.
@@ -155,7 +176,8 @@ def cross_validate(
     records = np.empty((len(y), len(columns)))
     for fold in every:
         out = folds == fold
-        fit = trait_fit(K[np.ix_(~out, ~out)], y[~out], X[~out], prior=prior, where=f"K without fold {fold}")
+        where = f"K without fold {fold}"
+        fit = trait_fit(K[np.ix_(~out, ~out)], y[~out], X[~out], prior=prior, where=where, bend=bend)
         found = fit.predictions(K[np.ix_(out, ~out)], K.diagonal()[out], X[out])
         predicted = [each for one in found for each in (one.record, np.sqrt(one.record_variance))]
         records[out] = np.column_stack([folds[out], y[out], *predicted])
@@ -174,5 +196,5 @@ def _skill(observed: pd.Series, predicted: pd.Series, sd: pd.Series) -> dict[str
             "correlation": covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]),
             "slope": covariance[0, 1] / covariance[1, 1],
             "mse": float(np.square(observed - predicted).mean()),
-            "coverage": float((abs(observed - predicted) <= _NORMAL * sd).mean()),
+            "coverage": float((abs(observed - predicted) <= WALD * sd).mean()),
         }

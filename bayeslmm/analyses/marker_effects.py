@@ -14,10 +14,14 @@ import pandas as pd
 from jaxtyping import Float
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, InputWarning, examples
+from bayeslmm.analyses.breeding_values import TraitFit
+from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.genotypes.blocks import BLOCK, MarkerBlocks
 from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.matching import match_markers
 from bayeslmm.kinship.kinship import Kinship
+
+_EFFECTS = ("effect", "effect_sd", "effect_reml", "effect_reml_sd")
 
 
 def marker_effects(
@@ -42,16 +46,69 @@ def marker_effects(
     Raises:
         InputError: if K was not computed from genotypes on a scale, or as the reader of the genotypes.
     """
+    blocks, rows = _blocks(kinship, genotypes), genotypes.rows(ids)
+    tables: list[pd.DataFrame] = []
+    for block in blocks.tracked("marker effects", rows):
+        effect = block.G.T.astype(float) @ weights / kinship.details["weight"] / block.sd
+        tables.append(genotypes.variants.iloc[block.lines].assign(af=block.af, effect=effect))
+    return pd.concat(tables, ignore_index=True)
+
+
+def marker_posteriors(
+    kinship: Kinship,
+    genotypes: Genotypes,
+    ids: Sequence[str],
+    fit: TraitFit,
+    *,
+    centred: bool = False,
+    divisor: float = 1.0,
+) -> pd.DataFrame:
+    """Return the effect of one copy of the a1 of each marker, with its uncertainty.
+
+    A standardised marker has the effect that the breeding value of somebody has whose K is w / p with those analysed,
+    and 1 / p with himself; so this costs what K did.
+
+    Args:
+        kinship: of `genomic_kinship`.
+        genotypes: of which it was made.
+        ids: of those analysed.
+        fit: of them.
+        centred: whether their K was centred on them.
+        divisor: by what it was divided.
+
+    Returns:
+        snp, a1, effect and effect_sd (posterior, over the variances), effect_reml and effect_reml_sd (at REML), chrom,
+        pos, a0 and af, as `marker_effects` has them.
+
+    Raises:
+        InputError: as `marker_effects`.
+    """
+    blocks, rows = _blocks(kinship, genotypes), genotypes.rows(ids)
+    weight = kinship.details["weight"] * divisor
+    tables: list[pd.DataFrame] = []
+    for block in blocks.tracked("marker effects", rows):
+        W = block.G.T.astype(float)
+        if centred:
+            W -= W.mean(axis=1, keepdims=True)
+        p = len(W)
+        unknown = np.full((p, fit.white.data.X.shape[1]), np.nan)
+        at_reml, integrated = fit.predictions(W / weight, np.full(p, 1 / weight), unknown)
+        found = [
+            values / block.sd
+            for one in (integrated, at_reml)
+            for values in (one.mean, np.sqrt(np.maximum(one.variance, 0)))
+        ]
+        of_allele = dict(zip(_EFFECTS, found, strict=True))
+        tables.append(genotypes.variants.iloc[block.lines].assign(af=block.af, **of_allele))
+    whole = pd.concat(tables, ignore_index=True)
+    return whole[["snp", "a1", *_EFFECTS, "chrom", "pos", "a0", "af"]]
+
+
+def _blocks(kinship: Kinship, genotypes: Genotypes) -> MarkerBlocks:
     details = kinship.details
     if not {"scale", "weight"} <= set(details):
         raise InputError(f"{kinship.source}: marker effects need a kinship that was computed from the genotypes given")
-    blocks = MarkerBlocks(genotypes, details["scale"], details["maf"], details["geno"])
-    rows = genotypes.rows(ids)
-    tables: list[pd.DataFrame] = []
-    for block in blocks.tracked("marker effects", rows):
-        effect = block.G.T.astype(float) @ weights / details["weight"] / block.sd
-        tables.append(genotypes.variants.iloc[block.lines].assign(af=block.af, effect=effect))
-    return pd.concat(tables, ignore_index=True)
+    return MarkerBlocks(genotypes, details["scale"], details["maf"], details["geno"])
 
 
 def scores(effects: pd.DataFrame, genotypes: Genotypes) -> pd.Series:
@@ -67,30 +124,15 @@ def scores(effects: pd.DataFrame, genotypes: Genotypes) -> pd.Series:
     Raises:
         InputError: if marker names repeat, none of the markers is there, or one has other alleles.
     """
-    for name, table in (("effects", effects["snp"]), (str(genotypes.path), genotypes.variants["snp"])):
-        if table.duplicated().any():
-            raise InputError(f"{name}: markers are matched by name, but {examples(table[table.duplicated()])} repeat")
-    there = genotypes.variants.assign(line=np.arange(genotypes.n_markers))
-    both = effects.merge(there, on="snp", suffixes=("", "_there"), how="inner").sort_values("line")
-    if both.empty:
-        raise InputError(f"{genotypes.path}: none of the {len(effects):,} markers with effects is in it")
-    same = (both["a1"] == both["a1_there"]) & (both["a0"] == both["a0_there"])
-    swapped = (both["a1"] == both["a0_there"]) & (both["a0"] == both["a1_there"])
-    if not (same | swapped).all():
-        wrong = both.loc[~(same | swapped), "snp"]
-        raise InputError(
-            f"{genotypes.path}: {len(wrong)} markers have other alleles than the effects ({examples(wrong)})"
-        )
-    if (lost := len(effects) - len(both)) > 0:
+    matched = match_markers(effects, genotypes, where="the effects")
+    if (lost := int((matched.line < 0).sum())) > 0:
         text = f"{lost:,} of {len(effects):,} markers with effects are not in it, and count as their mean"
         warnings.warn(f"{genotypes.path}: {text}", InputWarning, stacklevel=2)
     total = np.zeros(len(genotypes.ids))
-    lines, swap = both["line"].to_numpy(), swapped.to_numpy()
-    mean, effect = 2 * both["af"].to_numpy(), both["effect"].to_numpy()
+    mean, effect = 2 * effects["af"].to_numpy(), effects["effect"].to_numpy()
     with genotypes.reader() as reader:
-        for start in range(0, len(both), BLOCK):
-            part = slice(start, start + BLOCK)
-            G = reader.read(None, lines[part], "float64")
-            G = np.where(swap[part], 2 - G, G) - mean[part]
+        for start in range(0, len(effects), BLOCK):
+            part = np.arange(start, min(start + BLOCK, len(effects)))
+            G = matched.dosages(reader, part, len(total)) - mean[part]
             total += np.nan_to_num(G) @ effect[part]
     return pd.Series(total, pd.Index(genotypes.ids, name="id"), name="breeding_value")

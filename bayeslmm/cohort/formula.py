@@ -9,7 +9,7 @@ import builtins
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,14 +64,8 @@ class Formula:
         Raises:
             InputError: if the formula cannot be evaluated, makes values that are no finite numbers, or leaves nothing.
         """
-        frame = pd.DataFrame(index=range(len(ids)))
-        for name, column in columns.items():
-            text = column.dtype.kind == "U"
-            there = set(column.tolist()) if text else set[str]()
-            order = [level for level in levels.get(name, sorted(there)) if level in there]
-            frame[name] = pd.Categorical(column, categories=order) if text else column
         with _one_error(self.text):
-            matrix = self.terms.get_model_matrix(frame, context={"C": _category()}, na_action="ignore")
+            matrix = self._matrix(columns, len(ids), levels)
             names, X = list(map(_plain, matrix.columns)), matrix.to_numpy(float)
         if not names:
             raise InputError(
@@ -84,6 +78,69 @@ class Formula:
                     f"{len(ids)} individuals analysed ({examples(wrong)}): look at their values"
                 )
         return names, X
+
+    def design_of_others(
+        self,
+        columns: Mapping[str, ndarray],
+        others: Mapping[str, ndarray],
+        n: int,
+        m: int,
+        *,
+        levels: Mapping[str, Sequence[str]],
+    ) -> Float64[ndarray, "m c"]:
+        """Return X of other rows, with the bases and categories of those that `design` was asked for.
+
+        Args:
+            columns: of n rows, as for `design`.
+            others: the same of m rows.
+            n: how many.
+            m: how many others.
+            levels: as for `design`.
+
+        Returns:
+            NaN where a row has a category that none of the n has, or lies outside a spline.
+        """
+        from formulaic.errors import DataMismatchWarning
+
+        spec = self._matrix(columns, n, levels).model_spec
+        text = {name: set(column.tolist()) for name, column in columns.items() if column.dtype.kind == "U"}
+        frame = pd.DataFrame(index=range(m))
+        unseen = np.zeros(m, dtype=bool)
+        for name, column in others.items():
+            if name not in text:
+                frame[name] = column
+                continue
+            new = ~np.isin(column, [*text[name]])
+            values = column.astype(object)
+            values[new] = None
+            frame[name] = pd.Categorical(values, categories=sorted(text[name]))
+            unseen |= new
+
+        def evaluated(rows: ndarray) -> ndarray:
+            with _one_error(self.text), warnings.catch_warnings():
+                warnings.simplefilter("error", DataMismatchWarning)
+                part = frame.iloc[rows].reset_index(drop=True)
+                return spec.get_model_matrix(part, context={"C": _category()}, na_action="ignore").to_numpy(float)
+
+        X = np.full((m, len(spec.column_names)), np.nan)
+        seen = np.flatnonzero(~unseen)
+        try:
+            X[seen] = evaluated(seen) if seen.size else X[seen]
+        except InputError:  # of some of them: which, is told by one at a time
+            for row in seen:
+                with suppress(InputError):
+                    X[row] = evaluated(np.array([row]))[0]
+        X[~np.isfinite(X).all(axis=1)] = np.nan
+        return X
+
+    def _matrix(self, columns: Mapping[str, ndarray], n: int, levels: Mapping[str, Sequence[str]]) -> Any:
+        frame = pd.DataFrame(index=range(n))
+        for name, column in columns.items():
+            text = column.dtype.kind == "U"
+            there = set(column.tolist()) if text else set[str]()
+            order = [level for level in levels.get(name, sorted(there)) if level in there]
+            frame[name] = pd.Categorical(column, categories=order) if text else column
+        return self.terms.get_model_matrix(frame, context={"C": _category()}, na_action="ignore")
 
 
 def read_formula(text: str) -> Formula:

@@ -1,8 +1,9 @@
-"""What `h2` and `compare` share: one trait after the other, each written as soon as it is there, then a report."""
+"""What `h2`, `compare` and `predict` share: one trait after the other, each written at once, then a report."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from bayeslmm.analyses.heritability import OF_GENOTYPES
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.files import fingerprints
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.by_products import ByProducts
 from bayeslmm.commands.genotypes import OPTIONS
@@ -72,8 +74,8 @@ class Outcome:
     lines: Sequence[str]
     part: Part
     record: Mapping[str, Any]
-    diagnostics: Diagnostics | None
-    liability: Liability | None
+    diagnostics: Diagnostics | None = None
+    liability: Liability | None = None
 
 
 class HasTrait(Protocol):
@@ -86,7 +88,7 @@ class HasTrait(Protocol):
 
 
 def run_each_trait[One: HasTrait](
-    settings: EachTraitSettings,
+    settings: AnalysisSettings,
     each: Callable[[Run, Inputs[Any]], Iterable[One]],
     analyse: Callable[[Run, Inputs[Any], One], Outcome],
     report: Callable[[Sequence[Part]], Report],
@@ -98,6 +100,7 @@ def run_each_trait[One: HasTrait](
     random: RandomEffects | None = None,
     program: UserProgram | None = None,
     by_products: ByProducts | None = None,
+    further: Sequence[Path] = (),
 ) -> Answer:
     """Analyse each trait, and write what is found.
 
@@ -113,6 +116,7 @@ def run_each_trait[One: HasTrait](
         random: effects beside the kinship.
         program: the user's program.
         by_products: whether K is multiplied with in place of a matrix.
+        further: files that are read beside tables and kinship.
 
     Raises:
         InputError: for errors in files and options that the user can fix.
@@ -122,10 +126,11 @@ def run_each_trait[One: HasTrait](
     files = [f"{name}.tsv" for name in notes]
     files += [name for trait in settings.tables.trait for name in names(trait)]
     files += by_products.folders if by_products else []
-    further = [*([program.path] if program else []), *(random.files if random else [])]
+    read = [*further, *([program.path] if program else []), *(random.files if random else [])]
     resume = by_products is not None and by_products.settings.resume
-    with open_run(settings, [*files, "report.html"], more=further, resume=resume) as run:
-        inputs = run.read_inputs(random=random, products=by_products.chooser(run) if by_products else None)
+    with open_run(settings, [*files, "report.html"], more=read, resume=resume) as run:
+        products = by_products.chooser(run) if by_products else None
+        inputs = run.read_inputs(fingerprints(further), random=random, products=products)
         failures = run.failures
         run.results.begin()
         with by_products.kept(run, inputs) if by_products else nullcontext(inputs) as inputs:

@@ -16,6 +16,8 @@ OTHER_PROGRAMS: dict[str, dict[str, str]] = {
         "--autosome": "--autosomes; a kinship is made of them by default",
         "--mgrm": "--random-kinship NAME=X for each; by chromosomes --partition chromosome",
         "--make-grm-d": "--random-kinship dominance=X@dominance",
+        "--reml-pred-rand": "bayeslmm predict",
+        "--blup-snp": "bayeslmm predict --snp-effects",
         "--gxe": "not available",
     },
     "GEMMA": {
@@ -34,7 +36,7 @@ OTHER_PROGRAMS: dict[str, dict[str, str]] = {
         "-gxe": "--interaction COVARIATE",
         "-lm": "bayeslmm scan --ols",
         "-bslmm": "not available",
-        "-predict": "not available",
+        "-predict": "bayeslmm predict --new-genotypes X: of BLUP, all effects from one normal distribution",
     },
     "BOLT-REML": {
         "--phenoFile": "bayeslmm h2 --bfile X --pheno F --trait A --scale sample --methods reml",

@@ -158,6 +158,28 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     add_out_option(parser)
 
 
+def _predict(parser: argparse.ArgumentParser) -> None:
+    add_kinship_options(parser)
+    group = add_table_options(parser)
+    add_trait_option(group, "columns of --pheno whose records are used")
+    add_transform_options(group)
+    group = parser.add_argument_group("predictions")
+    group.add_argument(
+        "--snp-effects", action="store_true", help="write the effect of each marker per allele (TRAIT.snp_effects.tsv)"
+    )
+    group.add_argument(
+        "--new-genotypes",
+        metavar="X",
+        help="predict the individuals of these genotypes too, which are not in the kinship; of any format, known by "
+        "its name; markers are matched by name and alleles",
+    )
+    group.add_argument("--folds", type=int, metavar="K", help="cross-validate in K folds, dealt at random")
+    add_h2_prior(group)
+    group.add_argument("--seed", type=int, default=1, metavar="N", help="seed for all random numbers")
+    add_plots_option(parser)
+    add_out_option(parser)
+
+
 def _compare(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
     group = add_table_options(parser)
@@ -338,6 +360,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "compare": ("every method on each trait", _compare),
     "rg": ("genetic correlations of traits", _rg),
     "scan": ("tests of markers", _scan),
+    "predict": ("breeding values of individuals, with or without a record", _predict),
     "simulate": ("traits with known truth", _simulate),
     "calibrate": ("how reliable intervals of h2 are with your sample, before looking at a trait", _calibrate),
     "demo": ("heritability of two traits of mice", _demo),

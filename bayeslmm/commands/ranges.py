@@ -18,6 +18,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "prior_h2": (0.01, 1e6),
     "prior_eta": (0.01, 1e6),
     "posterior_top": (0, 1_000_000),
+    "folds": (2, 1_000_000),
     "datasets": (2, 1_000_000),
     "workers": (1, 1_000),
     "threads": (1, 1_000),

@@ -12,6 +12,7 @@ from bayeslmm.analyses.breeding_values import (
     TraitFit,
     breeding_values_table,
     cross_validate,
+    dealt_folds,
     trait_fit,
 )
 from bayeslmm.analyses.marker_effects import marker_effects, scores
@@ -107,11 +108,8 @@ class BreedingValues:
         Raises:
             InputError: if there are fewer than 2 folds or more than records, or the rest of a fold cannot be analysed.
         """
-        n = len(self.cohort.ids)
-        if not 2 <= folds <= n:
-            raise InputError(f"folds must lie between 2 and the {n} records, but is {folds}")
-        dealt = np.random.default_rng(seed).permutation(np.arange(n) % folds) + 1
         of = self.cohort
+        dealt = dealt_folds(len(of.ids), folds, seed)
         found = cross_validate(of.K, of.Y[:, 0], of.X[0], folds=dealt, prior=self.prior)
         return found._replace(records=found.records.set_index(pd.Index(of.ids, name="id")))
 
