@@ -1,6 +1,6 @@
 """The heritability of thousands of traits of the same people: REML, the exact posterior and the exact test of each."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 from scipy.stats import false_discovery_control
 
-from bayeslmm.base.checks import InputError, check_unique, examples
+from bayeslmm.base.checks import AnalysisError, InputError, check_unique, examples
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.boundary import contrast_eigenvalues, reml_distribution
 from bayeslmm.estimators.many_reml import ManyEstimates, many_reml
@@ -20,6 +20,7 @@ from bayeslmm.posterior.many_exact import ManyPosteriors, many_posteriors
 
 _QUANTITIES = ("h2", "pve", "sigma2_u", "sigma2_e")
 _FLAT = 1e-7  # change of a log-likelihood over all ratios that is rounding
+_MOST_ALONE = 20  # traits that fail one by one before all are given up
 _POINTS = 76  # of the interpolants
 _LOWEST, _HIGHEST = 0.5, 2.0  # mean diagonal of K of the people of a trait, relative to all: what the grids allow for
 
@@ -145,6 +146,68 @@ def many_heritabilities(
     found = pd.concat(tables).loc[list(names)]
     found["q"] = false_discovery_control(found["p"])
     return found
+
+
+class Survivors(NamedTuple):
+    """Traits of which some could not be analysed.
+
+    Attributes:
+        estimates: of the others, as `many_heritabilities` has them.
+        refused: why, by name.
+    """
+
+    estimates: pd.DataFrame
+    refused: dict[str, str]
+
+
+def those_that_can(
+    spectrum: Spectrum, Y: Float[ndarray, "n t"], X: Float[ndarray, "n c"], *, names: tuple[str, ...], **settings: Any
+) -> Survivors:
+    """Analyse many traits, and leave out those that cannot be: each takes no other with it.
+
+    Args:
+        spectrum: as for `many_heritabilities`.
+        Y: as there.
+        X: as there.
+        names: of the traits.
+        **settings: as there.
+
+    Raises:
+        InputError: if names repeat, or what is wrong concerns all traits.
+    """
+    check_unique(names, where="traits", what="name")
+    refused: dict[str, str] = {}
+    there, c = ~np.isnan(Y), X.shape[1]
+    counts = there.sum(axis=0)
+    for j in np.flatnonzero(counts < c + 2):
+        refused[names[j]] = f"it has {counts[j]} values, but at least {c + 2} are needed for {c} covariates"
+    left = [j for j, name in enumerate(names) if name not in refused]
+    lowest, highest = np.nanmin(Y[:, left], axis=0), np.nanmax(Y[:, left], axis=0)
+    for j in np.flatnonzero(lowest == highest):
+        refused[names[left[j]]] = f"it is {lowest[j]:g} for all {counts[left[j]]} individuals: it has no variation"
+    tables: list[pd.DataFrame] = []
+    alone = 0
+    stack = [[j for j, name in enumerate(names) if name not in refused]]
+    while stack:
+        part = stack.pop()
+        if not part:
+            continue
+        try:
+            called = tuple(names[j] for j in part)
+            tables.append(many_heritabilities(spectrum, Y[:, part], X, names=called, **settings))
+        except (InputError, AnalysisError) as error:
+            if len(part) == 1:  # anything else is found in halves
+                refused[names[part[0]]], alone = str(error), alone + 1
+            if not tables and alone == _MOST_ALONE:
+                raise InputError(f"the first {alone} of {len(names)} traits cannot be analysed: {error}") from None
+            stack += [part[len(part) // 2 :], part[: len(part) // 2]] if len(part) > 1 else []
+    if not tables:
+        name, why = next(iter(refused.items()))
+        raise InputError(f"none of the {len(names)} traits can be analysed: {name}: {why}")
+    found = pd.concat(tables)
+    found = found.loc[[name for name in names if name in found.index]]
+    found["q"] = false_discovery_control(found["p"])
+    return Survivors(found, {name: refused[name] for name in names if name in refused})
 
 
 def _table(estimates: ManyEstimates, posteriors: ManyPosteriors, n: ndarray, names: tuple[str, ...]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,8 @@ from bayeslmm.commands.draws import (
 from bayeslmm.commands.each_trait import EachTraitSettings, Outcome, run_each_trait
 from bayeslmm.commands.inference import ComponentsPriorSettings
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.many import ManySettings
+from bayeslmm.commands.many_h2 import run_many
 from bayeslmm.commands.random_effects import OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, records_record
 from bayeslmm.commands.run import Analysed, Run
@@ -55,11 +57,14 @@ class H2Settings(EachTraitSettings):
     model: str | None
     draws_groups: tuple[str, ...]
     components_prior: ComponentsPriorSettings
+    many: ManySettings
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.random.check(self.kinship)
-        if self.random.several:
+        if self.many.asked:
+            self._check_of_many()
+        elif self.random.several:
             self._check_of_several()
         elif given := self.components_prior.given:
             raise InputError(f"{given[0]} is the prior of several components ({OPTIONS_OF_SEVERAL}): leave it out")
@@ -76,6 +81,8 @@ class H2Settings(EachTraitSettings):
         """Why the options need K as a matrix, and what to do; empty if they do not."""
         if self.random.several:
             return f"several components of variance ({OPTIONS_OF_SEVERAL}) need each kinship as a matrix"
+        if self.many.asked:
+            return "traits that are analysed all at once (--all-traits, --trait-columns) need K as a matrix"
         if why := about_matrix(self.kinship):
             return why
         if of_rows := [name for name in self.used_methods if name in OF_INDIVIDUALS]:
@@ -93,6 +100,22 @@ class H2Settings(EachTraitSettings):
     def used_methods(self) -> tuple[str, ...]:
         """The methods that are asked for, or the default of these components."""
         return self.methods or (COMPONENT_METHODS if self.random.several else METHODS)
+
+    def _check_of_many(self) -> None:
+        """Refuse what is there for traits one by one only."""
+        given = {
+            OPTIONS_OF_SEVERAL: self.random.several,
+            "--methods": self.methods,
+            "--model": self.model,
+            "--draws-groups": self.draws_groups,
+            "--prevalence": self.tables.prevalence,
+            "--resume": self.products.resume,
+        }
+        if wrong := [name for name, value in given.items() if value]:
+            raise InputError(
+                f"{wrong[0]}: traits that are analysed all at once (--all-traits, --trait-columns) have REML, the "
+                "exact posterior and test: leave it out, or name traits (--trait)"
+            )
 
     def _check_of_several(self) -> None:
         """Refuse what is there for one kinship only."""
@@ -126,6 +149,8 @@ def run(settings: H2Settings) -> Answer:
     Raises:
         InputError: for errors in files and options that the user can fix.
     """
+    if settings.many.asked:
+        return _run_of_many(settings)
     if settings.random.several:
         return _run_of_several(settings)
     program = user_program(settings.model, settings.prior, settings.used_methods)
@@ -143,9 +168,32 @@ def run(settings: H2Settings) -> Answer:
         prior=settings.prior.of_one_trait(),
         notes={"estimates": "note"},
         more=program_record(program, settings.prior) | {"options": {"methods": settings.used_methods}},
-        names=lambda trait: [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc", f"{trait}.threshold.nc"],
+        names=_files,
         program=program,
         by_products=by_products,
+    )
+
+
+def _files(trait: str) -> list[str]:
+    return [f"{trait}.hsq", *files(trait), f"{trait}.posterior.nc", f"{trait}.threshold.nc"]
+
+
+def _run_of_many(settings: H2Settings) -> Answer:
+    """Estimate the heritability of all traits at once."""
+    alone = ManySettings(all_traits=False, trait_columns=(), pictures=(), nuts_for=())
+
+    def analyse(run: Run, inputs: Inputs, one: Analysed, nuts: bool) -> Outcome:
+        methods = ("reml", "exact", "nuts") if nuts else ("reml", "exact")
+        return _analyse(replace(settings, methods=methods, many=alone), None, run, inputs, one)
+
+    return run_many(
+        settings,
+        settings.many,
+        analyse,
+        prior=settings.prior.of_one_trait(),
+        given=bool(settings.prior.given),
+        seed=settings.nuts.seed,
+        names=_files,
     )
 
 

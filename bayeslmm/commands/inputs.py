@@ -132,6 +132,7 @@ def read_inputs(
     genotypes: Genotypes | None = None,
     random: RandomEffects | None = None,
     products: ChooseProducts | None = None,
+    read: Callable[[TableSettings], Measurements] | None = None,
 ) -> Inputs[Any]:
     """Read the tables and make or read the kinship matrix, or several.
 
@@ -143,6 +144,7 @@ def read_inputs(
         genotypes: those of the options, if they are open.
         random: effects beside the kinship, if there are any.
         products: whether the kinship is multiplied with in place of a matrix; it is not without.
+        read: reads traits and covariates; by default `read_measurements`.
 
     Raises:
         InputError: for errors in the files that the user can fix, or if one changes while it is read.
@@ -155,7 +157,7 @@ def read_inputs(
     # Tables before genotypes: a misspelt trait is reported at once, not after the kinship matrix.
     with clock.step("tables"):
         mark(tables.files)
-        measurements = read_measurements(tables, random)
+        measurements = read(tables) if read else read_measurements(tables, random)
     for note in measurements.notes:
         print(note)
     with clock.step("kinship"):

@@ -56,7 +56,8 @@ def run_command(options: argparse.Namespace) -> Answer:
     command = import_module(f"bayeslmm.commands.{options.command}")
     values = vars(options)
     if "mpheno" in values and not values["trait"]:
-        values = values | {"trait": _traits(values)}
+        many = values.get("all_traits") or values.get("trait_columns")
+        values = values | {"trait": [] if many else _traits(values)}
     return command.run(
         build(command.SETTINGS, values | {"genotypes": genotype_file(values), "options": as_typed(values)})
     )

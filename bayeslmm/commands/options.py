@@ -166,13 +166,37 @@ def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     return group
 
 
-def add_trait_option(group: argparse._ArgumentGroup, help: str, *, number: int | str = "+") -> None:
-    """Add which traits, and how many."""
+def add_trait_option(
+    group: argparse._ArgumentGroup, help: str, *, number: int | str = "+"
+) -> argparse._MutuallyExclusiveGroup:
+    """Add which traits, and how many; return the group of ways to say so."""
     which = group.add_mutually_exclusive_group()
     which.add_argument("--trait", "--traits", nargs=number, metavar="NAME", help=f"{help}; by default the only one")
     which.add_argument(
         "--mpheno", type=int, nargs=number, metavar="N", help="their numbers in place of names, the first column is 1"
     )
+    return which
+
+
+def add_many_options(group: argparse._ArgumentGroup, which: argparse._MutuallyExclusiveGroup) -> None:
+    """Add thousands of traits, analysed all at once."""
+    which.add_argument(
+        "--all-traits",
+        action="store_true",
+        help="analyse all columns of --pheno at once, by REML, exact posterior and test; a BED-style table of "
+        "expression has a line for each trait",
+    )
+    which.add_argument(
+        "--trait-columns",
+        nargs="+",
+        default=(),
+        metavar="PATTERN",
+        help="the same with the columns that patterns match, such as 'ENSG*'",
+    )
+    group.add_argument(
+        "--pictures", nargs="+", default=(), metavar="TRAIT", help="of all these, traits that get pictures of their own"
+    )
+    group.add_argument("--nuts-for", nargs="+", default=(), metavar="TRAIT", help="the same, and NUTS")
 
 
 def add_transform_options(group: argparse._ArgumentGroup) -> None:

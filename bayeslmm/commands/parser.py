@@ -34,6 +34,7 @@ from bayeslmm.commands.options import (
     add_h2_prior,
     add_inference_options,
     add_kinship_options,
+    add_many_options,
     add_marker_options,
     add_method_option,
     add_model_option,
@@ -137,7 +138,7 @@ def _h2(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser, required=False)
     add_products_options(parser)
     group = add_table_options(parser)
-    add_trait_option(group, "columns of --pheno to analyse")
+    add_many_options(group, add_trait_option(group, "columns of --pheno to analyse"))
     add_transform_options(group)
     add_prevalence_option(group)
     add_h2_components(add_random_options(parser))

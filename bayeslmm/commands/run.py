@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from bayeslmm.commands.inputs import ChooseProducts, Inputs, read_inputs
 from bayeslmm.commands.random_effects import RandomEffects
 from bayeslmm.commands.record import run_record
 from bayeslmm.commands.results_folder import ResultsFolder, open_results
-from bayeslmm.commands.settings import AnalysisSettings
+from bayeslmm.commands.settings import AnalysisSettings, TableSettings
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.priors import ComponentsPrior, EffectPrior, JointComponentsPrior, JointPrior, VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum, decompose
@@ -68,9 +68,11 @@ class Run:
         genotypes: Genotypes | None = None,
         random: RandomEffects | None = None,
         products: ChooseProducts | None = None,
+        read: Callable[[TableSettings], Measurements] | None = None,
     ) -> Inputs[Any]:
         """Read tables and kinship; arguments and errors as for `inputs.read_inputs`."""
-        return read_inputs(self.settings.tables, self.settings.kinship, self.clock, known, genotypes, random, products)
+        settings = self.settings
+        return read_inputs(settings.tables, settings.kinship, self.clock, known, genotypes, random, products, read)
 
     def spectrum_of(self, cohort: Cohort) -> Spectrum:
         """Return the decomposition of the kinship of a cohort: computed, or read from ``--eigen``."""
