@@ -1,5 +1,7 @@
 """Thousands of traits from files: ``bayeslmm h2 --all-traits`` and ``--trait-columns``, all at once."""
 
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from numpy import ndarray
 
 from bayeslmm.analyses.many_traits import Survivors, those_that_can
 from bayeslmm.analyses.table import write_table
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import InputError, InputWarning, examples
 from bayeslmm.base.files import replacing
 from bayeslmm.base.ids import Individuals
 from bayeslmm.cohort.cohort import Cohort
@@ -23,7 +25,7 @@ from bayeslmm.cohort.transform import transformed
 from bayeslmm.cohort.wide_tables import WideTable, read_wide_table
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.each_trait import Outcome
-from bayeslmm.commands.failures import INPUT_ERROR
+from bayeslmm.commands.failures import INPUT_ERROR, Failures
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.many import ManySettings
 from bayeslmm.commands.record import cohort_record
@@ -31,6 +33,7 @@ from bayeslmm.commands.run import Analysed, Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, TableSettings
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import Spectrum, decompose
+from bayeslmm.report.failed import failed_parts
 from bayeslmm.report.many import many_lines, many_part, many_report
 from bayeslmm.report.page import Part
 from bayeslmm.report.pictures import picture_names
@@ -59,19 +62,35 @@ class _Reader:
         # Of any values: a trait must vary, and not be a combination of covariates.
         marker = np.where(absent, np.nan, np.random.default_rng(0).standard_normal(len(absent)))
         table = replace(wide.rows, columns={_ANY: marker, **wide.rows.columns})
-        return measure(
-            table,
-            [_ANY],
-            covariate_table=self._table(tables, tables.covar, "COVAR"),
-            quantitative_table=self._table(tables, tables.qcovar, "QCOVAR"),
-            covariates=None if tables.formula or (tables.of_covariates and not tables.named) else tables.named,
-            categorical=tables.categorical,
-            intercept=not tables.no_intercept,
-            formula=tables.formula,
-        )
+        _warn_of_code(wide)
+        with warnings.catch_warnings():
+            # Codes may occur in traits only, which are not in this table.
+            warnings.filterwarnings("ignore", "the missing code", InputWarning)
+            return measure(
+                table,
+                [_ANY],
+                covariate_table=self._table(tables, tables.covar, "COVAR"),
+                quantitative_table=self._table(tables, tables.qcovar, "QCOVAR"),
+                covariates=None if tables.formula or (tables.of_covariates and not tables.named) else tables.named,
+                categorical=tables.categorical,
+                intercept=not tables.no_intercept,
+                formula=tables.formula,
+            )
 
     def _table(self, tables: TableSettings, path: str | None, unnamed: Any) -> Any:
         return read_table(path, missing=tables.missing, id=tables.id, unnamed=unnamed) if path else None
+
+
+def _warn_of_code(wide: WideTable) -> None:
+    """Warn of -9 among the values of traits."""
+    having = [name for name, here in zip(wide.traits, (wide.Y == -9).any(axis=0), strict=True) if here]
+    if having:
+        warnings.warn(
+            f"{wide.path}: {len(having):,} traits ({examples(having)}) have values of -9: is it a code of missing "
+            "values (--missing -9)? It is taken as a value",
+            InputWarning,
+            stacklevel=3,
+        )
 
 
 def run_many(
@@ -112,7 +131,9 @@ def run_many(
             _write(found, run.out)
             part = many_part(found, cohort, spectrum, run.pictures, stem=_STEM)
         print("\n" + "\n".join(many_lines(found)))
-        parts = [part, *_detailed(run, inputs, many, analyse, wide, cohort, spectrum, Y, found)]
+        closer = Failures([*many.detailed, _ANY])
+        parts = [part, *_detailed(run, inputs, many, analyse, closer, wide, cohort, spectrum, Y, found)]
+        parts += failed_parts(closer.why)
         run.traits[_ANY] = cohort_record(cohort, spectrum) | {
             "traits": len(found.estimates) + len(found.refused),
             "failed": len(found.refused),
@@ -122,7 +143,10 @@ def run_many(
     answer = run.answer({"estimates": found.estimates.reset_index()})
     if found.refused:
         text = f"{len(found.refused):,} of {len(wide.traits):,} traits FAILED: see failed.tsv"
+        print(f"bayeslmm: {text}", file=sys.stderr)
         answer = replace(answer, code=answer.code or INPUT_ERROR, error="; ".join(filter(None, [text, answer.error])))
+    if closer.why:
+        answer = replace(answer, code=closer.code, error="; ".join(filter(None, [answer.error, closer.error])))
     return answer
 
 
@@ -173,6 +197,7 @@ def _detailed(
     inputs: Inputs,
     many: ManySettings,
     analyse: Callable[[Run, Inputs, Analysed, bool], Outcome],
+    failures: Failures,
     wide: WideTable,
     cohort: Cohort,
     spectrum: Spectrum,
@@ -185,15 +210,16 @@ def _detailed(
     for trait in many.detailed:
         if trait in found.refused:
             continue
-        y = Y[:, wide.traits.index(trait)]
-        one = _one(trait, y, cohort, spectrum, bend=run.settings.kinship.bend)
-        outcome = analyse(run, inputs, one, trait in many.nuts_for)
-        print("\n".join(["", *outcome.lines]))
-        diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
-        run.traits[trait] = {**outcome.record, "diagnostics": diagnostics}
-        parts.append(outcome.part)
-        tables.append(outcome.tables["estimates"])
-        write_table(pd.concat(tables), run.out / "detailed.tsv")
+        with failures.caught([trait]):
+            y = Y[:, wide.traits.index(trait)]
+            one = _one(trait, y, cohort, spectrum, bend=run.settings.kinship.bend)
+            outcome = analyse(run, inputs, one, trait in many.nuts_for)
+            print("\n".join(["", *outcome.lines]))
+            diagnostics = outcome.diagnostics.record() if outcome.diagnostics else None
+            run.traits[trait] = {**outcome.record, "diagnostics": diagnostics}
+            parts.append(outcome.part)
+            tables.append(outcome.tables["estimates"])
+            write_table(pd.concat(tables), run.out / "detailed.tsv")
     return parts
 
 

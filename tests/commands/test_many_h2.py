@@ -114,7 +114,7 @@ def test_chosen_columns_with_pictures_of_one(cohort, tmp_path):
     assert "g05" in page
 
 
-def test_expression_and_ranks(cohort, tmp_path):
+def test_expression_and_ranks(cohort, tmp_path, capsys):
     folder, table, _ = cohort
     values = table[[f"g{j:02d}" for j in range(T)]]
     bed = values.T.rename_axis("phenotype_id").reset_index()
@@ -123,7 +123,8 @@ def test_expression_and_ranks(cohort, tmp_path):
     bed.to_csv(tmp_path / "x.bed.gz", sep="\t", index=False, na_rep="NA")
     arguments = ["h2", "--bfile", folder / "x", "--pheno", tmp_path / "x.bed.gz", "--trait-columns", "g1?"]
     arguments += ["--rank-normalise", "--no-plots", "--out", tmp_path / "out"]
-    assert main([*map(str, arguments)]) == 0
+    assert main([*map(str, arguments), "--missing", "-8"]) == 0
+    assert capsys.readouterr().err == ""
     found = pd.read_parquet(tmp_path / "out" / "estimates.parquet").set_index("trait")
     assert len(found) == 10
     alone = run(folder, tmp_path / "alone", "--trait", "g12", "--rank-normalise", "--methods", "reml", "--no-plots")
