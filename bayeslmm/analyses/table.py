@@ -86,6 +86,11 @@ class Row:
         return "; ".join(note.text for note in self.notes)
 
     @property
+    def own_note(self) -> str:
+        """The notes but for the error of probes, which all methods share."""
+        return "; ".join(note.text for note in self.notes if note.kind != "probes")
+
+    @property
     def is_effect(self) -> bool:
         """Whether it is of a fixed effect."""
         return self.parameter.startswith("beta")

@@ -102,33 +102,45 @@ class ByProducts:
             return None
 
         def choose(measurements: Measurements, genotypes: Genotypes | None) -> tuple[Products, str] | None:
-            why = "asked for"
-            if settings.kinship_as is None and not going_on:
-                why = self._no_room(kinship, measurements, genotypes)
+            if settings.kinship_as == "products":
+                why = "asked for"
+            elif going_on:
+                why = self._instead("the run that was stopped multiplied with K")
+            else:
+                why = self._no_room(run, measurements, genotypes)
             return (_opened(kinship, genotypes, missing), f"products: {why}") if why else None
 
         return choose
 
-    def _no_room(self, kinship: KinshipSettings, measurements: Measurements, genotypes: Genotypes | None) -> str:
+    def _no_room(self, run: Run, measurements: Measurements, genotypes: Genotypes | None) -> str:
         """Return why a matrix does not fit; empty if it does, or nobody can know before it is read.
 
         Raises:
             InputError: if it does not, and other options need it.
         """
-        if not _size_known(kinship):
+        kinship = run.settings.kinship
+        if not (kinship.genotypes or kinship.grm or kinship.pedigree):
             return ""
-        everybody = _everybody(kinship, genotypes)
+        everybody = _everybody(kinship, genotypes, run.settings.tables.missing)
         analysed = min(everybody, int((~np.isnan(measurements.Y)).sum(axis=0).max(initial=0)))
         needed, left = matrix_bytes(everybody, analysed), available()
         if needed <= left:
             return ""
-        why = (
+        why = self._instead(
             f"K of {everybody:,} individuals as a matrix, with eigenvectors of {analysed:,}, needs {needed / 1e9:.3g} "
             f"GB of memory, but {left / 1e9:.3g} GB are left"
         )
-        if self.needs_matrix:
-            raise InputError(f"{why}, and products cannot take its place: {self.needs_matrix}")
         print(f"{why}: it is multiplied with, and never held (--kinship-as products)")
+        return why
+
+    def _instead(self, why: str) -> str:
+        """Return why products take the place of a matrix.
+
+        Raises:
+            InputError: if other options need it.
+        """
+        if self.needs_matrix:
+            raise InputError(f"{why}, and products cannot take the place of a matrix: {self.needs_matrix}")
         return why
 
     @contextmanager
@@ -174,7 +186,7 @@ class ByProducts:
             )
         ]
         forecast_products(run, cohorts, folder=run.out / _FOLDER)
-        first = cohorts[0].ids
+        said = ""
         for cohort in cohorts:
             ready: list[tuple[Cohort[Products], SpectralSummary]] = []
             with failures.caught(cohort.traits):
@@ -189,8 +201,8 @@ class ByProducts:
                         bend=kinship.bend,
                         tell=told(time.perf_counter()),
                     )
-                if inputs.markers and cohort.ids == first:  # it comes with the first product
-                    print(inputs.kinship.origin_line())
+                if inputs.markers and not said:  # it comes with the first product
+                    print(said := inputs.kinship.origin_line())
                 print(f"\n{cohort_lines(cohort, how=f'K multiplied with, {summary.passes} passes')}")
                 if not kinship.normalise and (text := about_scale(summary.mean_diagonal)):
                     warnings.warn(f"{cohort.K.source}: {text}", InputWarning, stacklevel=2)
@@ -231,17 +243,13 @@ def about_matrix(kinship: KinshipSettings) -> str:
     return ""
 
 
-def _size_known(kinship: KinshipSettings) -> bool:
-    """Return whether the number of individuals is known before a kinship is read."""
-    return bool(kinship.genotypes or kinship.grm or kinship.pedigree)
-
-
-def _everybody(kinship: KinshipSettings, genotypes: Genotypes | None) -> int:
+def _everybody(kinship: KinshipSettings, genotypes: Genotypes | None, missing: Sequence[str]) -> int:
+    """Return how many individuals a kinship has that is not read yet."""
     if genotypes:
         return len(genotypes.ids)
     if kinship.grm:
         return len(read_ids(grm_files(kinship.grm)[1]).ids)
-    return len(pedigree_products(kinship.pedigree or "").ids)
+    return len(pedigree_products(kinship.pedigree or "", missing=missing).ids)
 
 
 def _opened(kinship: KinshipSettings, genotypes: Genotypes | None, missing: Sequence[str]) -> Products:

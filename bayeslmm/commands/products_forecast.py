@@ -48,7 +48,7 @@ def forecast_products(run: Run, cohorts: Sequence[Cohort[Products]], *, folder: 
         passes = tuple(a + (b if pcs else 0) for a, b in zip(_USUAL, _OF_PCS, strict=True))
         took = " to ".join(dict.fromkeys(_duration(count * seconds) for count in passes))
         print(
-            f"  {what}: {columns} columns a pass, about {_duration(seconds)} (measured on a part of one); usually "
+            f"  {what}: {columns} columns a pass, which takes {_duration(seconds)} (measured on a part); usually "
             f"{passes[0]} to {passes[1]} passes, {took}; {memory / 1e9:.2g} GB of memory, products kept "
             f"for --resume in {folder}, {kept / 1e9:.2g} GB"
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from bayeslmm.base.checks import InputWarning
 from bayeslmm.base.files import read_sealed, write_sealed
 from bayeslmm.kinship.products import Products
 
@@ -23,8 +25,8 @@ NAMES = "*.product"
 class KeptProducts(Products):
     """Another kinship, each of whose products is a file in a folder.
 
-    A product is read if it is that of the same columns to the last bit, and made again otherwise: whoever resumes gets
-    the numbers of a run that was not stopped.
+    A product is read if it is that of the same columns to the last bit, and made again otherwise, with a warning:
+    whoever resumes gets the numbers of a run that was not stopped.
 
     Args:
         whole: the kinship; the folder must be of no other.
@@ -67,6 +69,11 @@ class KeptProducts(Products):
             content = read_sealed(path, advice=_ADVICE)
             if content.startswith(mark):
                 return np.frombuffer(content, offset=len(mark)).reshape(V.shape).copy()
+            warnings.warn(
+                f"{path} is the product of other columns, such as another number of threads makes: it is made again",
+                InputWarning,
+                stacklevel=2,
+            )
         product = self._whole @ V
         write_sealed(path, mark + np.ascontiguousarray(product).tobytes())
         if self._made == 1:  # they came with it, and would cost another

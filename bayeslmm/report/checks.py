@@ -60,9 +60,9 @@ def checks_of_estimates(rows: Iterable[Row]) -> list[Check]:
 
 def _check_of_estimate(row: Row) -> Check:
     value = "has no estimate" if np.isnan(row.estimate) else f"is {row.estimate:.3g}"
-    meaning, advice = _WARNED, row.note
+    meaning, advice = _WARNED, row.own_note
     if row.interval == "profile95":
-        meaning, advice = _ON_BOUNDARY, f"{row.note}: its interval is one of likelihood; prefer the posterior"
+        meaning, advice = _ON_BOUNDARY, f"{row.own_note}: its interval is one of likelihood; prefer the posterior"
     text = f"{row.parameter} of {row.trait} by {row.method} {value}"
     return check("estimate", "look", text, meaning, advice, value=row.estimate)
 

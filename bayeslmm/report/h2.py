@@ -150,11 +150,8 @@ def heritability_sources(result: Heritability) -> list[Source]:
 
 def heritability_notes(result: Heritability) -> list[str]:
     """Return what the notes say about h2, by method: boundaries, searches that stopped early, impossible values."""
-    h2 = [
-        (row, "; ".join(note.text for note in row.notes if note.kind != "probes"))
-        for row in select(result.rows, parameter="h2")
-    ]
-    lines = [f"  {label_of(row.method)}: {text}" for row, text in h2 if text]
+    h2 = select(result.rows, parameter="h2")
+    lines = [f"  {label_of(row.method)}: {row.own_note}" for row in h2 if row.own_note]
     lines += [f"  {result.probe_error.words()}"] if result.probe_error else []
     return lines + [
         f"  {label_of(row.method)}, h2_liability: {note.text}"

@@ -10,7 +10,7 @@ from bed_reader import to_bed
 from numpy.testing import assert_allclose
 
 import bayeslmm as bl
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.commands.by_products import matrix_bytes
 from bayeslmm.commands.main import main
 from bayeslmm.kinship.genotype_products import GenotypeProducts
@@ -78,7 +78,7 @@ def test_both_ways_agree(families, tmp_path, capsys, source):
     printed = capsys.readouterr().out
     check_near(by_products, h2(tmp_path / "matrix", *arguments))
     assert "2 sets of individuals, as traits are missing in different ones" in printed
-    assert "y, w of 240 individuals by products: 37 columns a pass" in printed
+    assert "y, w of 240 individuals by products: 37 columns a pass, which takes" in printed
     assert printed.count("Monte Carlo error of") == 3
     record = json.loads((tmp_path / "products" / "run.json").read_text())
     assert record["kinship"]["taken_as"] == "products: asked for"
@@ -141,7 +141,7 @@ def test_products_are_taken_where_a_matrix_does_not_fit(families, tmp_path, caps
     assert why in (tmp_path / "products" / "report.html").read_text()
     h2(tmp_path / "no", *arguments, "--eigen", tmp_path / "e.npz", code=2)
     error = capsys.readouterr().err
-    assert "and products cannot take its place: --eigen keeps a decomposition" in error
+    assert "and products cannot take the place of a matrix: --eigen keeps a decomposition" in error
     h2(tmp_path / "asked", *arguments, "--kinship-as", "matrix")
 
 
@@ -166,6 +166,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_digits(families, tmp_path,
     assert "continue with --resume" in capsys.readouterr().err
     assert main(["h2", *map(str, arguments), "--maf", "0.02", "--out", str(out), "--resume"]) == 2
     assert "is of another run, with maf 0.01 where it is 0.02 now" in capsys.readouterr().err
+    assert main(["h2", *map(str, arguments[:-2]), "--methods", "em", "--out", str(out), "--resume"]) == 2
+    assert "the run that was stopped multiplied with K, and products cannot" in capsys.readouterr().err
     stop = -1
     h2(out, *arguments, "--resume")
     assert "3 products of the run that was stopped are read" in capsys.readouterr().out
@@ -178,9 +180,9 @@ def test_products_in_files_are_those_of_the_same_columns(tmp_path, rng, plink):
     first, again, other = (KeptProducts(K, tmp_path) for _ in range(3))
     product = first @ V
     assert_allclose(product, K @ V, rtol=0)
-    monkey = again @ V
-    assert_allclose(monkey, product, rtol=0)
-    assert_allclose(other @ (2 * V), K @ (2 * V), rtol=0)
+    assert_allclose(again @ V, product, rtol=0)
+    with pytest.warns(InputWarning, match="is the product of other columns"):
+        assert_allclose(other @ (2 * V), K @ (2 * V), rtol=0)
     assert_allclose(again.diagonal(), K.diagonal(), rtol=0)
     assert again.details == K.details
     (path,) = tmp_path.glob("*.product")
