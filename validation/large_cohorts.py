@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="summaries for each row")
     parser.add_argument("--people", type=int, default=2000, metavar="N", help="simulated people")
-    parser.add_argument("--markers", type=int, default=20_000, metavar="P", help="their markers")
+    parser.add_argument("--markers", type=int, default=10_000, metavar="P", help="their markers")
     parser.add_argument("--read", type=int, default=2_000, metavar="P", help="markers of a pass that is measured")
     parser.add_argument("--seed", type=int, default=71, metavar="N", help="of the people and their traits")
     parser.add_argument("--out", type=Path, default=VALIDATION / "results", metavar="DIR", help="folder of the results")

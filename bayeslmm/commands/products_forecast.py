@@ -12,7 +12,7 @@ from bayeslmm.commands.run import Run
 from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.spectral_summary import PROBES, SINGLES, ProbeError, summary_bytes
 
-_USUAL = (8, 25)  # passes: of people who are hardly related, and of families
+_USUAL = (8, 40)  # times the columns of a pass: where the first probes are enough, and where others follow
 _OF_PCS = (4, 12)
 _PATIENCE = 30.0  # seconds after which it is said how far the error is
 
@@ -45,12 +45,12 @@ def forecast_products(run: Run, cohorts: Sequence[Cohort[Products]], *, folder: 
         disk += kept
         with run.clock.step("forecast"):
             seconds = cohort.K.seconds(columns)
-        passes = tuple(a + (b if pcs else 0) for a, b in zip(_USUAL, _OF_PCS, strict=True))
-        took = " to ".join(dict.fromkeys(_duration(count * seconds) for count in passes))
+        times = tuple(a + (b if pcs else 0) for a, b in zip(_USUAL, _OF_PCS, strict=True))
+        took = " to ".join(dict.fromkeys(_duration(count * seconds) for count in times))
         print(
             f"  {what}: {columns} columns a pass, which takes {_duration(seconds)} (measured on a part); usually "
-            f"{passes[0]} to {passes[1]} passes, {took}; {memory / 1e9:.2g} GB of memory, products kept "
-            f"for --resume in {folder}, {kept / 1e9:.2g} GB"
+            f"{times[0]} to {times[1]} times that in all, {took}; {memory / 1e9:.2g} GB of memory, products kept for "
+            f"--resume in {folder}, up to {kept / 1e9:.2g} GB"
         )
     if disk > (free := shutil.disk_usage(run.out).free):
         raise InputError(

@@ -27,6 +27,8 @@ PROBES, SINGLES = 32, 256
 FIRST = 6
 """Steps before the error is looked at."""
 _AS_ROOM = 16  # blocks of columns that there must be room for
+_TOGETHER, _TOGETHER_BYTES, _STEPS = 4, 2e9, 12
+"""How many further spaces share their passes, at most: and in so much memory, if each has so many steps."""
 _EVERY = 2
 _ROWS = 128  # of the data, or a multiple
 _QUADRATURE = 0.2  # share of the error that may come of too few steps
@@ -169,7 +171,12 @@ def spectral_summary(
 
 def summary_bytes(n: int, columns: int) -> float:
     """Return how much memory a summary of n individuals with so many traits and covariates begins with, about."""
-    return 8.0 * n * (_AS_ROOM * (columns + 1 + PROBES) + 2 * SINGLES)
+    return 8.0 * n * (_AS_ROOM * (columns + 1 + PROBES) + 2 * SINGLES + _together(n) * _STEPS * PROBES)
+
+
+def _together(n: int) -> int:
+    """Return how many further spaces of n individuals share passes at most: by n alone, as digits depend on it."""
+    return int(np.clip(_TOGETHER_BYTES / (8.0 * n * _STEPS * PROBES), 1, _TOGETHER))
 
 
 def _check(K: Covariance, Y: ndarray, X: ndarray, probe_error: float, most_passes: int) -> None:
@@ -231,7 +238,8 @@ class _Run:
     def improve(self, wanted: float, most_passes: int) -> bool:
         """Do what reduces the error most, and return whether it could be done."""
         steps, left = len(self.space.V), most_passes - self.passes
-        columns = (steps if self.more else _EVERY) * (self.Q.shape[1] + PROBES) + 4 * SINGLES
+        number = self._wanted_spaces(wanted)
+        columns = (steps * number if self.more else _EVERY) * (self.Q.shape[1] + PROBES) + 4 * SINGLES
         self.has_room = available() > 8.0 * self.n * columns
         if not self.has_room:
             return False
@@ -244,7 +252,7 @@ class _Run:
         elif can_go_on and pays and left >= _EVERY:
             self._go_on(_EVERY)
         elif left >= steps:
-            self._another(steps)
+            self._others(steps, number)
         else:
             return False
         return True
@@ -284,14 +292,28 @@ class _Run:
         self.singles.add(G, self._multiply(G.astype(float)))
         self._look()
 
-    def _another(self, steps: int) -> None:
-        """Make another space, as large as the first, from other probes."""
-        Z = self._signs(PROBES).astype(float)
-        space = BlockLanczos(np.column_stack([self.Q, Z]))
+    def _wanted_spaces(self, wanted: float) -> int:
+        """Return how many further spaces would make the error of the probes, a mean over spaces, as small as wanted."""
+        there = 1 + len(self.more)
+        aim = np.sqrt(max(wanted**2 - float(self.of_singles.max()) ** 2, wanted**2 / 2))
+        missing = there * (float(self.of_probes.max()) / aim) ** 2 - there
+        return int(np.clip(np.ceil(missing), 1, _together(self.n)))
+
+    def _others(self, steps: int, number: int) -> None:
+        """Make further spaces, as large as the first, from other probes, which share their passes."""
+        probes = [self._signs(PROBES).astype(float) for _ in range(number)]
+        spaces = [BlockLanczos(np.column_stack([self.Q, Z])) for Z in probes]
         for _ in range(steps):
-            if space.next.shape[1]:
-                self._step(space)
-        self.more.append(nodes(space, space.first(self.Q), space.first(Z)))
+            growing = [space for space in spaces if space.next.shape[1]]
+            if not growing:
+                break
+            product = self._multiply(np.column_stack([space.next for space in growing]))
+            ends = np.cumsum([space.next.shape[1] for space in growing])[:-1]
+            for space, part in zip(growing, np.split(product, ends, axis=1), strict=True):
+                space.advance(part)
+        self.more += [
+            nodes(space, space.first(self.Q), space.first(Z)) for space, Z in zip(spaces, probes, strict=True)
+        ]
         self._look()
 
     def _look(self) -> None:
