@@ -24,8 +24,8 @@ def covariates_of_others(
     Raises:
         InputError: as `Formula.design`, or `in_common`.
     """
-    train = rows_of(measurements, kinship)
-    rows = np.array([row for name, row in zip(kinship.ids, train, strict=True) if name in set(analysed)], dtype=int)
+    row_of = dict(zip(kinship.ids, rows_of(measurements, kinship), strict=True))
+    rows = np.array([row_of[name] for name in analysed], dtype=int)
     at = rows_of(measurements, others)
     names = list(measurements.covariates)
     known = at >= 0
