@@ -112,9 +112,9 @@ def correlations(
         traits: their names.
         covariates: for each trait the names of the columns of its X.
         seed: for all random numbers.
-        methods: which of `JOINT_METHODS`. By default moments, REML and NUTS; with more than 200 missing values, each of
-            which NUTS would sample, importance sampling in place of NUTS, unless the program is the user's or the prior
-            of fixed effects is not flat.
+        methods: which of `JOINT_METHODS`. By default moments, REML and NUTS; of two traits with more than 200 missing
+            values, each of which NUTS would sample, importance sampling in place of NUTS, unless the program is the
+            user's or the prior of fixed effects is not flat.
         program: what NUTS samples, by default `bivariate` or `multivariate`. A user's program has rows of all its small
             sites, of the trait ``A:B``.
         coords: names of further dimensions of the draws, such as `Cohort.coords`.
@@ -185,7 +185,7 @@ def _default(request: JointRequest) -> tuple[tuple[str, ...], str]:
     """Return the methods where nobody asks for some, and why they are not the usual ones."""
     missing = sum(E.shape[1] for E in request.data.E)
     flat = request.prior is None or isinstance(request.prior.beta, Flat)
-    if missing <= MOST_SAMPLED or request.own or not flat:
+    if missing <= MOST_SAMPLED or len(request.traits) > 2 or request.own or not flat:
         return DEFAULT, ""
     words = (
         f"{missing:,} values are missing, more than {MOST_SAMPLED}: importance sampling, which integrates them out, "

@@ -34,4 +34,4 @@ JOINT_METHODS, JOINT_COMPONENT_METHODS = ("mom", "reml", "nuts"), ("reml", "nuts
 """Of `rg`, for one kinship and for several components of variance."""
 
 MOST_SAMPLED = 200
-"""Missing values of several traits with more of which importance sampling takes the place of NUTS in `rg`."""
+"""Missing values of two traits with more of which importance sampling takes the place of NUTS in `rg`."""

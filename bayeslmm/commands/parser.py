@@ -217,8 +217,8 @@ def _rg(parser: argparse.ArgumentParser) -> None:
         joint_methods.NAMES,
         None,
         "moments, restricted maximum likelihood, posterior by NUTS or by importance sampling (default: "
-        f"{' '.join(JOINT_METHODS)}; importance in place of nuts if more than {MOST_SAMPLED} values are missing; with "
-        f"several components {' '.join(JOINT_COMPONENT_METHODS)})",
+        f"{' '.join(JOINT_METHODS)}; importance in place of nuts if more than {MOST_SAMPLED} values of two traits are "
+        f"missing; with several components {' '.join(JOINT_COMPONENT_METHODS)})",
     )
     add_model_option(parser)
     add_draws_groups_option(parser)

@@ -136,8 +136,8 @@ def fit_jointly(
 ) -> JointFit:
     """Estimate genetic and residual correlations of two or more traits of a DataFrame.
 
-    The posterior is among the methods by default, by NUTS, or by importance sampling if more than 200 values are
-    missing: a matter of seconds for two traits.
+    The posterior is among the methods by default, by NUTS, or by importance sampling if more than 200 values of two
+    traits are missing: a matter of seconds for two traits.
 
     Args:
         formula: ``BWT + TARSUS ~ sex``: the covariates are those of all traits, as `fit` takes them. An individual may

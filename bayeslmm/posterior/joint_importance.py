@@ -34,6 +34,7 @@ from bayeslmm.posterior.weighted import MAX_PARETO_K, Weighted, smoothed
 _PILOT, _LEAST_PILOT = 4, 256  # the first draws, whose mean and covariance the others have: a quarter, but not fewer
 _LESS = 0.95  # what correlations of REML are multiplied by, where the search for the mode starts
 _STEP, _WIDE = 1e-5, 1e-3  # of differences: of matrices, and of slopes
+_LEAST_SHARE = 0.1  # of the draws, that are effective
 _MATTERS = 7.0  # logarithm of a likelihood ratio: a thousandth
 _LEAST_CURVATURE = 0.1  # of the log posterior in coordinates, where a prior leaves it flat
 
@@ -69,7 +70,7 @@ def joint_importance(
         seed: of the draws.
         prior: by default a `BivariatePrior` for two traits, a `MultivariatePrior` for more.
         draws: how many: a power of 2 suits the Sobol sequence. A quarter as many come before them; and twice as many
-            after them, in their place, if their Pareto k is above 0.7.
+            after them, in their place, if their Pareto k is above 0.7 or their effective number below a tenth.
         workers: likelihoods that are evaluated side by side, each by one thread; no number depends on how many.
         fit: REML, if it is there already.
 
@@ -109,7 +110,7 @@ def joint_importance(
         for m in (draws, 2 * draws):  # the second only if the first is not enough, about the better known first
             proposal = SplitT.about(drawn.u, np.exp(array_stats.psislw(-drawn.log_weights)[0]))
             drawn = _weighted(white, coordinates, proposal, m, rng, workers, bar)
-            if array_stats.psislw(-drawn.log_weights)[1] <= MAX_PARETO_K:
+            if _enough(drawn.log_weights):
                 break
     weights, pareto_k = smoothed(drawn.log_weights, f"{t} traits")
     Gamma_u, Gamma_e = coordinates.matrices(drawn.u)
@@ -165,6 +166,13 @@ def _seconds_of_one(white: JointWhitened, coordinates: JointCoordinates, mode: F
     begun = time.perf_counter()
     white.products.at(*coordinates.matrices(mode[None]))
     return time.perf_counter() - begun
+
+
+def _enough(log_weights: Float64[ndarray, " m"]) -> bool:
+    found, pareto_k = array_stats.psislw(-log_weights)
+    relative = np.exp(found - found.max())
+    effective = relative.sum() ** 2 / np.square(relative).sum()
+    return bool(pareto_k <= MAX_PARETO_K and effective >= _LEAST_SHARE * len(relative))
 
 
 class _Draws(NamedTuple):

@@ -8,12 +8,15 @@ from numpy.testing import assert_allclose
 from scipy.stats import truncnorm
 
 import bayeslmm as bl
+from bayeslmm.analyses import correlations as correlations_module
 from bayeslmm.analyses import method as method_module
 from bayeslmm.analyses import pairs
 from bayeslmm.analyses.joint_methods import importance as joint_importance_method
 from bayeslmm.analyses.joint_methods import reml
+from bayeslmm.analyses.method import JointRequest
 from bayeslmm.analyses.table import select
 from bayeslmm.estimators.joint_reml import SearchError
+from bayeslmm.likelihood.joint_whitened import joint_whitened
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.models import bivariate
 from bayeslmm.posterior import weighted as weighted_module
@@ -333,6 +336,19 @@ def test_many_missing_values_are_integrated_out_and_not_sampled(rng, tmp_path, m
         bl.with_groups(result.posterior, many_missing(rng), ["posterior_predictive"], program=bivariate, seed=1)
     with_prior = bl.with_groups(result.posterior, many_missing(rng), ["log_prior"], program=bivariate, seed=1)
     assert_allclose(with_prior["log_prior"]["rho_u"], np.log(0.5))
+
+
+def test_who_takes_nuts_whatever_is_missing(rng):
+    """Three traits, a program of the user's, a prior of fixed effects, or no more than 200 missing values."""
+    white, fewer = (joint_whitened(many_missing(rng, missing)) for missing in (210, 200))
+    request = JointRequest(
+        seed=1, settings={}, program=bivariate, own=False, attrs=None, white=white, traits=("A", "B"),
+        covariates=(("one",),) * 2, coords={}, workers=1,
+    )  # fmt: skip
+    assert correlations_module._default(request)[0] == ("mom", "reml", "importance")
+    with_effects = {"prior": BivariatePrior(beta=dist.Normal(0.0, 1.0))}
+    for change in ({"traits": ("A", "B", "C")}, {"own": True}, {"settings": with_effects}, {"white": fewer}):
+        assert correlations_module._default(replace(request, **change)) == (("mom", "reml", "nuts"), "")
 
 
 def test_importance_sampling_that_fails_does_not_take_the_others(rng, monkeypatch):
