@@ -35,7 +35,7 @@ def test_a_joint_fit_is_what_the_single_steps_give(gryphons):
     assert fit._repr_html_().index("95% interval") < fit._repr_html_().index("moments (se)")
     assert fit.plot().get_title().startswith("Genetic correlations: moments")
     mpl.pyplot.close("all")
-    with pytest.raises(InputError, match=r"there is no posterior by mom: ask for nuts \(methods\)"):
+    with pytest.raises(InputError, match=r"there is no posterior by mom: ask for nuts or importance \(methods\)"):
         _ = fit.posterior
 
 
