@@ -194,7 +194,8 @@ def those_that_can(
             continue
         try:
             called = tuple(names[j] for j in part)
-            tables.append(many_heritabilities(spectrum, Y[:, part], X, names=called, **settings))
+            values = Y if len(part) == Y.shape[1] else Y[:, part]  # all of them without a copy
+            tables.append(many_heritabilities(spectrum, values, X, names=called, **settings))
         except (InputError, AnalysisError) as error:
             if len(part) == 1:  # anything else is found in halves
                 refused[names[part[0]]], alone = str(error), alone + 1
