@@ -201,12 +201,12 @@ def decoded(
     """Return the values of the codes of each marker, four for each byte."""
     b, width = packed.shape
     found = np.empty((b, 4 * width), dtype=np.float32)
+    # Four float32 are looked up as one number of 16 bytes.
+    tables, fours = values.take(_CODES.ravel(), axis=1).view(np.complex128), found.view(np.complex128)
 
     def decode(rows: Sequence[int]) -> None:
         for i in rows:
-            # Four float32 are looked up as one number of 16 bytes.
-            table = np.ascontiguousarray(values[i][_CODES]).view(np.complex128)[:, 0]
-            np.take(table, packed[i], out=found[i].view(np.complex128), mode="clip")
+            np.take(tables[i], packed[i], out=fours[i], mode="clip")
 
     ends = np.linspace(0, b, threads + 1).astype(int).tolist()
     for done in [pool.submit(decode, range(*span)) for span in pairwise(ends)]:
