@@ -2,7 +2,7 @@
 
 Posteriors of h2, and the errors that are stated: people are simulated as in ``source_cohort.py``, two populations with
 linkage disequilibrium, each seed with its own trait; the gryphons (by products with their pedigree) and the mice have
-their real trait, each seed other probes. Passes over a ``.bed`` of up to 20,000 people against the bare matrix products
+their real trait, each seed other probes. Passes over a ``.bed`` of up to 50,000 people against the bare matrix products
 of the same numbers. Writes tables to ``results/large_cohorts.md``; five minutes of two processors.
 """
 
@@ -28,7 +28,7 @@ from bayeslmm.kinship.covariance import Covariance
 VALIDATION = Path(__file__).resolve().parent
 DATA = VALIDATION / "data"
 H2 = 0.5
-SIZES = (5_000, 10_000, 20_000)
+SIZES = (5_000, 10_000, 20_000, 50_000)
 COLUMNS = 36  # of a pass: 32 probes, the trait, an intercept and their like
 REPEATS = 3
 

@@ -78,7 +78,8 @@ def nodes(
     exact = found + np.square(beside).sum(axis=1)
     z = np.where(found[:, None], 0.0, z)
     z -= beside @ (beside.T @ z)
-    return Nodes(np.maximum(s, 0.0), exact, np.square(z), S, found)
+    # Rounding splits an eigenvalue of 0: where h2 is near 1, what it leaves of it would count.
+    return Nodes(np.where(s > _ROUNDING * s[-1], s, 0.0), exact, np.square(z), S, found)
 
 
 def counts(nodes: Nodes, moments: Moments, *, left_out: int | None = None) -> Float64[ndarray, " k"]:

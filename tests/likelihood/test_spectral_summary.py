@@ -270,3 +270,22 @@ def test_memory_that_ends_on_the_way_is_told(people, monkeypatch):
     monkeypatch.setattr("bayeslmm.likelihood.spectral_summary.available", lambda: 1000.0)
     with pytest.warns(InputWarning, match="after 6 passes .*: use a machine with more memory"):
         bl.spectral_summary(kinship_of(K), Y[:, :1], X, seed=1, probe_error=1e-4)
+
+
+def test_eigenvalues_of_zero_are_one_however_they_are_rounded():
+    """Of more people than markers: K has few eigenvalues that are not 0, and its products have six digits."""
+    rng = np.random.default_rng(4)
+    n, p = 600, 30
+    W = rng.standard_normal((n, p))
+    K, X = W @ W.T / p, np.ones((n, 1))
+    y = (W @ rng.standard_normal(p) / np.sqrt(p) + rng.standard_normal(n))[:, None]
+
+    class Rounded(Kinship):
+        def __matmul__(self, V):
+            return (self.K @ V).astype(np.float32).astype(float)
+
+    summary = bl.spectral_summary(Rounded(tuple(f"p{i}" for i in range(n)), K, "K"), y, X, seed=1)
+    s = summary.data.s
+    assert not ((s > 0) & (s < 1e-3)).any()
+    one, other = bl.exact.posterior(bl.decompose(K).rotate(y, X)).h2, bl.exact.posterior(summary.trait(0)).h2
+    assert abs(other.mean - one.mean) < 0.06 * one.sd
