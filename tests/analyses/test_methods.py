@@ -1,6 +1,7 @@
 from bayeslmm.analyses import joint_methods, methods
 from bayeslmm.analyses.correlations import JOINT_METHODS
 from bayeslmm.analyses.heritability import METHODS
+from bayeslmm.analyses.variance_components import COMPONENT_METHODS
 
 
 def test_a_method_has_the_name_of_its_file():
@@ -17,4 +18,5 @@ def test_methods_are_listed_and_ranked_without_ties():
 
 def test_methods_for_several_traits_are_called_as_for_one():
     for name, method in JOINT_METHODS.items():
-        assert (method.label, method.spread) == (METHODS[name].label, METHODS[name].spread)
+        of_one = (METHODS | COMPONENT_METHODS)[name]
+        assert (method.label, method.spread) == (of_one.label, of_one.spread)
