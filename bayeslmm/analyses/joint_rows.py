@@ -9,8 +9,15 @@ from jaxtyping import Float64
 from numpy import ndarray
 from xarray import DataTree
 
+from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Note, Row
 from bayeslmm.likelihood import quantities
+
+OF_POSTERIORS = (
+    Source("Lewandowski, Kurowicka and Joe (2009)", "10.1016/j.jmva.2009.04.008", "the prior of correlations"),
+    Source("Garrett and Zeger (2000)", "10.1111/j.0006-341X.2000.01055.x", "the overlap of prior and posterior"),
+)
+"""What posteriors of correlations cite, however they are drawn."""
 
 
 @dataclass(frozen=True)

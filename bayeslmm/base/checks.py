@@ -45,6 +45,13 @@ def examples(items: Iterable[object], *, most: int = 3) -> str:
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 
+def check_at_least(least: int, **numbers: int) -> None:
+    """Refuse the first of the numbers, by the names of arguments, that is below a bound."""
+    for name, value in numbers.items():
+        if value < least:
+            raise InputError(f"{name} must be at least {least}, but {value} was given")
+
+
 def check_readable(path: str | Path) -> Path:
     """Return the path of an existing file that may be read.
 

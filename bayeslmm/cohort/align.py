@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -14,27 +14,8 @@ from bayeslmm.base.memory import check_memory
 from bayeslmm.cohort.cohort import Cohort, Drop, check_models
 from bayeslmm.cohort.measurements import Measurements, design_matrix, is_missing
 from bayeslmm.cohort.transform import Transform, transformed
+from bayeslmm.kinship.covariance import Related
 from bayeslmm.kinship.kinship import Kinship, centre
-
-
-@runtime_checkable
-class Related(Protocol):
-    """Whoever is in a kinship, whatever it is kept as."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """What identifies each."""
-        ...
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """FID of each, 0 where it has none; empty if none is known."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, for messages."""
-        ...
 
 
 def align(

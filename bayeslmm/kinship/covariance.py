@@ -8,23 +8,28 @@ from numpy import ndarray
 
 
 @runtime_checkable
-class Covariance(Protocol):
-    """A symmetric positive semi-definite n x n matrix with the ids of its rows, whatever it is kept as."""
+class Related(Protocol):
+    """Whoever is in a kinship, whatever it is kept as."""
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """IID of each row."""
+        """IID of each."""
         ...
 
     @property
     def families(self) -> tuple[str, ...]:
-        """FID of each row, 0 where it has none; empty if none is known."""
+        """FID of each, 0 where it has none; empty if none is known."""
         ...
 
     @property
     def source(self) -> str:
         """Where it comes from, for messages."""
         ...
+
+
+@runtime_checkable
+class Covariance(Related, Protocol):
+    """A symmetric positive semi-definite n x n matrix with the ids of its rows, whatever it is kept as."""
 
     @property
     def details(self) -> Mapping[str, Any]:

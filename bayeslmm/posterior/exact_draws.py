@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from xarray import DataTree
 
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import check_at_least
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import RotatedData
@@ -46,9 +46,7 @@ def exact_draws(
     Raises:
         InputError: if chains or draws is not positive.
     """
-    for name, value in (("chains", chains), ("draws", draws)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, but {value} was given")
+    check_at_least(1, chains=chains, draws=draws)
     drawn = posterior.sample(chains * draws, np.random.default_rng(seed))
     sites = {name: values.reshape(chains, draws, -1) for name, values in drawn.items()}
     sites["beta"] = sites["beta"][..., None]

@@ -20,7 +20,7 @@ from scipy.special import gammaln, logsumexp
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import InputError, check_at_least
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.progress import forecast, progress_bar
 from bayeslmm.likelihood.components import Components, components
@@ -140,9 +140,8 @@ def importance(
     doi:10.1080/01621459.1986.10478240, for the Laplace approximation; Cappe et al. (2008),
     doi:10.1007/s11222-008-9059-x, for the second proposal.
     """
-    for what, value, least in (("draws", draws, 100), ("workers", workers, 1)):
-        if value < least:
-            raise InputError(f"{what} must be at least {least}, but {value} was given")
+    check_at_least(100, draws=draws)
+    check_at_least(1, workers=workers)
     prior = ComponentsPrior() if prior is None else prior
     support_of(prior.sigma2_p, "sigma2_p", within=(0.0, np.inf))
     rng, guess = np.random.default_rng(seed), laplace(data, prior)

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from bayeslmm.base.checks import AnalysisError, InputError
+from bayeslmm.base.checks import AnalysisError, InputError, check_at_least
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.base.progress import forecast, progress_bar
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
@@ -82,9 +82,8 @@ def joint_importance(
 
     Source: as for `importance`.
     """
-    for what, value, least in (("draws", draws, 100), ("workers", workers, 1)):
-        if value < least:
-            raise InputError(f"{what} must be at least {least}, but {value} was given")
+    check_at_least(100, draws=draws)
+    check_at_least(1, workers=workers)
     white, t = joint_whitened(data), len(joint_whitened(data).sd)
     prior = _checked(prior, t)
     coordinates, fit = JointCoordinates.of(prior, t), fit or joint_reml(white)

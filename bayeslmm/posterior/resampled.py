@@ -5,7 +5,7 @@ from typing import Any
 
 from xarray import DataTree
 
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import check_at_least
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import JointPrior
@@ -49,9 +49,7 @@ def resampled_draws(
     Raises:
         InputError: if chains or draws is not positive.
     """
-    for name, value in (("chains", chains), ("draws", draws)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, but {value} was given")
+    check_at_least(1, chains=chains, draws=draws)
     at = posterior.places(chains * draws, seed=seed)
     Gamma_u, Gamma_e = posterior.Gamma_u[at], posterior.Gamma_e[at]
     found = quantities.of_traits(Gamma_u, Gamma_e)

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from numpyro.infer.util import initialize_model
 from xarray import DataTree
 
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import InputError, check_at_least
 from bayeslmm.base.defaults import CHAINS, DRAWS, TARGET_ACCEPT, WARMUP
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.priors import describe
@@ -121,9 +121,7 @@ def sample(
 
     Source: Hoffman and Gelman (2014), JMLR 15:1593; Phan et al. (2019), arXiv:1912.11554.
     """
-    for name, value in (("chains", chains), ("draws", draws), ("warmup", warmup)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, but {value} was given")
+    check_at_least(1, chains=chains, draws=draws, warmup=warmup)
     if not 0 < target_accept < 1:
         raise InputError(f"target_accept must be between 0 and 1, but {target_accept:g} was given")
     model, dims, start = _parts(program, data, start)

@@ -6,9 +6,8 @@ import numpy as np
 
 from bayeslmm.analyses.component_methods import importance
 from bayeslmm.analyses.joint_methods.nuts import coords_of, program_of
-from bayeslmm.analyses.joint_rows import places
+from bayeslmm.analyses.joint_rows import OF_POSTERIORS, places
 from bayeslmm.analyses.method import JointRequest, Method, Weighed
-from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row, weighted_row
 from bayeslmm.base.defaults import CHAINS, DRAWS
 from bayeslmm.likelihood import quantities
@@ -65,8 +64,7 @@ METHOD: Method = replace(
     rows=_rows,
     needs="reml",
     sources=(
-        Source("Lewandowski, Kurowicka and Joe (2009)", "10.1016/j.jmva.2009.04.008", "the prior of correlations"),
-        Source("Garrett and Zeger (2000)", "10.1111/j.0006-341X.2000.01055.x", "the overlap of prior and posterior"),
+        *OF_POSTERIORS,
         *importance.METHOD.sources,
     ),
 )

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bayeslmm.analyses.joint_rows import draws_of_traits, places
+from bayeslmm.analyses.joint_rows import OF_POSTERIORS, draws_of_traits, places
 from bayeslmm.analyses.method import Drawn, JointRequest, Method
 from bayeslmm.analyses.methods import nuts
 from bayeslmm.analyses.site_rows import site_rows
-from bayeslmm.analyses.source import Source
 from bayeslmm.analyses.table import Row, draws_row
 from bayeslmm.models import bivariate, multivariate
 from bayeslmm.posterior.sampling import Program
@@ -57,8 +56,7 @@ METHOD: Method = replace(
     rows=_rows,
     needs="reml",
     sources=(
-        Source("Lewandowski, Kurowicka and Joe (2009)", "10.1016/j.jmva.2009.04.008", "the prior of correlations"),
-        Source("Garrett and Zeger (2000)", "10.1111/j.0006-341X.2000.01055.x", "the overlap of prior and posterior"),
+        *OF_POSTERIORS,
         *nuts.METHOD.sources,
     ),
 )
