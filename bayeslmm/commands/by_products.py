@@ -30,6 +30,7 @@ from bayeslmm.kinship.genotype_products import genotype_products
 from bayeslmm.kinship.grm_products import grm_products
 from bayeslmm.kinship.kept_products import NAMES, KeptProducts
 from bayeslmm.kinship.names import grm_files
+from bayeslmm.kinship.pedigree_files import read_pedigree
 from bayeslmm.kinship.pedigree_products import pedigree_products
 from bayeslmm.kinship.products import Products, Restricted
 from bayeslmm.likelihood.rotation import RotatedData
@@ -249,7 +250,7 @@ def _everybody(kinship: KinshipSettings, genotypes: Genotypes | None, missing: S
         return len(genotypes.ids)
     if kinship.grm:
         return len(read_ids(grm_files(kinship.grm)[1]).ids)
-    return len(pedigree_products(kinship.pedigree or "", missing=missing).ids)
+    return len(read_pedigree(kinship.pedigree or "", missing=missing).ids)
 
 
 def _opened(kinship: KinshipSettings, genotypes: Genotypes | None, missing: Sequence[str]) -> Products:
