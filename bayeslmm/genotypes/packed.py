@@ -26,7 +26,7 @@ _DOSAGES = np.array([2.0, np.nan, 1.0, 0.0])  # of a1, by code
 _CODES = (np.arange(256, dtype=np.uint8)[:, None] >> np.arange(0, 8, 2, dtype=np.uint8)) & 3  # of each byte
 _FOUR_CODES = np.ascontiguousarray(_CODES).view(np.uint32)[:, 0]
 _IN_BYTE = (_CODES[:, :, None] == np.arange(4)).sum(axis=1)  # how many of each code
-_BLOCK = 1 << 25  # float32 values that are held at once: 128 MB
+_BLOCK = 1 << 24  # float32 values that are held at once: 64 MB
 
 type Transposed = tuple[Float32[ndarray, "b n"], Tally]
 """W' of a block of markers, and their tally."""
@@ -40,7 +40,10 @@ class Markers(Protocol):
         ...
 
     def transposed(self, what: str) -> Iterator[Transposed]:
-        """Yield the markers in one pass over the file, with a progress bar of this name."""
+        """Yield the markers in one pass over the file, with a progress bar of this name.
+
+        A block is good until the next one is asked for.
+        """
         ...
 
 
@@ -117,6 +120,9 @@ class PackedMarkers:
         blocks, threads = self.blocks, threads_allowed()
         tally = Tally.empty(len(blocks.genotypes.ids))
         spans = [*blocks.spans()]
+        # One room for all blocks: memory that is new to each would cost as much as filling it.
+        most, width = max((len(lines) for lines, _ in spans), default=0), (self.n + 3) // 4
+        room = np.empty((most, 4 * width), dtype=np.float32)
         with (
             progress_bar(what, total=blocks.genotypes.n_markers, unit="marker") as bar,
             reading(self.path),
@@ -132,7 +138,7 @@ class PackedMarkers:
                     kept, values, of_block = self._counted(packed, lines, elsewhere)
                     packed = packed[kept]
                     self._known[number:] = [(kept, values, of_block)]
-                yield decoded(packed, values, pool, threads)[:, : self.n], of_block
+                yield _decoded(packed, values, room, pool, threads)[:, : self.n], of_block
                 bar.update(of_block.counts.read)
                 tally += of_block
         blocks.check_used(tally)
@@ -195,12 +201,16 @@ class PackedMarkers:
         return _FOUR_CODES.take(row).view(np.uint8)[: self.n]
 
 
-def decoded(
-    packed: UInt8[ndarray, "b w"], values: Float32[ndarray, "b 4"], pool: ThreadPoolExecutor, threads: int
+def _decoded(
+    packed: UInt8[ndarray, "b w"],
+    values: Float32[ndarray, "b 4"],
+    room: Float32[ndarray, "m n4"],
+    pool: ThreadPoolExecutor,
+    threads: int,
 ) -> Float32[ndarray, "b n4"]:
-    """Return the values of the codes of each marker, four for each byte."""
-    b, width = packed.shape
-    found = np.empty((b, 4 * width), dtype=np.float32)
+    """Return the values of the codes of each marker, four for each byte, in some room for them."""
+    b = len(packed)
+    found = room[:b]
     # Four float32 are looked up as one number of 16 bytes.
     tables, fours = values.take(_CODES.ravel(), axis=1).view(np.complex128), found.view(np.complex128)
 

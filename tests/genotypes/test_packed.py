@@ -72,4 +72,4 @@ def test_a_file_that_becomes_shorter_is_refused(cohort):
 
 
 def test_blocks_are_small_where_there_are_many_people():
-    assert [packed.block_of(n) for n in (10, 10_000, 100_000, 10_000_000)] == [4096, 3355, 335, 64]
+    assert [packed.block_of(n) for n in (10, 10_000, 100_000, 10_000_000)] == [4096, 1677, 167, 64]
