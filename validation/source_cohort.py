@@ -1,7 +1,8 @@
 """Simulate a cohort of the size of the source report: 5,123 people, 319,147 markers, four traits with known truth.
 
 The report ("Variance Components Analysis", MATH6450E) published estimates but no data. This script makes files on
-which the same job can be done, timed and checked: PLINK 1 genotypes, ``pheno.tsv`` and ``truth.json``.
+which the same job can be done, timed and checked: PLINK 1 genotypes, ``pheno.tsv``, who is of which population
+(``population.tsv``) and ``truth.json``.
 
 Genotypes: each block of neighbouring markers has a few ancestral haplotypes, and everybody carries two of them. With
 H haplotypes in blocks of m markers the squared correlations of a marker sum to about 1 + (m - 1) / (H - 1), so that
@@ -34,8 +35,8 @@ MIN_FREQUENCY = 0.05
 MISSING = np.int8(-127)  # what bed_reader takes for a genotype that was not called
 
 
-def simulate(out: Path, *, people: int, markers: int, seed: int, missing: float) -> None:
-    """Write ``cohort.bed/.bim/.fam``, ``pheno.tsv`` and ``truth.json`` into a folder.
+def simulate(out: Path, *, people: int, markers: int, seed: int, missing: float, block: int = BLOCK) -> None:
+    """Write ``cohort.bed/.bim/.fam``, ``pheno.tsv``, ``population.tsv`` and ``truth.json`` into a folder.
 
     Args:
         out: the folder; it is made.
@@ -43,6 +44,7 @@ def simulate(out: Path, *, people: int, markers: int, seed: int, missing: float)
         markers: p.
         seed: of all random numbers.
         missing: rate of genotypes that are not called, at random.
+        block: markers that are in linkage disequilibrium with each other.
     """
     rng = np.random.default_rng(seed)
     ids = [f"P{i + 1:05d}" for i in range(people)]
@@ -53,7 +55,7 @@ def simulate(out: Path, *, people: int, markers: int, seed: int, missing: float)
     with create_bed(
         out / "cohort.bed", iid_count=people, sid_count=markers, properties=_properties(ids, markers)
     ) as bed:
-        for alleles, carried in _blocks(rng, population, markers):
+        for alleles, carried in _blocks(rng, population, markers, block):
             u = rng.normal(size=(len(alleles), len(SIGMA2))) * np.sqrt(sigma2_u / markers)
             g += _genetic_values(alleles, carried, u)
             for row in _genotypes(rng, alleles, carried, missing):
@@ -62,6 +64,8 @@ def simulate(out: Path, *, people: int, markers: int, seed: int, missing: float)
     Y = effects[population] + g + rng.normal(size=g.shape) * np.sqrt(sigma2_e)
     table = pd.DataFrame({"FID": ids, "IID": ids} | dict(zip(SIGMA2, Y.T, strict=True)))
     table.to_csv(out / "pheno.tsv", sep="\t", index=False, float_format="%.8g")
+    populations = pd.DataFrame({"FID": ids, "IID": ids, "population": [f"P{i + 1}" for i in population]})
+    populations.to_csv(out / "population.tsv", sep="\t", index=False)
     truth = {
         "people": people,
         "markers": markers,
@@ -69,7 +73,7 @@ def simulate(out: Path, *, people: int, markers: int, seed: int, missing: float)
         "missing": missing,
         "populations": POPULATIONS,
         "fst": FST,
-        "block": BLOCK,
+        "block": block,
         "haplotypes": HAPLOTYPES,
         "traits": {
             name: {
@@ -101,12 +105,12 @@ def _properties(ids: Sequence[str], markers: int) -> dict[str, Any]:
 
 
 def _blocks(
-    rng: np.random.Generator, population: ndarray, markers: int
+    rng: np.random.Generator, population: ndarray, markers: int, block: int
 ) -> Iterator[tuple[ndarray, tuple[ndarray, ndarray]]]:
     """Yield, block by block, the alleles (m, H) of the haplotypes and the two (n,) that each person carries."""
-    for start in range(0, markers, BLOCK):
+    for start in range(0, markers, block):
         weights = rng.dirichlet(np.full(HAPLOTYPES, 10.0))
-        alleles = _alleles(rng, weights, min(BLOCK, markers - start))
+        alleles = _alleles(rng, weights, min(block, markers - start))
         by_population = rng.dirichlet(weights * (1 / FST - 1), size=POPULATIONS)
         edges = np.cumsum(by_population, axis=1)[:, :-1].T
         first, second = ((rng.random(len(population)) > edges[:, population]).sum(axis=0) for _ in range(2))
@@ -150,9 +154,17 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=5123, metavar="N")
     parser.add_argument("--markers", type=int, default=319_147, metavar="P")
     parser.add_argument("--missing", type=float, default=0.0, metavar="RATE", help="genotypes not called")
+    parser.add_argument("--block", type=int, default=BLOCK, metavar="M", help="markers in linkage disequilibrium")
     parser.add_argument("--seed", type=int, default=6450, metavar="N")
     options = parser.parse_args()
-    simulate(options.out, people=options.people, markers=options.markers, seed=options.seed, missing=options.missing)
+    simulate(
+        options.out,
+        people=options.people,
+        markers=options.markers,
+        seed=options.seed,
+        missing=options.missing,
+        block=options.block,
+    )
 
 
 if __name__ == "__main__":
