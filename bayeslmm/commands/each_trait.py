@@ -1,7 +1,6 @@
 """What `h2`, `compare` and `predict` share: one trait after the other, each written at once, then a report."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,10 +12,11 @@ from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import fingerprints
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.by_products import ByProducts
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.products_choice import ProductsChoice
+from bayeslmm.commands.products_kept import FOLDER, keep_products
 from bayeslmm.commands.random_effects import RandomEffects
 from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, HeritableTraits
@@ -99,7 +99,7 @@ def run_each_trait[One: HasTrait](
     more: Mapping[str, Mapping[str, Any]],
     random: RandomEffects | None = None,
     program: UserProgram | None = None,
-    by_products: ByProducts | None = None,
+    choice: ProductsChoice | None = None,
     further: Sequence[Path] = (),
 ) -> Answer:
     """Analyse each trait, and write what is found.
@@ -115,7 +115,7 @@ def run_each_trait[One: HasTrait](
         more: further entries of some parts of ``run.json``.
         random: effects beside the kinship.
         program: the user's program.
-        by_products: whether K is multiplied with in place of a matrix.
+        choice: whether K is multiplied with in place of a matrix; it is not without.
         further: files that are read beside tables and kinship.
 
     Raises:
@@ -125,15 +125,15 @@ def run_each_trait[One: HasTrait](
     parts: list[Part] = []
     files = [f"{name}.tsv" for name in notes]
     files += [name for trait in settings.tables.trait for name in names(trait)]
-    files += by_products.folders if by_products else []
+    files += [f"{FOLDER}/"] if choice else []
     read = [*further, *([program.path] if program else []), *(random.files if random else [])]
-    resume = by_products is not None and by_products.settings.resume
+    resume = choice is not None and choice.settings.resume
     with open_run(settings, [*files, "report.html"], more=read, resume=resume) as run:
-        products = by_products.chooser(run) if by_products else None
+        products = choice.chooser(run) if choice else None
         inputs = run.read_inputs(fingerprints(further), random=random, products=products)
         failures = run.failures
         run.results.begin()
-        with by_products.kept(run, inputs) if by_products else nullcontext(inputs) as inputs:
+        with keep_products(run, inputs, resume=resume) as inputs:
             for one in each(run, inputs):
                 with failures.caught([one.trait]):
                     outcome = analyse(run, inputs, one)

@@ -20,7 +20,7 @@ from bayeslmm.base.defaults import COMPONENT_METHODS, METHODS
 from bayeslmm.base.threads import threads_allowed
 from bayeslmm.cohort.align_records import PERMANENT, AlignedRecords
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.by_products import ByProducts, ProductsSettings, Summarised, about_matrix
+from bayeslmm.commands.by_products import Summarised, each_summarised
 from bayeslmm.commands.draws import (
     attributes,
     check_draws_groups,
@@ -34,6 +34,7 @@ from bayeslmm.commands.inference import ComponentsPriorSettings
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.many import ManySettings
 from bayeslmm.commands.many_h2 import run_many
+from bayeslmm.commands.products_choice import ProductsChoice, ProductsSettings, about_matrix
 from bayeslmm.commands.random_effects import OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, records_record
 from bayeslmm.commands.run import Analysed, Run
@@ -73,8 +74,7 @@ class H2Settings(EachTraitSettings):
         else:
             self.check_methods(self.used_methods)
             check_draws_groups(self.draws_groups, self.used_methods, self.model)
-        if self.products.kinship_as == "products" and (why := self.needs_matrix):
-            raise InputError(f"--kinship-as products: {why}")
+        self.products.check(self.needs_matrix)
 
     @property
     def needs_matrix(self) -> str:
@@ -154,11 +154,11 @@ def run(settings: H2Settings) -> Answer:
     if settings.random.several:
         return _run_of_several(settings)
     program = user_program(settings.model, settings.prior, settings.used_methods)
-    by_products = ByProducts(settings.products, settings.nuts.seed, settings.needs_matrix)
 
     def each(run: Run, inputs: Inputs[Any]) -> Iterator[Analysed | Summarised]:
-        products = isinstance(inputs.kinship, Products)
-        return by_products.each_trait(run, inputs) if products else run.each_trait(inputs)
+        if isinstance(inputs.kinship, Products):
+            return each_summarised(run, inputs, settings.products, seed=settings.nuts.seed)
+        return run.each_trait(inputs)
 
     return run_each_trait(
         settings,
@@ -170,7 +170,7 @@ def run(settings: H2Settings) -> Answer:
         more=program_record(program, settings.prior) | {"options": {"methods": settings.used_methods}},
         names=_files,
         program=program,
-        by_products=by_products,
+        choice=ProductsChoice(settings.products, settings.needs_matrix),
     )
 
 

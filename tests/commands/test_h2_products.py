@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 
 import bayeslmm as bl
 from bayeslmm.base.checks import InputError, InputWarning
-from bayeslmm.commands.by_products import matrix_bytes
 from bayeslmm.commands.main import main
+from bayeslmm.commands.products_choice import matrix_bytes
 from bayeslmm.kinship.genotype_products import GenotypeProducts
 from bayeslmm.kinship.kept_products import KeptProducts
 from conftest import GRYPHON, MOUSE
@@ -129,10 +129,10 @@ def test_mice_with_principal_components_and_draws(tmp_path):
 def test_products_are_taken_where_a_matrix_does_not_fit(families, tmp_path, capsys, monkeypatch):
     needed = matrix_bytes(240, 240)
     arguments = ["--bfile", families / "x", *of_table(families, "y")]
-    monkeypatch.setattr("bayeslmm.commands.by_products.available", lambda: needed)
+    monkeypatch.setattr("bayeslmm.commands.products_choice.available", lambda: needed)
     h2(tmp_path / "matrix", *arguments)
     assert json.loads((tmp_path / "matrix" / "run.json").read_text())["kinship"]["taken_as"] == "matrix"
-    monkeypatch.setattr("bayeslmm.commands.by_products.available", lambda: needed - 1)
+    monkeypatch.setattr("bayeslmm.commands.products_choice.available", lambda: needed - 1)
     capsys.readouterr()
     h2(tmp_path / "products", *arguments)
     why = "K of 240 individuals as a matrix, with eigenvectors of 240, needs 0.0023 GB of memory"
