@@ -20,9 +20,9 @@ def trait_words(y: Float64[ndarray, " rows"], *, two_values: bool = False) -> li
         y: its values, NaN where missing, shape (rows,).
         two_values: whether it is known to have two values only.
     """
-    values = y[np.isfinite(y)]
+    values = np.sort(y[np.isfinite(y)])
     unit = float(np.abs(values).max(initial=0.0)) or 1.0
-    distinct = np.unique(values)
+    distinct = values[np.diff(values, prepend=-np.inf) > 0]
     words: list[str] = []
     if count := int((values == -9).sum()):
         words.append(f"is -9 in {count} rows: is it a code of missing values (missing)? It is taken as a value")
@@ -33,9 +33,8 @@ def trait_words(y: Float64[ndarray, " rows"], *, two_values: bool = False) -> li
         )
     if distinct.tolist() == [0, 1, 2]:
         words.append("has the values 0, 1 and 2: is 0 a code of missing values beside 1 and 2? It is taken as a value")
-    middle = (
-        values[(values >= np.quantile(values, 0.01)) & (values <= np.quantile(values, 0.99))] if values.size else values
-    )
+    low, high = np.quantile(values, [0.01, 0.99]) if values.size else (0.0, 0.0)
+    middle = values[(values >= low) & (values <= high)]
     if values.size >= 10 and distinct.size > 2 and (sd := (middle / unit).std()) > 0:
         far = np.abs(values / unit - np.median(values / unit)) / sd
         if far.max() > _OUTLYING:

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from numpy import ndarray
 
 from bayeslmm.analyses.many_traits import Survivors, those_that_can
 from bayeslmm.analyses.table import write_table
-from bayeslmm.base.checks import InputError, InputWarning, examples
+from bayeslmm.base.checks import InputError, InputWarning, quoted
 from bayeslmm.base.files import replacing
 from bayeslmm.base.ids import Individuals
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.columns import trait_words
 from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.others import rows_of
 from bayeslmm.cohort.tables import read_table
@@ -62,7 +63,6 @@ class _Reader:
         # Of any values: a trait must vary, and not be a combination of covariates.
         marker = np.where(absent, np.nan, np.random.default_rng(0).standard_normal(len(absent)))
         table = replace(wide.rows, columns={_ANY: marker, **wide.rows.columns})
-        _warn_of_code(wide)
         with warnings.catch_warnings():
             # Codes may occur in traits only, which are not in this table.
             warnings.filterwarnings("ignore", "the missing code", InputWarning)
@@ -79,18 +79,6 @@ class _Reader:
 
     def _table(self, tables: TableSettings, path: str | None, unnamed: Any) -> Any:
         return read_table(path, missing=tables.missing, id=tables.id, unnamed=unnamed) if path else None
-
-
-def _warn_of_code(wide: WideTable) -> None:
-    """Warn of -9 among the values of traits."""
-    having = [name for name, here in zip(wide.traits, (wide.Y == -9).any(axis=0), strict=True) if here]
-    if having:
-        warnings.warn(
-            f"{wide.path}: {len(having):,} traits ({examples(having)}) have values of -9: is it a code of missing "
-            "values (--missing -9)? It is taken as a value",
-            InputWarning,
-            stacklevel=3,
-        )
 
 
 def run_many(
@@ -118,7 +106,14 @@ def run_many(
         InputError: for errors in files and options that the user can fix.
     """
     reader = _Reader(many)
-    files = ["estimates.parquet", "estimates.tsv", "failed.tsv", "detailed.tsv", *picture_names(_STEM, NAMES)]
+    files = [
+        "estimates.parquet",
+        "estimates.tsv",
+        "failed.tsv",
+        "remarks.tsv",
+        "detailed.tsv",
+        *picture_names(_STEM, NAMES),
+    ]
     files += [name for trait in many.detailed for name in names(trait)]
     with open_run(settings, [*files, "report.html"], traits=[_ANY]) as run:
         inputs = run.read_inputs(read=reader)
@@ -127,9 +122,10 @@ def run_many(
         run.results.begin()
         ((cohort, spectrum),) = run.cohorts(inputs)
         found, Y = _analysed(run, inputs, wide, cohort, spectrum, prior=prior if given else None, seed=seed)
+        remarks = _remarks(wide, Y, found)
         with run.clock.step("writing"):
-            _write(found, run.out)
-            part = many_part(found, cohort, spectrum, run.pictures, stem=_STEM)
+            _write(found, remarks, run.out)
+            part = many_part(found, remarks, cohort, spectrum, run.pictures, stem=_STEM)
         print("\n" + "\n".join(many_lines(found)))
         closer = Failures([*many.detailed, _ANY])
         parts = [part, *_detailed(run, inputs, many, analyse, closer, wide, cohort, spectrum, Y, found)]
@@ -137,6 +133,7 @@ def run_many(
         run.traits[_ANY] = cohort_record(cohort, spectrum) | {
             "traits": len(found.estimates) + len(found.refused),
             "failed": len(found.refused),
+            "remarks": len(remarks),
         }
         more = {"options": {"methods": ["reml", "exact"]}}
         run.finish(inputs, prior, report=many_report(parts, len(found.estimates)), more=more)
@@ -183,13 +180,29 @@ def _analysed(
     return Survivors(found.estimates, refused | found.refused), Y
 
 
-def _write(found: Survivors, out: Path) -> None:
+def _remarks(wide: WideTable, Y: Float64[ndarray, "n t"], found: Survivors) -> dict[str, str]:
+    """Return what should be asked about traits, by name: what is warned of where a trait is alone."""
+    words = {name: "; ".join(trait_words(y)) for name, y in zip(wide.traits, Y.T, strict=True)}
+    remarks = {name: text for name, text in words.items() if text and name not in found.refused}
+    if remarks:
+        name, text = next(iter(remarks.items()))
+        warnings.warn(
+            f"{wide.path}: {len(remarks):,} of {len(wide.traits):,} traits should be looked at, all in remarks.tsv; "
+            f"the first, {quoted(name)}, {text}",
+            InputWarning,
+            stacklevel=2,
+        )
+    return remarks
+
+
+def _write(found: Survivors, remarks: Mapping[str, str], out: Path) -> None:
     table = found.estimates.reset_index()
     with replacing(out / "estimates.parquet") as temporary:
         table.to_parquet(temporary, index=False)
     write_table(table, out / "estimates.tsv")
-    if found.refused:
-        write_table(pd.DataFrame({"trait": found.refused.keys(), "why": found.refused.values()}), out / "failed.tsv")
+    for name, column, words in (("failed", "why", found.refused), ("remarks", "remark", remarks)):
+        if words:
+            write_table(pd.DataFrame({"trait": words.keys(), column: words.values()}), out / f"{name}.tsv")
 
 
 def _detailed(

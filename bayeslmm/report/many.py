@@ -1,6 +1,6 @@
 """Thousands of traits at once, as the command line prints them and as the report shows them: its size does not grow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -29,11 +29,14 @@ _READING = (
 )
 
 
-def many_part(found: Survivors, cohort: Cohort, spectrum: Spectrum, folder: Path | None, *, stem: str) -> Part:
+def many_part(
+    found: Survivors, remarks: Mapping[str, str], cohort: Cohort, spectrum: Spectrum, folder: Path | None, *, stem: str
+) -> Part:
     """Draw the pictures of all traits into a folder, if there is one; return what `h2` says about them.
 
     Args:
         found: the estimates, and traits that failed.
+        remarks: what should be asked about traits, by name.
         cohort: the individuals, with one trait that stands for all.
         spectrum: of their kinship.
         folder: of the pictures.
@@ -45,11 +48,15 @@ def many_part(found: Survivors, cohort: Cohort, spectrum: Spectrum, folder: Path
     checks = [check_of_scale(spectrum.mean_diagonal)]
     tables = [Shown("the smallest p-values, by Bayes factors; all in estimates.tsv and .parquet", _top(table))]
     if failed:
-        reasons = pd.DataFrame({"trait": found.refused.keys(), "why": found.refused.values()}).set_index("trait")
-        tables.append(Shown(f"traits that failed, the first {_MOST} of {failed:,}; all in failed.tsv", reasons[:_MOST]))
+        tables.append(_words(found.refused, "why", "traits that failed", "failed.tsv"))
         text = f"{failed:,} of {failed + len(table):,} traits failed"
         meaning = "traits that cannot be analysed have no row"
         checks.append(check("traits", "look", text, meaning, "failed.tsv says why", value=float(failed)))
+    if remarks:
+        tables.append(_words(remarks, "remark", "traits to look at", "remarks.tsv"))
+        text = f"{len(remarks):,} traits have stray values, two values only, or values that may be codes"
+        meaning = "they are analysed as they are"
+        checks.append(check("values", "look", text, meaning, "remarks.tsv names them", value=float(len(remarks))))
     return Part(
         name=name,
         individuals=cohort_lines(cohort),
@@ -96,6 +103,12 @@ def many_answers(found: Survivors) -> list[str]:
         trait, why = next(iter(found.refused.items()))
         lines.append(f"{len(found.refused):,} traits FAILED, the first {trait}: {why}; all are in failed.tsv")
     return lines
+
+
+def _words(words: Mapping[str, str], column: str, what: str, file: str) -> Shown:
+    """Return the first of a table of what is said about traits."""
+    table = pd.DataFrame({"trait": words.keys(), column: words.values()}).set_index("trait")
+    return Shown(f"{what}, the first {min(_MOST, len(table))} of {len(table):,}; all in {file}", table[:_MOST])
 
 
 def _found(table: pd.DataFrame) -> int:

@@ -132,6 +132,22 @@ def test_expression_and_ranks(cohort, tmp_path, capsys):
     assert one.loc["h2", "estimate"] == pytest.approx(found.loc["g12", "h2_reml"], abs=1e-6)
 
 
+def test_traits_to_look_at_are_told_in_one_line(cohort, tmp_path, capsys):
+    folder, table, _ = cohort
+    odd = table[["g00", "g01", "g02", "flat"]].copy()
+    odd["g01"] = (odd["g01"] > odd["g01"].median()).astype(float)
+    odd.iloc[3, 2], odd["flat"] = 1e6, -9.0
+    odd.reset_index().to_csv(tmp_path / "odd.tsv", sep="\t", index=False)
+    arguments = ["h2", "--bfile", folder / "x", "--pheno", tmp_path / "odd.tsv", "--all-traits"]
+    assert main([*map(str, arguments), "--no-plots", "--out", str(tmp_path / "out")]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "looked at" in line]
+    assert "2 of 4 traits should be looked at, all in remarks.tsv; the first, 'g01', has two values only" in line
+    remarks = pd.read_csv(tmp_path / "out" / "remarks.tsv", sep="\t", index_col="trait")["remark"]
+    assert remarks.index.tolist() == ["g01", "g02"]  # who has the one value -9 failed
+    assert remarks["g02"].endswith("the farthest 1e+06: is it a mistake, or a code of missing values?")
+    assert "2 traits have stray values" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
