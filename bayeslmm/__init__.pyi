@@ -84,6 +84,8 @@ from .likelihood.components import Components as Components
 from .likelihood.components import components as components
 from .likelihood.joint_components import JointComponents as JointComponents
 from .likelihood.joint_components import joint_components as joint_components
+from .likelihood.joint_summary import JointSummary as JointSummary
+from .likelihood.joint_summary import joint_summary as joint_summary
 from .likelihood.leading import principal_components as principal_components
 from .likelihood.priors import ComponentsPrior as ComponentsPrior
 from .likelihood.priors import JointComponentsPrior as JointComponentsPrior

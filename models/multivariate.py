@@ -87,6 +87,6 @@ def sample_traits(
     if observe and ready.missing:
         z = numpyro.sample("_missing", dist.ImproperUniform(dist.constraints.real, (), (ready.missing,)))
         mean = mean + from_guess(ready, z)
-    y = several_traits.multivariate(data.s, mean, Gamma_u, Gamma_e)
+    y = several_traits.multivariate(data.s, mean, Gamma_u, Gamma_e, data.counts)
     numpyro.sample("y", y, obs=data.Y if observe else None)
     return quantities.correlation(Gamma_u + Gamma_e)

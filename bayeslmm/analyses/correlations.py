@@ -170,7 +170,7 @@ def correlations(
         known=pairs,
         reml=request.reml if "reml" in seconds and not lost else None,
         overlaps=request.overlaps,
-        n=len(data.s),
+        n=data.n,
         fits=fits,
         failed=failed,
         diagnostics=_diagnostics(fits, request),

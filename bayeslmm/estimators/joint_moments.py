@@ -71,9 +71,9 @@ def elements(Gamma_u: ndarray, Gamma_e: ndarray) -> Float64[ndarray, " k"]:
 
 def overlaps(data: JointData) -> Float64[ndarray, "t t"]:
     """Return how many individuals have both traits of each pair; where none has, cov_e is not identified."""
-    n, m = len(data.s), [E.shape[1] for E in data.E]
+    m = [E.shape[1] for E in data.E]
     both_missing = [[float(np.square(a.T @ b).sum()) for b in data.E] for a in data.E]
-    return np.round(n - np.add.outer(m, m) + np.array(both_missing))
+    return np.round(data.n - np.add.outer(m, m) + np.array(both_missing))
 
 
 class Solutions(NamedTuple):
@@ -109,7 +109,7 @@ def moment_solutions(data: JointData) -> Solutions:
     design, bases = _distinct_designs(data)
     R = np.column_stack([y - bases[d] @ (bases[d].T @ y) for y, d in zip(data.Y.T, design, strict=True)])
     pairs = list(combinations_with_replacement(range(t), 2))
-    systems = {(j, k): _system(s, bases[design[j]], bases[design[k]]) for j, k in pairs}
+    systems = {(j, k): _system(s, data.weights, bases[design[j]], bases[design[k]]) for j, k in pairs}
     for j in range(t):
         (t2, t1), (_, t0) = systems[j, j]
         check_identified(Traces(t0, t1, t2, np.nan, np.nan))
@@ -148,10 +148,13 @@ def joint_moments(data: SeveralTraits) -> JointMoments:
     s, design = np.asarray(data.s), set(found.design)
     names = {(d, e, a) for d, e, a in product(design, design, (0, 1))}
     words: dict[tuple[Name, Name], ndarray] = {}
-    powers = np.column_stack([np.ones(len(s)), s])
+    powers, further = np.column_stack([np.ones(len(s)), s]), data.weights - 1
     for rows, N in _row_blocks(s, found.bases, names):
         for one, other in product(N, N):
             word = powers[rows].T @ (N[one] * N[other]) @ powers
+            # Of eigenvalues beside the first that a row stands for no covariate has a part.
+            diagonal = further[rows] * s[rows] ** (one[2] + other[2])
+            word += (powers[rows].T * diagonal) @ powers[rows]
             words[one, other] = words.get((one, other), 0) + word
     apart = overlaps(data) == 0
     cov = _sampling_cov(found, words)
@@ -165,13 +168,13 @@ def joint_moments(data: SeveralTraits) -> JointMoments:
     )
 
 
-def _system(s: ndarray, Qd: ndarray, Qe: ndarray) -> Float64[ndarray, "2 2"]:
+def _system(s: ndarray, counts: ndarray, Qd: ndarray, Qe: ndarray) -> Float64[ndarray, "2 2"]:
     """Return tr(M_d S^a M_e S^b) for a, b in (1, 0), from words of S and the bases."""
 
     def trace(a: int, b: int) -> float:
         of_bases = sum(float(np.square(Q).sum(axis=1) @ s ** (a + b)) for Q in (Qd, Qe))
         crossed = (Qd.T @ (s[:, None] ** a * Qe)) * (Qd.T @ (s[:, None] ** b * Qe))
-        return float((s ** (a + b)).sum() - of_bases + crossed.sum())
+        return float((s ** (a + b) * counts).sum() - of_bases + crossed.sum())
 
     return np.array([[trace(a, b) for b in (1, 0)] for a in (1, 0)])
 

@@ -215,7 +215,7 @@ def joint_reml(data: SeveralTraits) -> JointEstimate:
         loglik=loglik,
         beta=tuple(beta),
         se_beta=tuple(se_beta),
-        n=len(data.s),
+        n=data.n,
         boundary=_boundary(unit_u, unit_e, zero, one, both),
         at_zero=zero,
         at_one=one,
@@ -289,9 +289,10 @@ def _modes_of_each(white: JointWhitened) -> list[list[tuple[float, float, float]
                 of_trait.append((-np.inf, h2, e2))
                 continue
             pivots = root.diagonal()[products.trait_of == j]
-            k = len(products.s) - len(pivots) + 1
+            k = products.n - len(pivots) + 1
             sigma2_p = max(float(pivots[-1] ** 2), np.finfo(float).tiny) / k
-            loglik = -(np.log(h2 * products.s + e2).sum() + 2 * np.log(pivots[:-1]).sum() + k * np.log(sigma2_p)) / 2
+            log_det_v = (np.log(h2 * products.s + e2) * products.counts).sum()
+            loglik = -(log_det_v + 2 * np.log(pivots[:-1]).sum() + k * np.log(sigma2_p)) / 2
             of_trait.append((float(loglik), h2 * sigma2_p, e2 * sigma2_p))
     return [_peaks(of_trait) for of_trait in found]
 
@@ -438,7 +439,7 @@ def maximise(
     Raises:
         SearchError: if the score does not vanish where the search ends.
     """
-    n, t = len(white.data.s), len(white.sd)
+    n, t = white.data.n, len(white.sd)
     order, value, parameter = _arguments(t, given)
 
     def objective(theta: ndarray) -> tuple[float, ndarray]:

@@ -89,6 +89,8 @@ class JointProducts:
         trait_of: the trait of each column of F: first missing values, then X, then the traits, shape (m + C + t,).
         t: traits.
         m: missing values.
+        n: individuals.
+        counts: how many eigenvalues each row stands for, shape (n,).
     """
 
     s: Float64[ndarray, " n"]
@@ -96,6 +98,8 @@ class JointProducts:
     trait_of: Int[ndarray, " size"]
     t: int
     m: int
+    n: int
+    counts: Float64[ndarray, " n"]
     _sums: Float64[ndarray, "k 2"] = field(repr=False)
     _Z: tuple[tuple[int, Float64[ndarray, "n _"]], ...] = field(repr=False)
     _blocks: tuple[_Block, ...] = field(repr=False)
@@ -126,8 +130,9 @@ class JointProducts:
             N = np.stack([(A * weight[:, None]).T @ B for weight in phi])
             blocks.append(_Block(rows, columns, traits, N.reshape(len(phi), -1)))
         s, m = np.asarray(data.s), sum(E.shape[1] for E in data.E)
-        sums = phi @ np.column_stack([np.ones(len(s)), s])
-        return cls(s, s[chosen], trait_of, t, m, sums, Z, tuple(blocks))
+        counts = np.asarray(data.weights, dtype=float)
+        sums = phi @ np.column_stack([counts, counts * s])
+        return cls(s, s[chosen], trait_of, t, m, data.n, counts, sums, Z, tuple(blocks))
 
     @property
     def size(self) -> int:
@@ -226,13 +231,11 @@ class JointProducts:
         return F
 
     def _log_det_v(self, Gamma_u: Float[ndarray, "m t t"], Gamma_e: Float[ndarray, "m t t"]) -> Float64[ndarray, " m"]:
-        with np.errstate(divide="ignore"):
-            of_traits = [np.log(row[-1]).sum(axis=1) for row in _factors(self.s, Gamma_u, Gamma_e)]
-        return 2 * np.sum(of_traits, axis=0)
+        return (log_dets(self.s, Gamma_u, Gamma_e) * self.counts).sum(axis=1)
 
     def _loglik(self, root: Float64[ndarray, "size size"], log_det_v: float) -> float:
         """Return the restricted log-likelihood; X'X = I adds nothing."""
-        free, known = len(self.s) * self.t - self.size + self.t, self.size - self.t
+        free, known = self.n * self.t - self.size + self.t, self.size - self.t
         quad = np.square(root[known:, known:].sum(axis=0)).sum()
         log_det = log_det_v + 2 * np.log(root.diagonal()[:known]).sum()
         return float(-(free * np.log(2 * np.pi) + log_det + quad) / 2)
@@ -251,6 +254,14 @@ class JointProducts:
             root[:known, :known], root[known:, :known].sum(axis=0), lower=True, trans="T", check_finite=False
         )
         return inverse, np.concatenate([-beta, np.ones(self.t)])
+
+
+def log_dets(
+    s: Float64[ndarray, " k"], Gamma_u: Float[ndarray, "m t t"], Gamma_e: Float[ndarray, "m t t"]
+) -> Float64[ndarray, "m k"]:
+    """Return log |V(s)| of each s at pairs of matrices, not a number where V is indefinite."""
+    with np.errstate(divide="ignore"):
+        return 2 * np.sum([np.log(row[-1]) for row in _factors(s, Gamma_u, Gamma_e)], axis=0)
 
 
 def _factorised(F: Float64[ndarray, "size size"]) -> Float64[ndarray, "size size"]:

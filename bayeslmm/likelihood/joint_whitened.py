@@ -56,7 +56,7 @@ class JointWhitened:
     def log_units(self) -> float:
         """What the restricted log-likelihood of these data has more than that of the user's."""
         sizes = zip(self.data.X, self.data.E, strict=True)
-        return float(np.log(self.sd) @ [len(self.data.s) - X.shape[1] - E.shape[1] for X, E in sizes])
+        return float(np.log(self.sd) @ [self.data.n - X.shape[1] - E.shape[1] for X, E in sizes])
 
 
 SeveralTraits = JointData | JointWhitened
@@ -79,13 +79,13 @@ def joint_whitened(data: SeveralTraits) -> JointWhitened:
     Y = data.Y / unit
     b = tuple(basis.T @ y for basis, y in zip(Q, Y.T, strict=True))
     residual = np.column_stack([y - basis @ part for y, basis, part in zip(Y.T, Q, b, strict=True)])
-    free = np.array([len(data.s) - E.shape[1] - X.shape[1] for X, E in zip(data.X, data.E, strict=True)])
+    free = np.array([data.n - E.shape[1] - X.shape[1] for X, E in zip(data.X, data.E, strict=True)])
     sd = np.sqrt(np.square(residual).sum(axis=0) / np.maximum(free, 1))
     for j in range(len(sd)):
         if free[j] < 2 or sd[j] <= 1e-10 * np.sqrt(np.mean(Y[:, j] ** 2)):
             raise InputError(f"trait {j + 1} has nothing left once its {data.X[j].shape[1]} covariates are fitted")
     top = float(data.s.max()) or 1.0
-    k = float(np.mean(data.s / top)) * top or 1.0
+    k = float(np.average(data.s / top, weights=data.counts)) * top or 1.0
     whitened = JointWhitened(
         data._replace(s=data.s / k, Y=residual / sd, X=Q),
         R,
@@ -136,7 +136,7 @@ def _check_rank(data: JointData, names: Sequence[str]) -> None:
     Q, _ = independent(X)
     left = Y - Q @ (Q.T @ Y)
     length = np.linalg.norm(left, axis=0)
-    if len(data.s) - E.shape[1] - Q.shape[1] <= len(names) or (length <= 1e-10 * np.linalg.norm(Y, axis=0)).any():
+    if data.n - E.shape[1] - Q.shape[1] <= len(names) or (length <= 1e-10 * np.linalg.norm(Y, axis=0)).any():
         return
     values, vectors = np.linalg.eigh((left / length).T @ (left / length))
     if values[0] >= _SAME:

@@ -18,6 +18,9 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.solver import Spectral, TraitData
 
+NO_ROWS = "a summary of products has no rows of individuals to draw: use the rotated data of decompose"
+"""Why rows with counts are not drawn."""
+
 LogLikelihood = Callable[[TraitData, ScalarLike, ScalarLike], Array]
 
 
@@ -61,7 +64,7 @@ class CountedNormal(dist.Distribution):
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         """Refuse to draw."""
-        raise InputError("a summary of products has no rows of individuals to draw: use the rotated data of decompose")
+        raise InputError(NO_ROWS)
 
     def log_prob(self, value: Float[ArrayLike, " n"], intermediates: list[Any] | None = None) -> Array:
         """Return the log density."""

@@ -1,4 +1,4 @@
-"""What an error in the counts of eigenvalues does to the posterior of h2."""
+"""What an error in the counts of eigenvalues does to posteriors."""
 
 from typing import NamedTuple
 
@@ -29,6 +29,41 @@ class Moved(NamedTuple):
     mean: float
     sd: float
     means: Float64[ndarray, " r"]
+
+
+class ProbeErrors(NamedTuple):
+    """Standard errors of some numbers that come of random probes.
+
+    Attributes:
+        of_probes: of those that begin a space, shape (t,).
+        of_singles: of those of a single product, shape (t,).
+    """
+
+    of_probes: Float64[ndarray, " t"]
+    of_singles: Float64[ndarray, " t"]
+
+    @property
+    def total(self) -> Float64[ndarray, " t"]:
+        """Of both."""
+        return np.hypot(self.of_probes, self.of_singles)
+
+
+def errors_of(shifts: Float64[ndarray, "t r"], *, probes: int) -> ProbeErrors:
+    """Return the errors of numbers, of which it is known how far other counts move them.
+
+    Args:
+        shifts: of each number with the counts of `SpectralSummary.others`.
+        probes: of each space.
+
+    Source: Efron and Stein (1981), doi:10.1214/aos/1176345462 (the jackknife).
+    """
+    left_out = shifts[:, :-1].reshape(len(shifts), -1, probes)
+    left_out = left_out - left_out.mean(axis=2, keepdims=True)
+    jackknife = np.sqrt((probes - 1) / probes * np.square(left_out).sum(axis=(1, 2)))
+    # Three coefficients are fitted to each set of probes; and the error is itself estimated, and looked at until it is
+    # small: one standard error is added.
+    of_probes = jackknife * np.sqrt(probes / (probes - 3)) * (1 + 1 / np.sqrt(2 * left_out[0].size))
+    return ProbeErrors(of_probes, np.abs(shifts[:, -1]))
 
 
 @in_float64

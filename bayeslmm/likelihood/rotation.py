@@ -44,14 +44,18 @@ class RotatedData(NamedTuple):
     @property
     def n(self) -> int:
         """How many individuals there are."""
-        return len(self.s) if self.counts is None else round(float(np.sum(self.counts)))
+        return _individuals(self.s, self.counts)
 
     def solver(self, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Spectral:
         """Return V of one trait at given variances, for its likelihood."""
         return Spectral(self.s, sigma2_u * self.s + sigma2_e, self.counts)
 
 
-def check_rows(data: RotatedData, *, what: str) -> None:
+def _individuals(s: ndarray, counts: ndarray | None) -> int:
+    return len(s) if counts is None else round(float(np.sum(counts)))
+
+
+def check_rows(data: "RotatedData | JointData", *, what: str) -> None:
     """Refuse data that do not have a row for each individual.
 
     Raises:
@@ -77,6 +81,7 @@ class JointData(NamedTuple):
         X: U'X of each trait, shapes (n, c_j); before rotation 0 where the trait is missing, of full column rank.
         E: U'E of each trait, shapes (n, m_j): one column for each missing value, so that E'E = I and E'X = 0.
         k_scale: see `RotatedData`.
+        counts: see `RotatedData`; where they are, no value is missing.
     """
 
     s: Float[ndarray, " n"]
@@ -84,6 +89,17 @@ class JointData(NamedTuple):
     X: tuple[Float[ndarray, "n _"], ...]
     E: tuple[Float[ndarray, "n _"], ...]
     k_scale: float = 1.0
+    counts: Float[ndarray, " n"] | None = None
+
+    @property
+    def n(self) -> int:
+        """How many individuals there are."""
+        return _individuals(self.s, self.counts)
+
+    @property
+    def weights(self) -> Float[ndarray, " n"]:
+        """How many eigenvalues each row stands for: `counts`, or 1."""
+        return np.ones(len(self.s)) if self.counts is None else self.counts
 
     def take(self, traits: Sequence[int]) -> "JointData":
         """Return some of the traits, in the order given, on the same individuals."""

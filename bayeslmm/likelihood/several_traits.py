@@ -12,6 +12,8 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import ArrayLike, Float
 
+from bayeslmm.base.checks import InputError
+from bayeslmm.likelihood.one_trait import NO_ROWS
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.small_matrices import Matrices, cholesky, inverse, solve_lower
 
@@ -21,12 +23,20 @@ def multivariate(
     mean: Float[ArrayLike, "n t"],
     Gamma_u: Float[ArrayLike, "t t"],
     Gamma_e: Float[ArrayLike, "t t"],
+    counts: Float[ArrayLike, " n"] | None = None,
 ) -> "NormalRows":
     r"""Several traits: :math:`Y^*_i \sim N_t(\mu_i,\; s_i \Gamma_u + \Gamma_e)`, rows independent.
 
+    Args:
+        s: eigenvalues of K.
+        mean: of each row.
+        Gamma_u: genetic covariances.
+        Gamma_e: residual covariances.
+        counts: of a `joint_summary`, which has a row for many individuals.
+
     Source: Zhou and Stephens (2014), doi:10.1038/nmeth.2848.
     """
-    return NormalRows(mean, row_covariances(s, Gamma_u, Gamma_e))
+    return NormalRows(mean, row_covariances(s, Gamma_u, Gamma_e), counts)
 
 
 def row_covariances(
@@ -39,20 +49,32 @@ def row_covariances(
 
 
 class NormalRows(dist.Distribution):
-    """Independent normal rows, each with a covariance matrix of its own; event shape (n, t)."""
+    """Independent normal rows, each with a covariance matrix of its own; event shape (n, t).
+
+    With counts a row stands for that number of individuals, whose density is the same but for the determinants.
+    """
 
     support = dist.constraints.real_matrix  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
-    pytree_data_fields = ("loc", "L")
+    pytree_data_fields = ("loc", "L", "counts")
 
-    def __init__(self, mean: Float[ArrayLike, "n t"], V: Matrices) -> None:
+    def __init__(
+        self, mean: Float[ArrayLike, "n t"], V: Matrices, counts: Float[ArrayLike, " n"] | None = None
+    ) -> None:
         self.loc = jnp.asarray(mean)
         self.L = cholesky(V)
+        self.counts = counts
         super().__init__(batch_shape=(), event_shape=self.loc.shape)
 
     def sample(self, key: Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draw all rows."""
+        """Draw all rows.
+
+        Raises:
+            InputError: if rows stand for many individuals.
+        """
         if key is None:
             raise ValueError("sampling needs a key")
+        if self.counts is not None:
+            raise InputError(NO_ROWS)
         z = jax.random.normal(key, (*sample_shape, *self.event_shape))
         rows = [sum(element * z[..., k] for k, element in enumerate(row)) for row in self.L]
         return self.loc + jnp.stack([jnp.asarray(row) for row in rows], axis=-1)
@@ -62,11 +84,11 @@ class NormalRows(dist.Distribution):
         return self.log_prob_of_rows(value).sum()
 
     def log_prob_of_rows(self, value: Float[ArrayLike, "n t"]) -> Array:
-        """Return the log density of each row, shape (n,)."""
+        """Return the log density of each row, or of all individuals that it stands for, shape (n,)."""
         r = jnp.asarray(value) - self.loc
         z = solve_lower(self.L, [r[:, j] for j in range(r.shape[1])])
-        log_det = sum(jnp.log(row[-1]) for row in self.L)
-        return -sum(jnp.square(part) for part in z) / 2 - log_det - r.shape[1] / 2 * jnp.log(2 * jnp.pi)
+        of_each = sum(jnp.log(row[-1]) for row in self.L) + r.shape[1] / 2 * jnp.log(2 * jnp.pi)
+        return -sum(jnp.square(part) for part in z) / 2 - (of_each if self.counts is None else self.counts * of_each)
 
 
 class JointGls(NamedTuple):
@@ -93,7 +115,7 @@ def joint_gls(data: JointData, Gamma_u: Float[ArrayLike, "t t"], Gamma_e: Float[
     """
     t = data.Y.shape[1]
     L = cholesky(row_covariances(data.s, Gamma_u, Gamma_e))
-    W = inverse(L)
+    W, weights = inverse(L), 1.0 if data.counts is None else jnp.asarray(data.counts)
     Z = joint_design(data)
     Wy = [sum(W[j][k] * data.Y[:, k] for k in range(t)) for j in range(t)]
     # The blocks below the diagonal are transposes: they are most of the work.
@@ -106,7 +128,7 @@ def joint_gls(data: JointData, Gamma_u: Float[ArrayLike, "t t"], Gamma_e: Float[
     return JointGls(
         coefficients=jax.scipy.linalg.solve_triangular(root[:-1, :-1].T, root[-1, :-1], lower=False),
         root=root[:-1, :-1],
-        log_det_v=2 * jnp.asarray(sum(jnp.log(row[-1]).sum() for row in L)),
+        log_det_v=2 * jnp.asarray(sum(jnp.sum(jnp.log(row[-1]) * weights) for row in L)),
         quad=root[-1, -1] ** 2,
     )
 
@@ -131,5 +153,6 @@ def joint_log_reml(
     fit = joint_gls(data, Gamma_u, Gamma_e)
     log_det_xx = sum(jnp.linalg.slogdet(jnp.asarray(X).T @ X)[1] for X in data.X)
     log_det = fit.log_det_v + 2 * jnp.log(jnp.diag(fit.root)).sum()
-    free = data.Y.size - len(fit.coefficients)
+    t, n = data.Y.shape[1], len(data.Y) if data.counts is None else jnp.sum(data.counts)
+    free = n * t - len(fit.coefficients)
     return -(free * jnp.log(2 * jnp.pi) + log_det + fit.quad - log_det_xx) / 2

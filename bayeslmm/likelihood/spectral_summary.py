@@ -16,7 +16,7 @@ from bayeslmm.base.memory import available, check_memory
 from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.krylov import BlockLanczos
-from bayeslmm.likelihood.probe_error import Moved, moved
+from bayeslmm.likelihood.probe_error import Moved, errors_of, moved
 from bayeslmm.likelihood.probes import Nodes, Singles, counts, nodes
 from bayeslmm.likelihood.rotation import NegativeEigenvalues, RotatedData, negative_eigenvalues
 
@@ -41,11 +41,13 @@ class ProbeError(NamedTuple):
         found: what it is.
         wanted: what was asked for.
         passes: products with K.
+        parameter: another number whose posterior mean has the error, in its own standard deviations.
     """
 
     found: float
     wanted: float
     passes: int
+    parameter: str = "h2"
 
     @property
     def reached(self) -> bool:
@@ -55,7 +57,7 @@ class ProbeError(NamedTuple):
     def words(self) -> str:
         """Say how large it is."""
         of_wanted = f"{self.wanted:g} was asked for" if self.reached else f"NOT the {self.wanted:g} that was asked for"
-        return f"Monte Carlo error of {self.passes} products with K: {self.size} posterior sd of h2 ({of_wanted})"
+        return f"Monte Carlo error of {self.passes} products with K: {self.size} posterior sd of {self.parameter} ({of_wanted})"
 
     @property
     def size(self) -> str:
@@ -72,6 +74,8 @@ class SpectralSummary:
         probe_errors: standard error of the posterior mean of h2 of each trait that comes of the random probes, in
             posterior standard deviations (for a flat prior), shape (t,): the jackknife's, and one of its own standard
             errors above it.
+        others: counts without each probe in turn, one space after the other, and as the last row those of a tr K^2 that
+            is one standard error higher, shape (r, k): what `joint_summary` makes errors of.
         wanted: the error that was asked for.
         probes: how many there were, beside those of a single product.
         singles: how many of those there were.
@@ -83,6 +87,7 @@ class SpectralSummary:
 
     data: RotatedData
     probe_errors: Float64[ndarray, " t"]
+    others: Float64[ndarray, "r k"]
     wanted: float
     probes: int
     singles: int
@@ -223,7 +228,7 @@ class _Run:
     @property
     def error(self) -> float:
         """The largest of all traits."""
-        return float(np.hypot(self.of_probes, self.of_singles).max())
+        return float(self.errors.total.max())
 
     def good_enough(self, wanted: float) -> bool:
         """Return whether the error is as small as is asked for."""
@@ -247,7 +252,7 @@ class _Run:
         pays = len(self.costs) < 2 or self.costs[-1] < self.costs[-2]
         if can_go_on and self.quadrature > _QUADRATURE * wanted and left >= _EVERY:
             self._go_on(_EVERY)
-        elif self.of_singles.max() > wanted / 2 and left:
+        elif self.errors.of_singles.max() > wanted / 2 and left:
             self._single_products()
         elif can_go_on and pays and left >= _EVERY:
             self._go_on(_EVERY)
@@ -261,7 +266,8 @@ class _Run:
         """Return what is known."""
         return SpectralSummary(
             data=self.data,
-            probe_errors=np.hypot(self.of_probes, self.of_singles),
+            probe_errors=self.errors.total,
+            others=self.others,
             wanted=wanted,
             probes=PROBES * (1 + len(self.more)),
             singles=sum(G.shape[1] for G in self.singles.G),
@@ -284,7 +290,7 @@ class _Run:
         self.quadrature = max(abs(a.mean - b.mean) / b.sd for a, b in zip(*means, strict=True))
         if len(self.space.T) == self.n:
             self.quadrature = 0.0
-        self.costs.append(float(self.of_probes.max()) ** 2 * len(self.space.V))
+        self.costs.append(float(self.errors.of_probes.max()) ** 2 * len(self.space.V))
 
     def _single_products(self) -> None:
         """Add probes of a single product."""
@@ -295,8 +301,8 @@ class _Run:
     def _wanted_spaces(self, wanted: float) -> int:
         """Return how many further spaces would make the error of the probes, a mean over spaces, as small as wanted."""
         there = 1 + len(self.more)
-        aim = np.sqrt(max(wanted**2 - float(self.of_singles.max()) ** 2, wanted**2 / 2))
-        missing = there * (float(self.of_probes.max()) / aim) ** 2 - there
+        aim = np.sqrt(max(wanted**2 - float(self.errors.of_singles.max()) ** 2, wanted**2 / 2))
+        missing = there * (float(self.errors.of_probes.max()) / aim) ** 2 - there
         return int(np.clip(np.ceil(missing), 1, _together(self.n)))
 
     def _others(self, steps: int, number: int) -> None:
@@ -332,15 +338,9 @@ class _Run:
         higher = moments._replace(t2=moments.t2 + moments.t2_error)
         more = np.concatenate([counts(one, higher) for one in batches]) / len(batches)
         others.append(np.pad(more, (0, len(self.data.s) - len(more))))
-        found = self._moved(self.data, np.array(others))
-        shifts = np.array([(one.means - one.mean) / one.sd for one in found])
-        left_out = shifts[:, :-1].reshape(len(found), len(batches), -1)
-        left_out -= left_out.mean(axis=2, keepdims=True)
-        jackknife = np.sqrt((PROBES - 1) / PROBES * np.square(left_out).sum(axis=(1, 2)))
-        # Three coefficients are fitted to each set of probes; and the error is itself estimated, and looked at until
-        # it is small: one standard error is added.
-        self.of_probes = jackknife * np.sqrt(PROBES / (PROBES - 3)) * (1 + 1 / np.sqrt(2 * PROBES * len(batches)))
-        self.of_singles = np.abs(shifts[:, -1])
+        self.others = np.array(others)
+        found = self._moved(self.data, self.others)
+        self.errors = errors_of(np.array([(one.means - one.mean) / one.sd for one in found]), probes=PROBES)
 
     def _rows(self, batches: Sequence[Nodes]) -> RotatedData:
         """Return the data of some nodes, the first of which are those of the first space or of one before it."""

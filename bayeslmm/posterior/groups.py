@@ -51,8 +51,7 @@ def check_groups(groups: Sequence[str], data: RotatedData | JointData, m: int) -
     of_rows = [name for name in groups if name in OF_ROWS]
     if not of_rows:
         return ""
-    if isinstance(data, RotatedData):
-        check_rows(data, what=of_rows[0])
+    check_rows(data, what=of_rows[0])
     if isinstance(data, JointData) and (lacking := sum(E.shape[1] for E in data.E)):
         raise InputError(
             f"{of_rows[0]} needs traits without missing values, but {lacking} are missing, each in all rows "

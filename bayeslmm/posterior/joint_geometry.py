@@ -138,7 +138,7 @@ def starts_of_traits(data: JointData, prior: JointPrior, chains: int, seed: int)
             noisy = rng.gumbel(size=(chains, len(possible))) - np.square(np.log(possible) / 0.5) / 2
             total[:, j] = possible[np.argmax(noisy, axis=1)]
         else:
-            trait = RotatedData(data.s, data.Y[:, [j]], X, data.k_scale)
+            trait = RotatedData(data.s, data.Y[:, [j]], X, data.k_scale, data.counts)
             posterior = exact.posterior(trait, VariancePrior(h2=prior.h2, sigma2_p=prior.sigma2_p))
             share[:, j], total[:, j] = posterior.draws(chains, rng)
     C, m = sum(X.shape[1] for X in data.X), sum(E.shape[1] for E in data.E)

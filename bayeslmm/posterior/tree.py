@@ -105,7 +105,7 @@ def _data_attrs(data: Data) -> dict[str, Any]:
     if isinstance(data, Components):
         return {"n": data.n, "convention": OF_COMPONENTS}
     convention = OF_TWO_VALUES if isinstance(data, TwoValues) else CONVENTION
-    n = data.n if isinstance(data, RotatedData) else len(data.s)
+    n = data.n if isinstance(data, RotatedData | JointData) else len(data.s)
     return {"n": n, "k_scale": float(data.k_scale), "convention": convention}
 
 
