@@ -16,6 +16,7 @@ from .base.checks import InputWarning as InputWarning
 from .cohort.align import align as align
 from .cohort.align import align_jointly as align_jointly
 from .cohort.align_products import align_products as align_products
+from .cohort.align_products import align_products_jointly as align_products_jointly
 from .cohort.cohort import Cohort as Cohort
 from .cohort.cohort import JointCohort as JointCohort
 from .cohort.joint_records import JointRecords as JointRecords

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Unpack
@@ -16,6 +16,7 @@ from xarray import DataTree
 
 from bayeslmm.analyses.heritability import check_methods
 from bayeslmm.analyses.joint_methods.nuts import program_of
+from bayeslmm.analyses.joint_probes import ProbeErrors, probe_errors, warn_of_errors, with_probe_errors
 from bayeslmm.analyses.joint_rows import draws_of_traits, places, without_overlap
 from bayeslmm.analyses.method import Drawn, JointRequest, JointSettings, Weighed, methods_in
 from bayeslmm.analyses.pairs import Pair, evidence_of, pair_of, pair_table, with_evidence
@@ -26,6 +27,7 @@ from bayeslmm.base.defaults import MOST_SAMPLED
 from bayeslmm.base.threads import threads_allowed
 from bayeslmm.estimators.joint_reml import JointEstimate
 from bayeslmm.likelihood import quantities
+from bayeslmm.likelihood.joint_summary import JointSummary
 from bayeslmm.likelihood.joint_whitened import check_distinct, joint_whitened
 from bayeslmm.likelihood.priors import BivariatePrior, Flat, MultivariatePrior, correlation_prior
 from bayeslmm.likelihood.rotation import JointData
@@ -55,6 +57,7 @@ class Correlations:
         seconds: what each method took, compilation included; REML with its tests and standard errors.
         own: whether NUTS sampled the user's program: then it is of another model than all other methods.
         choice: why the methods are not the usual ones, if nobody asked for these; else empty.
+        probe_errors: of the best method, if K was multiplied with.
     """
 
     traits: tuple[str, ...]
@@ -70,6 +73,7 @@ class Correlations:
     seconds: Mapping[str, float]
     own: bool = False
     choice: str = ""
+    probe_errors: ProbeErrors = field(default_factory=dict)
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -103,6 +107,7 @@ def correlations(
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
     workers: int | None = None,
+    summary: JointSummary | None = None,
     **settings: Unpack[JointSettings],
 ) -> Correlations:
     """Estimate genetic and residual correlations of two or more traits.
@@ -120,6 +125,7 @@ def correlations(
         coords: names of further dimensions of the draws, such as `Cohort.coords`.
         attrs: kept with the draws.
         workers: of importance sampling, by default as many as threads may be used. No number depends on how many.
+        summary: whose data these are, if K was multiplied with: then each number has the error of the probes.
         **settings: as in `heritability` without moments_se; the prior is a `bivariate.Prior` for two traits, a
             `multivariate.Prior` for more, by default that of the program.
 
@@ -150,6 +156,7 @@ def correlations(
     seconds: dict[str, float] = {}
     lost = _failed(methods, request, seconds)
     failed, fits, rows = dict(lost), dict[str, Any](), list[Row]()
+    errors: dict[str, ProbeErrors] = {}
     for method in methods:
         if method not in lost:
             with _timed(seconds, method):
@@ -160,10 +167,14 @@ def correlations(
                         raise
                     failed[method] = str(error)
                 else:
-                    rows += _rows(method, fits[method], request)
+                    errors[method] = probe_errors(fits[method], traits, summary) if summary else {}
+                    rows += with_probe_errors(_rows(method, fits[method], request), errors[method])
         if method in failed:
             rows += _empty_rows(method, failed[method], traits)
     pairs = _pairs(fits, request, rho_prior, seconds)
+    of_best = next((errors[name] for name in (_evident(fits, request), *errors) if name in errors), {})
+    if of_best:
+        warn_of_errors(of_best)
     return Correlations(
         traits=request.traits,
         rows=tuple(with_evidence(rows, pairs, _evident(fits, request))),
@@ -178,6 +189,7 @@ def correlations(
         seconds=seconds,
         own=request.own,
         choice=choice,
+        probe_errors=of_best,
     )
 
 

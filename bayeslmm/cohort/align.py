@@ -87,6 +87,22 @@ def align_jointly(
         normalised: divide K (after centring) by its mean diagonal.
 
     Raises:
+        InputError: as `joint_selection`, or if memory does not suffice.
+    """
+    selection = joint_selection(kinship, measurements, covariates_of=covariates_of, complete_only=complete_only)
+    return selection.cohort(kinship_of(kinship, selection.in_k, centred=centred, normalised=normalised))
+
+
+def joint_selection(
+    kinship: Related,
+    measurements: Measurements,
+    *,
+    covariates_of: Mapping[str, Sequence[str]] | None,
+    complete_only: bool,
+) -> "ChosenRows":
+    """Return the individuals of `align_jointly`, checked; arguments as there.
+
+    Raises:
         InputError: if there are fewer than two traits, no id matches, nobody is left, no model can be fitted, or
             covariates_of names what was not measured.
     """
@@ -104,8 +120,7 @@ def align_jointly(
         if unknown := [name for name in names if name not in everything]:
             raise InputError(f"covariate {unknown[0]} of {trait} is not among those measured: {everything}")
     parts = [_Part([j], chosen[trait]) for j, trait in enumerate(traits)]
-    selection = _selected(measurements, _matched(kinship, measurements), parts, complete_only=complete_only)
-    return selection.cohort(kinship_of(kinship, selection.in_k, centred=centred, normalised=normalised))
+    return _selected(measurements, _matched(kinship, measurements), parts, complete_only=complete_only)
 
 
 class _Matches(NamedTuple):
@@ -254,7 +269,10 @@ def _selected(
             has &= ~lacking
     keep = used.all(axis=1) if complete_only else used.any(axis=1)
     if complete_only:
-        dropped += _drop(f"without all of {every}", ids[used.any(axis=1) & ~keep])
+        partly = used.any(axis=1) & ~keep
+        having = zip(names, used[partly].sum(axis=0), strict=True)
+        words = ", ".join(f"{count:,} have {name}" for name, count in having if count)
+        dropped += _drop(f"without all of {every} ({words})", ids[partly])
     if not keep.any():
         raise InputError(f"{measurements.source}: nobody is left to analyse: {'; '.join(map(str, dropped))}")
     rows, used = rows[keep], used[keep]

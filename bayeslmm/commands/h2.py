@@ -34,7 +34,7 @@ from bayeslmm.commands.inference import ComponentsPriorSettings
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.many import ManySettings
 from bayeslmm.commands.many_h2 import run_many
-from bayeslmm.commands.products_choice import ProductsChoice, ProductsSettings, about_matrix
+from bayeslmm.commands.products_choice import ProductsChoice, ProductsSettings, about_matrix, about_rows
 from bayeslmm.commands.random_effects import OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, records_record
 from bayeslmm.commands.run import Analysed, Run
@@ -42,7 +42,7 @@ from bayeslmm.kinship.partition import markers_of
 from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.components import components
 from bayeslmm.models import univariate
-from bayeslmm.posterior.groups import OF_ROWS, with_groups
+from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import UserProgram, guarded
 from bayeslmm.report.components import component_files, components_lines, components_part, components_report
 from bayeslmm.report.h2 import files, heritability_part, heritability_report, result_lines
@@ -90,11 +90,7 @@ class H2Settings(EachTraitSettings):
             return f"--methods {of_rows[0]} needs the eigenvectors of all individuals: choose among {others}"
         if self.mom_se == "jackknife":
             return "--mom-se jackknife leaves out parts of the matrix: leave it out"
-        if self.model:
-            return "the program of --model takes a row for each individual, and there are none: leave it out"
-        if of_rows := [name for name in self.draws_groups if name in OF_ROWS]:
-            return f"--draws-groups {of_rows[0]} is of a row for each individual, and there are none: leave it out"
-        return ""
+        return about_rows(self.model, self.draws_groups)
 
     @property
     def used_methods(self) -> tuple[str, ...]:

@@ -194,6 +194,7 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 
 def _rg(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser)
+    add_products_options(parser)
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to analyse together, two or more")
     add_transform_options(group)
@@ -208,7 +209,7 @@ def _rg(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--complete-only",
         action="store_true",
-        help="drop individuals without all of the traits, instead of using all values",
+        help="drop individuals without all of the traits, instead of using all values; so do products",
     )
     add_random_options(parser)
     parser.set_defaults(partition=None, h2_of=(), bayes_factors=False)  # of one trait

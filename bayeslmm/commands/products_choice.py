@@ -22,6 +22,7 @@ from bayeslmm.kinship.names import grm_files
 from bayeslmm.kinship.pedigree_files import read_pedigree
 from bayeslmm.kinship.pedigree_products import pedigree_products
 from bayeslmm.kinship.products import Products, Restricted
+from bayeslmm.posterior.groups import OF_ROWS
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ class ProductsChoice:
     Attributes:
         settings: its options.
         needs_matrix: why the other options need K as a matrix; empty if they do not.
+        together: whether everybody with any of the traits is analysed at once.
     """
 
     settings: ProductsSettings
     needs_matrix: str
+    together: bool = False
 
     def chooser(self, run: Run) -> ChooseProducts | None:
         """Return what chooses between products and a matrix, once it is known who was measured; None for a matrix."""
@@ -89,7 +92,9 @@ class ProductsChoice:
         if not (kinship.genotypes or kinship.grm or kinship.pedigree):
             return ""
         everybody = _everybody(kinship, genotypes, run.settings.tables.missing)
-        analysed = min(everybody, int((~np.isnan(measurements.Y)).sum(axis=0).max(initial=0)))
+        known = ~np.isnan(measurements.Y)
+        measured = known.any(axis=1).sum() if self.together else known.sum(axis=0).max(initial=0)
+        analysed = min(everybody, int(measured))
         needed, left = matrix_bytes(everybody, analysed), available()
         if needed <= left:
             return ""
@@ -132,6 +137,15 @@ def about_matrix(kinship: KinshipSettings) -> str:
         return "--eigen keeps a decomposition, and there is none: leave it out"
     if kinship.grm_cutoff is not None:
         return "--grm-cutoff looks at each pair: choose the individuals with --keep"
+    return ""
+
+
+def about_rows(model: str | None, draws_groups: Sequence[str]) -> str:
+    """Return why the options of draws need a row for each individual, and what to do; empty if they do not."""
+    if model:
+        return "the program of --model takes a row for each individual, and there are none: leave it out"
+    if of_rows := [name for name in draws_groups if name in OF_ROWS]:
+        return f"--draws-groups {of_rows[0]} is of a row for each individual, and there are none: leave it out"
     return ""
 
 

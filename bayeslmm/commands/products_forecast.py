@@ -10,6 +10,7 @@ from bayeslmm.base.memory import check_memory
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.run import Run
 from bayeslmm.kinship.products import Products
+from bayeslmm.likelihood.joint_summary import starting_columns
 from bayeslmm.likelihood.spectral_summary import PROBES, SINGLES, ProbeError, summary_bytes
 
 _USUAL = (8, 40)  # times the columns of a pass: where the first probes are enough, and where others follow
@@ -36,7 +37,7 @@ def forecast_products(run: Run, cohorts: Sequence[Cohort[Products]], *, folder: 
         )
     for cohort in cohorts:
         n, t = cohort.Y.shape
-        own = t + cohort.X[0].shape[1] + pcs
+        own = t + starting_columns(cohort.X).shape[1] + pcs
         columns = own + 1 + PROBES
         memory = summary_bytes(n, own) + cohort.K.working_bytes(columns + SINGLES)
         what = f"{', '.join(cohort.traits)} of {n:,} individuals by products"

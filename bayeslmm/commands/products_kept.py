@@ -19,8 +19,8 @@ FOLDER = "products"
 """Of a folder of results, with the products."""
 
 _OF_INFERENCE = {
-    "kinship_as", "methods", "se", "mom_se", "prior_h2", "chains", "draws", "warmup", "target_accept", "draws_groups",
-    "prevalence",
+    "kinship_as", "methods", "se", "mom_se", "prior_h2", "prior_eta", "chains", "draws", "warmup",
+    "target_accept", "draws_groups", "prevalence", "complete_only",
 }  # fmt: skip
 
 

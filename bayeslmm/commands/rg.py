@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,10 +16,7 @@ from bayeslmm.analyses.site_rows import large_site_lines
 from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import JOINT_COMPONENT_METHODS, JOINT_METHODS
-from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.align_records import align_joint_records
-from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.cohort.measurements import Measurements
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.draws import (
     attributes,
@@ -31,19 +29,22 @@ from bayeslmm.commands.draws import (
 from bayeslmm.commands.failures import ANALYSIS_FAILED
 from bayeslmm.commands.inference import ComponentsPriorSettings, JointPriorSettings, NutsSettings
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.products_choice import ProductsChoice, ProductsSettings, about_matrix, about_rows
+from bayeslmm.commands.products_kept import FOLDER, keep_products
 from bayeslmm.commands.random_effects import KINSHIP, OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, joint_records_record
+from bayeslmm.commands.rg_cohort import Together, about_probes, covariates_of, decomposed, multiplied
 from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, TogetherTraits
 from bayeslmm.estimators.information import Kind
+from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.joint_components import joint_components
-from bayeslmm.likelihood.rotation import JointData, Spectrum
 from bayeslmm.posterior.groups import with_groups
 from bayeslmm.posterior.user_program import guarded
 from bayeslmm.report.component_correlations import PICTURES as COMPONENT_PICTURES
 from bayeslmm.report.component_correlations import component_correlation_lines, component_correlation_report
 from bayeslmm.report.failed import failed_report
-from bayeslmm.report.individuals import cohort_lines, joint_record_lines
+from bayeslmm.report.individuals import joint_record_lines
 from bayeslmm.report.rg import PICTURES, correlation_lines, correlation_report
 
 _FILES = ("posterior.nc", "estimates.tsv", "pairs.tsv", *PICTURES, "report.html")
@@ -54,6 +55,7 @@ class RgSettings(AnalysisSettings):
     """The options of `rg`."""
 
     tables: TogetherTraits
+    products: ProductsSettings
     random: RandomEffects
     methods: tuple[str, ...] | None
     model: str | None
@@ -72,6 +74,7 @@ class RgSettings(AnalysisSettings):
             self.random.check_components(self.tables, self.components_prior)
             self.random.check_alone(
                 {
+                    "--resume": self.products.resume,
                     "--pcs": self.tables.pcs,
                     "--model": self.model,
                     "--draws-groups": self.draws_groups,
@@ -82,6 +85,14 @@ class RgSettings(AnalysisSettings):
         elif given := self.components_prior.given:
             raise InputError(f"{given[0]} is the prior of several components ({OPTIONS_OF_SEVERAL}): leave it out")
         check_draws_groups(self.draws_groups, self.used_methods, self.model)
+        self.products.check(self.needs_matrix)
+
+    @property
+    def needs_matrix(self) -> str:
+        """Why the options need K as a matrix, and what to do; empty if they do not."""
+        if self.random.several:
+            return f"several components of variance ({OPTIONS_OF_SEVERAL}) need each kinship as a matrix"
+        return about_matrix(self.kinship) or about_rows(self.model, self.draws_groups)
 
     @property
     def used_methods(self) -> tuple[str, ...]:
@@ -104,17 +115,21 @@ def run(settings: RgSettings) -> Answer:
     program = user_program(settings.model, settings.prior, settings.used_methods)
     result = report = None
     tables: dict[str, pd.DataFrame] = {}
-    with open_run(settings, _FILES, traits=[name], more=[program.path] if program else []) as run:
-        inputs, failures = run.read_inputs(), run.failures
+    choice = ProductsChoice(settings.products, settings.needs_matrix, together=True)
+    read, resume = [program.path] if program else [], settings.products.resume
+    with open_run(settings, [*_FILES, f"{FOLDER}/"], traits=[name], more=read, resume=resume) as run:
+        inputs, failures = run.read_inputs(products=choice.chooser(run)), run.failures
         run.results.begin()
-        with failures.caught([name]):
-            data, cohort, spectrum = _rotated(settings, run, inputs)
+        with keep_products(run, inputs, resume=resume) as inputs, failures.caught([name]):
+            one = _together(settings, run, inputs)
+            data, cohort = one.data, one.cohort
             told_groups(settings.draws_groups, data, settings.nuts)
             with run.clock.step("inference"), guarded(program, data):
                 result = correlations(
                     data,
                     traits=cohort.traits,
                     covariates=cohort.covariates,
+                    summary=one.summary,
                     methods=settings.methods,
                     se_kind=settings.se,
                     prior=prior if settings.prior.given else None,
@@ -123,7 +138,7 @@ def run(settings: RgSettings) -> Answer:
                     coords=cohort.coords,
                     attrs=attributes(inputs.kinship, settings.kinship, cohort.dropped, program),
                 )
-            tables = {"estimates": result.estimates, "pairs": result.pairs}
+            tables, about = {"estimates": result.estimates, "pairs": result.pairs}, about_probes(result)
             with run.clock.step("writing"):
                 if result.posterior is not None:
                     draws = with_groups(
@@ -134,18 +149,20 @@ def run(settings: RgSettings) -> Answer:
                         prior=prior,
                         seed=settings.nuts.seed,
                     )
+                    draws.attrs.update(about)
                     write_draws(draws, run.out / "posterior.nc")
                 _write(tables, run.out)
-                report = correlation_report(result, cohort, spectrum, run.pictures)
+                report = correlation_report(result, cohort, one.spectrum, run.pictures)
             print(f"\n{correlation_lines(result)}")
             for line in large_site_lines(result.posterior) if program and result.posterior is not None else ():
                 print(line)
-            run.traits[name] = cohort_record(cohort, spectrum) | {
+            run.traits[name] = cohort_record(cohort, one.spectrum) | {
                 "records": dict(zip(result.traits, (~cohort.missing).sum(axis=0).tolist(), strict=True)),
                 "pairs": result.pairs.to_dict("records"),
                 "failed": dict(result.failed),
                 "loglik": result.reml.loglik if result.reml else None,
                 "diagnostics": result.diagnostics.record() if result.diagnostics else None,
+                **about,
             }
         if failures.why:
             report = failed_report(failures.why)
@@ -159,6 +176,12 @@ def run(settings: RgSettings) -> Answer:
         print(f"bayeslmm: error: {lost}", file=sys.stderr)
         return Answer(ANALYSIS_FAILED, lost, tables)
     return run.answer(tables)
+
+
+def _together(settings: RgSettings, run: Run, inputs: Inputs[Any]) -> Together:
+    if isinstance(inputs.kinship, Products):
+        return multiplied(settings.tables, run, inputs, settings.products, seed=settings.nuts.seed)
+    return decomposed(settings.tables, run, inputs)
 
 
 def _run_of_several(settings: RgSettings) -> Answer:
@@ -176,7 +199,7 @@ def _run_of_several(settings: RgSettings) -> Answer:
                 aligned = align_joint_records(
                     inputs.measurements,
                     inputs.relations,
-                    covariates_of=_covariates_of(settings.tables, inputs.measurements),
+                    covariates_of=covariates_of(settings.tables, inputs.measurements),
                     repeated=repeated,
                     centred=settings.kinship.centre,
                     normalised=settings.kinship.normalise,
@@ -219,35 +242,3 @@ def _run_of_several(settings: RgSettings) -> Answer:
 def _write(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
     for name, table in tables.items():
         write_table(table, out / f"{name}.tsv")
-
-
-def _rotated(settings: RgSettings, run: Run, inputs: Inputs) -> tuple[JointData, Cohort, Spectrum]:
-    """Return all traits at once, of everybody who has at least one of them; say who is analysed.
-
-    Raises:
-        InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
-    """
-    cohort = align_jointly(
-        inputs.kinship,
-        inputs.measurements,
-        covariates_of=_covariates_of(settings.tables, inputs.measurements),
-        complete_only=settings.tables.complete_only,
-        centred=settings.kinship.centre,
-        normalised=settings.kinship.normalise,
-    )
-    spectrum = run.spectrum_of(cohort)
-    run.keep_spectra([(cohort.ids, spectrum)])
-    cohort = run.with_principal_components(cohort, spectrum)
-    print(f"\n{cohort_lines(cohort)}")
-    with run.clock.step("rotation"):
-        return spectrum.rotate_jointly(cohort.Y, cohort.X), cohort, spectrum
-
-
-def _covariates_of(tables: TogetherTraits, measurements: Measurements) -> dict[str, list[str]]:
-    """Return the covariates of each trait: those given for it, or those for all; nothing where a formula says it."""
-    if tables.formula is not None:
-        return {}
-    for_all = (
-        list(measurements.covariates) if tables.of_covariates and tables.covariates is None else tables.covariates or ()
-    )
-    return {trait: [*for_all] for trait in tables.trait} | {trait: names for trait, *names in tables.covariates_of}

@@ -16,6 +16,8 @@ from bayeslmm.likelihood.probe_error import errors_of
 from bayeslmm.likelihood.rotation import JointData
 from bayeslmm.likelihood.spectral_summary import MOST_PASSES, PROBES, ProbeError, SpectralSummary, spectral_summary
 
+_TOGETHER = 2**22  # log determinants
+
 
 @dataclass(frozen=True)
 class JointSummary:
@@ -48,7 +50,9 @@ class JointSummary:
             weights: of the draws, by default all the same.
         """
         w = np.full(len(values), 1 / len(values)) if weights is None else weights / weights.sum()
-        change = -log_dets(self.data.s, Gamma_u, Gamma_e) @ (self.summary.others - self.data.weights).T / 2
+        differences = (self.summary.others - self.data.weights).T
+        some = np.array_split(np.arange(len(values)), -(-len(values) * len(differences) // _TOGETHER))
+        change = -np.concatenate([log_dets(self.data.s, Gamma_u[i], Gamma_e[i]) @ differences for i in some]) / 2
         centred = values - w @ values
         sd = np.sqrt(w @ centred**2)
         scaled = w[:, None] * centred / np.where(sd > 0, sd, 1.0)

@@ -88,7 +88,8 @@ class NormalRows(dist.Distribution):
         r = jnp.asarray(value) - self.loc
         z = solve_lower(self.L, [r[:, j] for j in range(r.shape[1])])
         of_each = sum(jnp.log(row[-1]) for row in self.L) + r.shape[1] / 2 * jnp.log(2 * jnp.pi)
-        return -sum(jnp.square(part) for part in z) / 2 - (of_each if self.counts is None else self.counts * of_each)
+        weights = 1.0 if self.counts is None else jnp.asarray(self.counts)
+        return -sum(jnp.square(part) for part in z) / 2 - weights * of_each
 
 
 class JointGls(NamedTuple):

@@ -57,7 +57,8 @@ class ProbeError(NamedTuple):
     def words(self) -> str:
         """Say how large it is."""
         of_wanted = f"{self.wanted:g} was asked for" if self.reached else f"NOT the {self.wanted:g} that was asked for"
-        return f"Monte Carlo error of {self.passes} products with K: {self.size} posterior sd of {self.parameter} ({of_wanted})"
+        size = f"{self.size} posterior sd of {self.parameter}"
+        return f"Monte Carlo error of {self.passes} products with K: {size} ({of_wanted})"
 
     @property
     def size(self) -> str:

@@ -95,13 +95,13 @@ def check_of_scale(mean_diagonal: float) -> Check:
     )
 
 
-def check_of_probes(trait: str, error: ProbeError) -> Check:
-    """Return whether random probes leave the posterior mean of h2 of a trait as sure as was asked for."""
+def check_of_probes(name: str, error: ProbeError) -> Check:
+    """Return whether random probes leave the posterior mean of a number as sure as was asked for."""
     return check(
         "products",
         "fine" if error.reached else "look",
-        f"Monte Carlo error {error.size} posterior sd of h2 of {trait}",
-        f"what other random probes of K would change in the posterior mean of h2; {error.wanted:g} was asked for",
+        f"Monte Carlo error {error.size} posterior sd of {name}",
+        f"what other random probes of K would change in its posterior mean; {error.wanted:g} was asked for",
         "" if error.reached else "use a machine with more memory, more probe error, or K as a matrix",
         value=error.found,
         limit=error.wanted,

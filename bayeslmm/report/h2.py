@@ -116,7 +116,7 @@ def heritability_checks(result: Heritability, spectrum: Spectrum | SpectralSumma
     if result.prior_overlap is not None and not result.own:
         checks.append(check_of_prior(f"h2 of {result.trait}", result.prior_overlap, " ".join(_about_prior(result))))
     if result.probe_error:
-        checks.append(check_of_probes(result.trait, result.probe_error))
+        checks.append(check_of_probes(f"h2 of {result.trait}", result.probe_error))
     return [*checks, check_of_scale(spectrum.mean_diagonal)]
 
 

@@ -1,18 +1,22 @@
 """Several traits and their pairs, as the command line prints them and as the report shows them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayeslmm.analyses.correlations import JOINT_METHODS, Correlations
+from bayeslmm.analyses.joint_probes import largest
 from bayeslmm.analyses.pairs import Pair
 from bayeslmm.analyses.table import Note, Row, select
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.likelihood.rotation import Spectrum
+from bayeslmm.likelihood.spectral_summary import SpectralSummary
 from bayeslmm.posterior.diagnostics import Check
 from bayeslmm.report.checks import (
     check_of_prior,
+    check_of_probes,
     check_of_scale,
     check_of_weights,
     checks_of_draws,
@@ -51,19 +55,21 @@ def correlation_panels(result: Correlations) -> list[Panel]:
     return rg.correlation_panels(result)
 
 
-def correlation_report(result: Correlations, cohort: Cohort, spectrum: Spectrum, folder: Path | None) -> Report:
+def correlation_report(
+    result: Correlations, cohort: Cohort[Any], spectrum: Spectrum | SpectralSummary, folder: Path | None
+) -> Report:
     """Draw the pictures of several traits into a folder, if there is one; return the report of `rg`.
 
     Args:
         result: the estimates.
         cohort: the individuals.
-        spectrum: of their kinship.
+        spectrum: of their kinship, or its summary.
         folder: of the pictures.
     """
     traits = together(result.traits)
     part = Part(
         name=traits,
-        individuals=cohort_lines(cohort),
+        individuals=cohort_lines(cohort, how=_how(result)),
         headlines=_headlines(result),
         sentences=correlation_answers(result),
         pictures=write_pictures(correlation_panels(result), folder, _STEM, of=traits) if folder else [],
@@ -92,7 +98,7 @@ def correlation_report(result: Correlations, cohort: Cohort, spectrum: Spectrum,
     )
 
 
-def correlation_checks(result: Correlations, spectrum: Spectrum) -> list[Check]:
+def correlation_checks(result: Correlations, spectrum: Spectrum | SpectralSummary) -> list[Check]:
     """Return whether the correlations can be trusted."""
     checks = [*checks_of_draws(result.diagnostics), *checks_of_methods(result.failed)]
     if result.importance is not None:
@@ -101,13 +107,24 @@ def correlation_checks(result: Correlations, spectrum: Spectrum) -> list[Check]:
         if pair.evidence:
             advice = "" if pair.evidence.identified else "; ".join(note.text for note in pair.evidence.notes)
             checks.append(check_of_prior(f"rho_u of {pair.name}", pair.evidence.prior_overlap, advice))
+    if result.probe_errors:
+        checks.append(check_of_probes(*largest(result.probe_errors)))
     return [*checks, *checks_of_estimates(result.rows), check_of_scale(spectrum.mean_diagonal)]
+
+
+def _how(result: Correlations) -> str:
+    """Say how the kinship was treated."""
+    error = next(iter(result.probe_errors.values()), None)
+    return f"K multiplied with, {error.passes} passes" if error else "kinship decomposed once"
 
 
 def correlation_lines(result: Correlations) -> str:
     """Return a table of several traits: a column for each method; and what is known of each pair, in sentences."""
     table = correlation_table(result).rename_axis([None, None])
     lines = [table.to_string(), *correlation_notes(result), *correlation_answers(result)]
+    if result.probe_errors:
+        name, error = largest(result.probe_errors)
+        lines.append(f"largest {error._replace(parameter=name).words()}")
     lines.append("took: " + ", ".join(f"{label_of(method)} {spent:.1f} s" for method, spent in result.seconds.items()))
     return "\n".join([*lines, *diagnostics_lines(result.diagnostics)])
 
@@ -171,10 +188,10 @@ def correlation_notes(result: Correlations) -> list[str]:
     rows = without_effects(result.rows)
     noted: dict[tuple[str, Note], list[Row]] = {}
     for row in rows:
-        # What draws say about rho_u is printed beside it; the Monte Carlo error of each number is in the table.
+        # What draws say about rho_u is printed beside it; the Monte Carlo errors of each number are in the table.
         if row.parameter != "rho_u" or row.method not in ("nuts", "importance") or np.isnan(row.estimate):
             for note in row.notes:
-                if note.kind != "monte_carlo":
+                if note.kind not in ("monte_carlo", "probes"):
                     noted.setdefault((row.method, note), []).append(row)
     lines: list[str] = []
     for (method, note), having in noted.items():

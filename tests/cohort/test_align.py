@@ -302,7 +302,7 @@ def test_complete_only_drops_and_says_so(of_ten, measured):
     cohort = bl.align_jointly(of_ten, measured(), complete_only=True)
     assert len(cohort.ids) == 7
     assert not cohort.missing.any()
-    assert ("without all of A, B", 2) in [(drop.reason, drop.count) for drop in cohort.dropped]
+    assert ("without all of A, B (1 have A, 1 have B)", 2) in [(drop.reason, drop.count) for drop in cohort.dropped]
 
 
 def test_each_trait_has_its_own_covariates(of_ten, measured):

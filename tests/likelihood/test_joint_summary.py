@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import numpyro
 import pytest
 from numpy.testing import assert_allclose
 from numpyro.infer.util import log_density
@@ -99,9 +100,7 @@ def test_the_program_has_the_dense_density_but_for_a_constant(both, t):
     ]
     assert_allclose(densities[0][1] - densities[0][0], densities[1][1] - densities[1][0], rtol=1e-8)
     with pytest.raises(InputError, match="no rows of individuals to draw"):
-        from numpyro.handlers import seed
-
-        seed(program.model, jax.random.key(0))(ours, observe=False)
+        numpyro.handlers.seed(program.model, jax.random.key(0))(ours, observe=False)
 
 
 def test_errors_are_shifts_of_means_with_other_counts():
