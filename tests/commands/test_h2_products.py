@@ -227,9 +227,3 @@ def test_no_room_is_told_before_the_work(families, tmp_path, capsys, monkeypatch
     monkeypatch.setattr("bayeslmm.commands.products_forecast.shutil.disk_usage", lambda path: disk)
     h2(tmp_path / "b", *arguments, code=2)
     assert "products of this run need up to 0.00" in capsys.readouterr().err
-
-
-def test_rg_is_of_a_matrix(families, tmp_path, capsys):
-    arguments = ["rg", "--bfile", families / "x", "--pheno", families / "pheno.tsv", "--traits", "y", "w"]
-    assert main([*map(str, arguments), "--kinship-as", "products", "--out", str(tmp_path / "out")]) == 2
-    assert "--kinship-as belongs to bayeslmm h2, not to rg" in capsys.readouterr().err
