@@ -22,7 +22,7 @@ from source_cohort import simulate
 
 import bayeslmm as bl
 from bayeslmm.base.threads import threads_allowed
-from bayeslmm.genotypes.packed import block_of
+from bayeslmm.genotypes.streamed import block_of
 from bayeslmm.kinship.covariance import Covariance
 
 VALIDATION = Path(__file__).resolve().parent

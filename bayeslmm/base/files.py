@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple, cast
 from bayeslmm.base.checks import InputError, check_readable
 
 _TEMPORARY = ".bayeslmm-"
+_PIECES, _PIECE = 64, 4096  # of a sketch: how many, and their bytes
 
 
 class WriteError(InputError):
@@ -187,6 +188,27 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sketch(path: str | Path) -> str:
+    """Return a checksum of the size of a file and of pieces of it; of a folder, of the names and sizes of its files.
+
+    It is that of any copy, and takes no time: what it tells apart is other data, not a single other byte.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    if Path(path).is_dir():
+        names = "".join(f"{one.relative_to(path).as_posix()} {one.stat().st_size}\n" for one in _files_in(path))
+        return hashlib.sha256(names.encode()).hexdigest()
+    path = check_readable(path)
+    with reading(path), path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        found = hashlib.sha256(f"{size}\n".encode())
+        for number in range(_PIECES):
+            stream.seek(number * max(0, size - _PIECE) // (_PIECES - 1))
+            found.update(stream.read(_PIECE))
+    return found.hexdigest()
+
+
 def fingerprints(paths: Iterable[str | Path]) -> dict[str, Fingerprint]:
     """Return the fingerprint of each file.
 
@@ -194,15 +216,16 @@ def fingerprints(paths: Iterable[str | Path]) -> dict[str, Fingerprint]:
         InputError: if there is no such file.
     """
     # The stamp first: a file that changes while it is hashed must differ from it.
-    return {str(path): Fingerprint(stamp=_stamp(path), sha256=sha256(path)) for path in paths}
+    return {str(path): Fingerprint(stamp=stamp(path), sha256=sha256(path)) for path in paths}
 
 
 def changed(before: Mapping[str, Fingerprint]) -> list[str]:
     """Return the files that were changed or removed since their fingerprints were taken."""
-    return [path for path, fingerprint in before.items() if _stamp(path) != fingerprint.stamp]
+    return [path for path, fingerprint in before.items() if stamp(path) != fingerprint.stamp]
 
 
-def _stamp(path: str | Path) -> tuple[int, ...] | None:
+def stamp(path: str | Path) -> tuple[int, ...] | None:
+    """Return what the file system says of a file or a folder, which changes when it does; None if it is not there."""
     try:
         if os.path.isdir(path):
             stats = [os.stat(file) for file in _files_in(path)]

@@ -7,9 +7,6 @@ was interrupted goes on where it stopped.
 
 import hashlib
 import json
-import logging
-import signal
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -17,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from bayeslmm.base.checks import InputError
+from bayeslmm.base.cluster import check_cluster, open_client, send
 from bayeslmm.base.files import output_folder, read_sealed, remove_stale, write_sealed
 from bayeslmm.base.progress import progress_bar
-from bayeslmm.base.threads import environment_of
 
 Task = dict[str, Any]
 
 _COMPUTING = ("jax", "numpyro", "numpy", "scipy")
-_LOST_WORKERS = 5
-_PATIENCE = 30.0  # seconds
 
 
 def run_tasks[S](
@@ -50,7 +45,7 @@ def run_tasks[S](
         shared: what all tasks need, such as rotated data: arrays, sent to each worker once.
         checkpoints: the folder of the results; it is made.
         label: names the checkpoints and the progress bar.
-        cluster: "local" to start workers on this machine, else the address of a Dask scheduler, tcp://HOST:PORT.
+        cluster: "local" to start workers on this machine, else a Dask scheduler, as for `open_client`.
         workers: how many to start, if local.
 
     Raises:
@@ -73,20 +68,17 @@ def run_tasks[S](
         bar = stack.enter_context(progress_bar(label, total=len(tasks), unit="task"))
         bar.update(len(tasks) - len(left))
         if left:
-            client = stack.enter_context(_client(cluster, min(workers, len(left))))
-            # A separate task, which can be rerun: scattered data die with their worker.
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Sending large graph")  # once for all tasks, as it must be
-                sent = client.submit(_same, shared, pure=False)
+            client = stack.enter_context(open_client(cluster, min(workers, len(left))))
+            sent = send(client, shared)
             futures = {client.submit(function, tasks[number], sent, pure=False): number for number in left}
             for future in as_completed(futures):
                 number = futures[future]
                 try:
                     record = {"task": tasks[number], "result": future.result()}
-                except KilledWorker:
+                except KilledWorker as killed:
                     raise InputError(
-                        f"{label}: {_LOST_WORKERS + 1} workers died of task {number + 1} of {len(tasks)}: give each "
-                        "more memory (fewer workers), then start again: finished tasks are kept"
+                        f"{label}: {killed.allowed_failures + 1} workers died of task {number + 1} of {len(tasks)}: "
+                        "give each more memory (fewer workers), then start again: finished tasks are kept"
                     ) from None
                 write_sealed(paths[number], json.dumps(record).encode())
                 future.release()
@@ -111,19 +103,11 @@ def check_engine(cluster: str, workers: int) -> None:
     """Refuse what `run_tasks` could not run on, before anything is computed.
 
     Raises:
-        InputError: no worker, no address, no Dask or nothing to encrypt with.
+        InputError: no worker, or as `check_cluster`.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, but {workers} was given")
-    if cluster != "local" and not cluster.startswith(("tcp://", "tls://")):
-        raise InputError(f"cluster must be 'local' or the address tcp://HOST:PORT of a scheduler, but is {cluster!r}")
-    try:
-        import distributed  # noqa: F401
-
-        if cluster == "local":
-            import cryptography  # noqa: F401
-    except ImportError:
-        raise InputError("parallel studies need Dask and cryptography: pip install 'bayeslmm[studies]'") from None
+    check_cluster(cluster, what="parallel studies")
 
 
 @contextmanager
@@ -135,53 +119,6 @@ def _kept_when_stopped() -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Start threads and processes that Ctrl-C does not reach: it ends this process, which ends its workers."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _client(cluster: str, workers: int) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster, Security
-
-    with ExitStack() as stack:
-        # One task at a time for each worker: none that only waits there shares the blame for its death.
-        settings = {"allowed-failures": _LOST_WORKERS, "worker-saturation": 1.0}
-        stack.enter_context(dask.config.set({f"distributed.scheduler.{name}": at for name, at in settings.items()}))
-        where: Any = cluster
-        if cluster == "local":
-            with _interrupts_blocked():
-                where = stack.enter_context(
-                    LocalCluster(
-                        # Else whoever has an account on this machine could run code as its user.
-                        security=Security.temporary(),
-                        n_workers=workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        memory_limit=0,
-                        dashboard_address="127.0.0.1:0",
-                        # The threads of two workers would compete.
-                        env=environment_of(1),
-                        silence_logs=logging.ERROR,
-                    )
-                )
-        try:
-            client = stack.enter_context(Client(where, timeout=_PATIENCE))
-        except (OSError, ValueError) as error:  # TimeoutError is an OSError
-            raise InputError(f"no Dask scheduler answers at {cluster} ({error}): start one (dask scheduler)") from None
-        try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
-        except TimeoutError:
-            raise InputError(f"the Dask scheduler at {cluster} has no worker: start some (dask worker ...)") from None
-        yield client
-
-
 def _code_of(function: Callable[..., Any]) -> list[str]:
     """Return versions, and a checksum of the code that a result depends on."""
     package, own = Path(__file__).parents[1], Path(function.__code__.co_filename)
@@ -189,7 +126,3 @@ def _code_of(function: Callable[..., Any]) -> list[str]:
     files = {*package.rglob("*.py"), *package.glob("models/*.py"), *([own] if own.is_file() else [])}
     code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
     return [code, *(version(name) for name in _COMPUTING)]
-
-
-def _same[S](shared: S) -> S:
-    return shared

@@ -14,6 +14,7 @@ from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.chromosomes import left_out_words
 from bayeslmm.genotypes.filters import Called, MarkerCounts, check_filters, fill, unfit
 from bayeslmm.genotypes.genotypes import Genotypes
+from bayeslmm.genotypes.source import Reader
 
 BLOCK = 4096
 
@@ -99,9 +100,14 @@ class MarkerBlocks:
         Raises:
             InputError: as the reader of the genotypes, or if geno is 1 and a marker has no genotype.
         """
-        for G, lines, elsewhere in self._read():
-            block = self._standardised(G, lines, elsewhere)
-            yield block if rows is None else block._replace(G=block.G[rows])
+        with self.genotypes.reader() as reader:
+            for block in self.read_by(reader):
+                yield block if rows is None else block._replace(G=block.G[rows])
+
+    def read_by(self, reader: Reader) -> Iterator[Block]:
+        """Yield the blocks of genotypes that are open, as `blocks`."""
+        for G, lines, elsewhere in self._read(reader, self.genotypes.used):
+            yield self._standardised(G, lines, elsewhere)
 
     def divided(self, what: str, set_of: Int64[ndarray, " p"]) -> Iterator[tuple[int, Block]]:
         """Yield the blocks of sets of markers, with the number of the set: what is read at once in as many as it has.
@@ -116,8 +122,9 @@ class MarkerBlocks:
             InputError: as `blocks` and `check_used`.
         """
         tally = Tally.empty(len(self.genotypes.ids))
-        with progress_bar(what, total=len(self._span), unit="marker") as bar:
-            for G, lines, elsewhere in self._read(set_of >= 0):
+        bar = progress_bar(what, total=len(self.span), unit="marker")
+        with bar, self.genotypes.reader() as reader:
+            for G, lines, elsewhere in self._read(reader, self.genotypes.used & (set_of >= 0)):
                 for number in np.unique(set_of[lines]).tolist():
                     columns = np.flatnonzero(set_of[lines] == number)
                     # Column-major, whatever part of the columns it is.
@@ -129,18 +136,19 @@ class MarkerBlocks:
         self.check_used(tally)
 
     def _read(
-        self, among: Bool[ndarray, " p"] | None = None
+        self, reader: Reader, used: Bool[ndarray, " p"]
     ) -> Iterator[tuple[Float[ndarray, "n b"], Int64[ndarray, " b"], int]]:
         """Yield dosages, the markers they are of, and how many there are beside them that are not used."""
-        used = self.genotypes.used if among is None else self.genotypes.used & among
-        with self.genotypes.reader() as reader:
-            for lines, elsewhere in self.spans(used):
-                next_to_each_other = range(int(lines[0]), int(lines[-1]) + 1) if lines.size and not elsewhere else lines
-                yield reader.read(None, next_to_each_other, "float32"), lines, elsewhere
+        for lines, elsewhere in self._spans(used):
+            next_to_each_other = range(int(lines[0]), int(lines[-1]) + 1) if lines.size and not elsewhere else lines
+            yield reader.read(None, next_to_each_other, "float32"), lines, elsewhere
 
-    def spans(self, used: Bool[ndarray, " p"] | None = None) -> Iterator[tuple[Int64[ndarray, " b"], int]]:
+    def spans(self) -> Iterator[tuple[Int64[ndarray, " b"], int]]:
         """Yield the markers of each block that are used, and how many beside them are not."""
-        span, used = self._span, self.genotypes.used if used is None else used
+        return self._spans(self.genotypes.used)
+
+    def _spans(self, used: Bool[ndarray, " p"]) -> Iterator[tuple[Int64[ndarray, " b"], int]]:
+        span = self.span
         for start in range(span.start, span.stop, self.block):
             stop = min(start + self.block, span.stop)
             lines = start + np.flatnonzero(used[start:stop])
@@ -153,7 +161,7 @@ class MarkerBlocks:
             InputError: as `blocks` and `check_used`.
         """
         tally = Tally.empty(len(self.genotypes.ids))
-        with progress_bar(what, total=len(self._span), unit="marker") as bar:
+        with progress_bar(what, total=len(self.span), unit="marker") as bar:
             for block in self.blocks(rows):
                 yield block
                 bar.update(block.tally.counts.read)
@@ -190,7 +198,8 @@ class MarkerBlocks:
         return counts.line(maf=self.maf, geno=self.geno, left_out=left_out_words(self.genotypes.left_out))
 
     @property
-    def _span(self) -> range:
+    def span(self) -> range:
+        """Which markers of the file are considered."""
         return range(self.genotypes.n_markers) if self.among is None else self.among
 
     def _standardised(self, G: Float[ndarray, "n b"], lines: Int64[ndarray, " b"], elsewhere: int) -> Block:

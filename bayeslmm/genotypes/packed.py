@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -13,11 +14,11 @@ from numpy import ndarray
 
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import reading
-from bayeslmm.base.progress import progress_bar
 from bayeslmm.base.threads import threads_allowed
 from bayeslmm.genotypes.blocks import MarkerBlocks, Tally, divisor
 from bayeslmm.genotypes.filters import MarkerCounts, unfit_by_counts
 from bayeslmm.genotypes.plink import Plink
+from bayeslmm.genotypes.streamed import Transposed
 from bayeslmm.genotypes.subset import Subset
 
 _HEADER = 3  # bytes
@@ -26,60 +27,16 @@ _DOSAGES = np.array([2.0, np.nan, 1.0, 0.0])  # of a1, by code
 _CODES = (np.arange(256, dtype=np.uint8)[:, None] >> np.arange(0, 8, 2, dtype=np.uint8)) & 3  # of each byte
 _FOUR_CODES = np.ascontiguousarray(_CODES).view(np.uint32)[:, 0]
 _IN_BYTE = (_CODES[:, :, None] == np.arange(4)).sum(axis=1)  # how many of each code
-_BLOCK = 1 << 24  # float32 values that are held at once: 64 MB
-
-type Transposed = tuple[Float32[ndarray, "b n"], Tally]
-"""W' of a block of markers, and their tally."""
-
-
-class Markers(Protocol):
-    """Standardised markers of all individuals, a block at a time."""
-
-    def places(self, rows: Int64[ndarray, " n"] | None) -> Int64[ndarray, " n"] | None:
-        """Return the columns of some individuals in what is yielded; all where it is None."""
-        ...
-
-    def transposed(self, what: str) -> Iterator[Transposed]:
-        """Yield the markers in one pass over the file, with a progress bar of this name.
-
-        A block is good until the next one is asked for.
-        """
-        ...
-
-
-def block_of(n: int) -> int:
-    """Return how many markers of n individuals are decoded at once."""
-    return int(np.clip(_BLOCK // max(n, 1), 64, 4096))
-
-
-@dataclass(frozen=True)
-class ReadMarkers:
-    """Markers that a reader of their format decodes; `Markers`."""
-
-    blocks: MarkerBlocks
-
-    def places(self, rows: Int64[ndarray, " n"] | None) -> Int64[ndarray, " n"] | None:
-        """Return the columns of some individuals."""
-        return rows
-
-    def transposed(self, what: str) -> Iterator[Transposed]:
-        """Yield the markers.
-
-        Raises:
-            InputError: as `MarkerBlocks.tracked`.
-        """
-        for block in self.blocks.tracked(what):
-            yield block.G.T, block.tally
 
 
 @dataclass
 class PackedMarkers:
-    """Markers of a ``.bed`` by look-up: frequencies are counted in the first pass, and known in those after it.
+    """Markers of a ``.bed`` by look-up: frequencies are counted the first time, and known from then on.
 
-    `Markers`: yields all individuals of the file.
+    `Markers`: of all individuals of the file.
 
     Attributes:
-        blocks: which markers, and how they are standardised.
+        blocks: which markers, and how they are standardised; their names are left out.
         path: the ``.bed``.
         n: individuals in it.
         people: those that are used; all where it is None.
@@ -91,19 +48,25 @@ class PackedMarkers:
     n: int
     people: Int64[ndarray, " k"] | None
     markers: Int64[ndarray, " p"] | None
-    _known: list[tuple[Int64[ndarray, " b"], Float32[ndarray, "b 4"], Tally]] = field(default_factory=list)
-    _whole: bool = False
+    _known: dict[range, tuple[Int64[ndarray, " b"], Float32[ndarray, "b 4"]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, blocks: MarkerBlocks) -> "PackedMarkers | None":
         """Return the markers if they are those of a ``.bed``."""
-        source = blocks.genotypes.source
-        people = markers = None
+        genotypes = blocks.genotypes
+        source, people, markers = genotypes.source, None, None
         if isinstance(source, Subset):
             source, people, markers = source.source, source.rows, source.lines
         if not isinstance(source, Plink):
             return None
+        # The names of millions of markers would go to all processes that these are sent to.
+        nameless = Plink(source.path, genotypes.ids, genotypes.families, genotypes.variants[[]])
+        blocks = replace(blocks, genotypes=replace(genotypes, source=nameless))
         return cls(blocks, source.path, len(source.ids), people, markers)
+
+    def by_absolute_path(self) -> "PackedMarkers":
+        """Return the same markers for a process that may run in another folder."""
+        return replace(self, path=self.path.absolute())
 
     def places(self, rows: Int64[ndarray, " n"] | None) -> Int64[ndarray, " n"] | None:
         """Return the columns of some individuals."""
@@ -111,38 +74,39 @@ class PackedMarkers:
             return rows
         return self.people if rows is None else self.people[rows]
 
-    def transposed(self, what: str) -> Iterator[Transposed]:
-        """Yield the markers.
-
-        Raises:
-            InputError: as `MarkerBlocks.tracked`, or if the file has become shorter.
-        """
-        blocks, threads = self.blocks, threads_allowed()
-        tally = Tally.empty(len(blocks.genotypes.ids))
-        spans = [*blocks.spans()]
+    @contextmanager
+    def open(self) -> Iterator["OpenPackedMarkers"]:
+        """Open the ``.bed``."""
+        threads, width = threads_allowed(), (self.n + 3) // 4
         # One room for all blocks: memory that is new to each would cost as much as filling it.
-        most, width = max((len(lines) for lines, _ in spans), default=0), (self.n + 3) // 4
-        room = np.empty((most, 4 * width), dtype=np.float32)
+        room = np.empty((self.blocks.block, 4 * width), dtype=np.float32)
         with (
-            progress_bar(what, total=blocks.genotypes.n_markers, unit="marker") as bar,
             reading(self.path),
             self.path.open("rb", buffering=0) as stream,
             ThreadPoolExecutor(threads) as pool,
         ):
-            for number, (lines, elsewhere) in enumerate(spans):
-                if self._whole:
-                    kept, values, of_block = self._known[number]
-                    packed = self._read(stream, lines[kept])
-                else:
-                    packed = self._read(stream, lines)
-                    kept, values, of_block = self._counted(packed, lines, elsewhere)
-                    packed = packed[kept]
-                    self._known[number:] = [(kept, values, of_block)]
-                yield _decoded(packed, values, room, pool, threads)[:, : self.n], of_block
-                bar.update(of_block.counts.read)
-                tally += of_block
-        blocks.check_used(tally)
-        self._whole = True
+            yield OpenPackedMarkers(self, stream, room, pool, threads)
+
+    def block(
+        self, stream: BinaryIO, within: range, lines: Int64[ndarray, " b"], elsewhere: int, *, counted: bool
+    ) -> tuple[UInt8[ndarray, "kept w"], Float32[ndarray, "kept 4"], Tally | None]:
+        """Return the markers of a block that pass the filters, the values of their codes, and their tally if asked for.
+
+        Args:
+            stream: of the ``.bed``.
+            within: the block.
+            lines: those of its markers that are used.
+            elsewhere: how many are not.
+            counted: whether the tally is needed.
+        """
+        if within in self._known and not counted:
+            kept, values = self._known[within]
+            return self._read(stream, kept), values, None
+        packed = self._read(stream, lines)
+        kept, values, counts, weight = self._counted(packed, lines, elsewhere)
+        packed = packed[kept]
+        self._known[within] = (lines[kept], values)
+        return packed, values, Tally(counts, weight, self._present(packed)) if counted else None
 
     def _read(self, stream: BinaryIO, lines: Int64[ndarray, " b"]) -> UInt8[ndarray, "b w"]:
         """Return the packed genotypes of some markers, in runs of those that are next to each other."""
@@ -162,8 +126,8 @@ class PackedMarkers:
 
     def _counted(
         self, packed: UInt8[ndarray, "b w"], lines: Int64[ndarray, " b"], elsewhere: int
-    ) -> tuple[Int64[ndarray, " kept"], Float32[ndarray, "kept 4"], Tally]:
-        """Return which markers pass the filters, the values of their codes, and the tally."""
+    ) -> tuple[Int64[ndarray, " kept"], Float32[ndarray, "kept 4"], MarkerCounts, float]:
+        """Return which markers pass the filters, the values of their codes, how many were dropped, and the weight."""
         blocks = self.blocks
         of_code = self._counts(packed)
         n = int(of_code[0].sum()) if len(of_code) else 0
@@ -177,8 +141,7 @@ class PackedMarkers:
         values = np.where(np.isnan(_DOSAGES), 0.0, _DOSAGES - mean[:, None])
         mean_square = (called * np.square(values[:, [0, 2, 3]])).sum(axis=1) / max(n, 1)
         sd, weight = divisor(blocks.scale, f, mean_square)
-        tally = Tally(MarkerCounts.of(dropped, elsewhere), weight, self._present(packed[kept]))
-        return kept, (values / sd[:, None]).astype(np.float32), tally
+        return kept, (values / sd[:, None]).astype(np.float32), MarkerCounts.of(dropped, elsewhere), weight
 
     def _counts(self, packed: UInt8[ndarray, "b w"]) -> Int64[ndarray, "b 4"]:
         """Return how many of the people that are used have each code."""
@@ -199,6 +162,30 @@ class PackedMarkers:
 
     def _codes(self, row: UInt8[ndarray, " w"]) -> UInt8[ndarray, " n"]:
         return _FOUR_CODES.take(row).view(np.uint8)[: self.n]
+
+
+@dataclass(frozen=True)
+class OpenPackedMarkers:
+    """Markers of an open ``.bed``; `OpenMarkers`."""
+
+    markers: PackedMarkers
+    stream: BinaryIO
+    room: Float32[ndarray, "m n4"]
+    pool: ThreadPoolExecutor
+    threads: int
+
+    def transposed(self, among: range, *, counted: bool) -> Iterator[Transposed]:
+        """Yield some of the markers.
+
+        Raises:
+            InputError: if the file has become shorter, or geno is 1 and a marker has no genotype.
+        """
+        markers = self.markers
+        blocks = replace(markers.blocks, among=among)
+        for number, (lines, elsewhere) in enumerate(blocks.spans()):
+            within = among[number * blocks.block : (number + 1) * blocks.block]
+            packed, values, tally = markers.block(self.stream, within, lines, elsewhere, counted=counted)
+            yield _decoded(packed, values, self.room, self.pool, self.threads)[:, : markers.n], tally
 
 
 def _decoded(

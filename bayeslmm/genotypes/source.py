@@ -5,6 +5,7 @@ A further format is a module with a `Source` and an entry in `FORMATS`: commands
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -151,17 +152,13 @@ def _prefix(path: str | Path, suffixes: tuple[str, ...]) -> str:
     return str(path).removesuffix(longest)
 
 
-def _one_file(name: str) -> Callable[[str | Path], list[Path]]:
-    """Return how the path of a format of one file, with or without its suffix, becomes that file."""
-
-    def files(path: str | Path) -> list[Path]:
-        candidates = [Path(path), *(Path(f"{path}{suffix}") for suffix in _SUFFIXES[name])]
-        return [next((candidate for candidate in candidates if candidate.exists()), Path(path))]
-
-    return files
+def _one_file(name: str, path: str | Path) -> list[Path]:
+    """Return the file of a format that has one, by its path with or without its suffix."""
+    candidates = [Path(path), *(Path(f"{path}{suffix}") for suffix in _SUFFIXES[name])]
+    return [next((candidate for candidate in candidates if candidate.exists()), Path(path))]
 
 
-_bgen_file, _vcf_file, _vcf_zarr_folder = map(_one_file, ("bgen", "vcf", "vcz"))
+_bgen_file, _vcf_file, _vcf_zarr_folder = (partial(_one_file, name) for name in ("bgen", "vcf", "vcz"))
 
 
 def _open_plink(path: str | Path) -> Source:

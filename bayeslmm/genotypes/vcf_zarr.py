@@ -146,7 +146,9 @@ def open_vcf_zarr(path: Path, *, dosage: str | None = None) -> VcfZarr:
     if not path.exists():
         raise InputError(f"{path} does not exist: check the name and the folder")
     try:
-        store = zarr.storage.ZipStore(path, mode="r") if path.is_file() else str(path)
+        # Absolute, for processes that it is sent to.
+        at = path.absolute()
+        store = zarr.storage.ZipStore(at, mode="r") if path.is_file() else str(at)
         group = zarr.open_group(store, mode="r")
         arrays = {name: group[own] for name, own in _FIELDS.items() if own in group}
         ids = tuple(_texts(group["sample_id"]).tolist())

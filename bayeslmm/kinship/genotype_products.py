@@ -1,6 +1,5 @@
 """The kinship of genotypes as something that multiplies: streamed from the file, never held."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.defaults import GENO, MAF, SCALE
+from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
-from bayeslmm.genotypes.packed import PackedMarkers, ReadMarkers, block_of
+from bayeslmm.genotypes.packed import PackedMarkers
+from bayeslmm.genotypes.streamed import ReadMarkers, block_of
+from bayeslmm.kinship.marker_pass import Makers, Pass, ThisProcess, ranges_of
 from bayeslmm.kinship.products import Products, taken
-
-_MOST = 0.5  # of the individuals: where more are taken, zeros for the others cost less than to pick them out
 
 
 class GenotypeProducts(Products):
@@ -26,11 +26,12 @@ class GenotypeProducts(Products):
     b)), whatever p. Markers are standardised among all individuals of the file, whichever are taken.
     """
 
-    def __init__(self, blocks: MarkerBlocks) -> None:
+    def __init__(self, blocks: MarkerBlocks, makers: Makers | None = None) -> None:
         genotypes = blocks.genotypes
         super().__init__(genotypes.ids, genotypes.name, genotypes.families)
         self.blocks = replace(blocks, block=min(blocks.block, block_of(len(self.ids))))
         self._markers = PackedMarkers.of(self.blocks) or ReadMarkers(self.blocks)
+        self._makers = makers or ThisProcess()
         self._rows: Int64[ndarray, " n"] | None = None
         self._tallies: list[Tally] = []  # that of a pass: the same for all that are taken
         self._diagonal: Float64[ndarray, " n"] | None = None
@@ -63,41 +64,40 @@ class GenotypeProducts(Products):
     @override
     def __matmul__(self, V: Float64[ndarray, "n b"]) -> Float64[ndarray, "n b"]:
         n, b = V.shape
-        total, narrow = np.zeros((n, b)), V.astype(np.float32)
-        rows, padded = self._markers.places(self._rows), None
-        diagonal, tally = 0.0, Tally.empty(len(self.blocks.genotypes.ids))
-        for block, of_block in self._markers.transposed("products"):
-            W = block
-            if rows is not None and len(rows) <= _MOST * block.shape[1]:
-                W = block[:, rows]
-            elif rows is not None and padded is None:
-                padded = np.zeros((block.shape[1], b), dtype=np.float32)
-                padded[rows] = narrow
-            # Transposed it is a third faster: W is read along its rows.
-            product = ((W @ (narrow if padded is None else padded)).T @ W).T
-            total += product if padded is None else product[rows]
-            if self._diagonal is None:
-                squares = np.einsum("ij,ij->j", W, W)
-                diagonal = diagonal + (squares if padded is None else squares[rows]).astype(float)
-            tally += of_block
-        if self._diagonal is None:
-            self._diagonal = np.asarray(diagonal) / tally.weight
+        first = not self._tallies
+        of = Pass(V.astype(np.float32), self._markers.places(self._rows), self._diagonal is None, counted=first)
+        ranges = ranges_of(self.blocks.span, self.blocks.block)
+        total, squares, tally = np.zeros((n, b)), np.zeros(n), Tally.empty(len(self.blocks.genotypes.ids))
+        with progress_bar("products", total=len(self.blocks.span), unit="marker") as bar:
+            for among, part in zip(ranges, self._makers.parts(self._markers, ranges, of), strict=True):
+                total += part.product
+                squares += 0.0 if part.squares is None else part.squares
+                tally = tally if part.tally is None else tally + part.tally
+                bar.update(len(among))
+        if first:
+            self.blocks.check_used(tally)
             self._tallies[:] = [tally]
-        return total / tally.weight
+        weight = self._tallies[0].weight
+        if self._diagonal is None:
+            self._diagonal = squares / weight
+        return total / weight
 
     @override
     def seconds(self, columns: int) -> float:
         """As `Products.seconds`, of one block of markers."""
-        begun = time.perf_counter()
-        block, tally = next(self._markers.transposed("a first block"))
-        V = np.ones((block.shape[1], columns), dtype=np.float32)
-        _ = block.T @ (block @ V)
-        return (time.perf_counter() - begun) * self.blocks.genotypes.n_markers / tally.counts.read
+        span, block = self.blocks.span, self.blocks.span[: self.blocks.block]
+        V = np.ones((len(self.blocks.genotypes.ids), columns), dtype=np.float32)
+        of = Pass(V, self._markers.places(None), squares=False, counted=False)
+        return self._makers.seconds(self._markers, block, of) * len(span) / len(block)
 
     @override
     def working_bytes(self, columns: int) -> float:
         n = len(self.blocks.genotypes.ids)
-        return 4.0 * n * (2.5 * self.blocks.block + 3 * columns)
+        return 4.0 * n * (2.5 * self.blocks.block + 5 * columns) * self._makers.on_this_machine
+
+    def by(self, makers: Makers) -> "GenotypeProducts":
+        """Return the same kinship, whose passes others make."""
+        return GenotypeProducts(self.blocks, makers)
 
     @override
     def take(self, rows: Sequence[int] | Int64[ndarray, " m"]) -> "GenotypeProducts":
@@ -105,6 +105,7 @@ class GenotypeProducts(Products):
         part = GenotypeProducts.__new__(GenotypeProducts)
         Products.__init__(part, *taken(self, at))
         part.blocks, part._markers, part._tallies = self.blocks, self._markers, self._tallies
+        part._makers = self._makers
         part._rows = at if self._rows is None else self._rows[at]
         part._diagonal = None if self._diagonal is None else self._diagonal[at]
         return part

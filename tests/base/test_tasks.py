@@ -119,7 +119,7 @@ def test_nobody_else_on_this_machine_can_use_our_workers(tmp_path):
 
 @pytest.mark.slow
 def test_a_task_that_kills_all_its_workers_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("bayeslmm.base.tasks._LOST_WORKERS", 1)
+    monkeypatch.setattr("bayeslmm.base.cluster._LOST_WORKERS", 1)
     with pytest.raises(bl.InputError, match="2 workers died of task 4 of 6"):
         run_tasks(killing(tmp_path, always=True), TASKS, 2, checkpoints=tmp_path / "work", label="squares", workers=2)
 
@@ -139,6 +139,6 @@ def test_without_dask_it_says_what_to_install(tmp_path, monkeypatch):
     ],
 )
 def test_a_cluster_that_cannot_be_is_refused(tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr("bayeslmm.base.tasks._PATIENCE", 1.0)
+    monkeypatch.setattr("bayeslmm.base.cluster._PATIENCE", 1.0)
     with pytest.raises(bl.InputError, match=message):
         run_tasks(noting(tmp_path), TASKS, 2, checkpoints=tmp_path / "work", label="squares", **options)
