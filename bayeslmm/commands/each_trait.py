@@ -12,6 +12,7 @@ from bayeslmm.analyses.table import with_rows, write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.files import fingerprints
 from bayeslmm.commands.answer import Answer
+from bayeslmm.commands.cluster import ClusterSettings, on_cluster
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import NutsSettings, PriorSettings
 from bayeslmm.commands.inputs import Inputs
@@ -128,9 +129,11 @@ def run_each_trait[One: HasTrait](
     files += [f"{FOLDER}/"] if choice else []
     read = [*further, *([program.path] if program else []), *(random.files if random else [])]
     resume = choice is not None and choice.settings.resume
-    with open_run(settings, [*files, "report.html"], more=read, resume=resume) as run:
+    cluster = choice.settings.cluster if choice else ClusterSettings(None)
+    folder = open_run(settings, [*files, "report.html"], more=read, resume=resume)
+    with folder as run, cluster.opened() as passes:
         products = choice.chooser(run) if choice else None
-        inputs = run.read_inputs(fingerprints(further), random=random, products=products)
+        inputs = on_cluster(run.read_inputs(fingerprints(further), random=random, products=products), passes)
         failures = run.failures
         run.results.begin()
         with keep_products(run, inputs, resume=resume) as inputs:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bayeslmm.base.checks import AnalysisError, InputError, examples, one_line
+from bayeslmm.base.cluster import ClusterError
 from bayeslmm.base.files import WriteError
 
 ANALYSIS_FAILED = 1
@@ -75,10 +76,11 @@ class Failures:
 
         Raises:
             InputError: if the only trait cannot be analysed as it is, or results cannot be written.
+            ClusterError: if there is nobody any more who computes.
         """
         try:
             yield
-        except WriteError:
+        except (WriteError, ClusterError):  # other traits would fare no better
             raise
         except Exception as error:
             self.add(traits, error)

@@ -74,7 +74,7 @@ class H2Settings(EachTraitSettings):
         else:
             self.check_methods(self.used_methods)
             check_draws_groups(self.draws_groups, self.used_methods, self.model)
-        self.products.check(self.needs_matrix)
+        self.products.check(self.kinship, self.needs_matrix)
 
     @property
     def needs_matrix(self) -> str:

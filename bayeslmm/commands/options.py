@@ -120,6 +120,12 @@ def add_products_options(parser: argparse.ArgumentParser) -> None:
         help="Monte Carlo error of products that is asked for, in posterior standard deviations of h2",
     )
     group.add_argument("--resume", action="store_true", help="go on with the products of a run that was stopped")
+    group.add_argument(
+        "--cluster",
+        metavar="WHERE",
+        help="multiply with K of genotypes on Dask workers: local (as many processes of this machine as --threads), "
+        "the address tcp://HOST:PORT of a scheduler, or its file X.json",
+    )
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -342,7 +342,9 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     add_h2_prior(group)
     group.add_argument("--seed", type=int, default=1, metavar="N", help="seed for all random numbers")
     group.add_argument("--workers", type=int, default=2, metavar="N", help="processes on this machine")
-    group.add_argument("--cluster", default="local", metavar="ADDRESS", help="or tcp://HOST:PORT of a Dask scheduler")
+    group.add_argument(
+        "--cluster", default="local", metavar="ADDRESS", help="or a Dask scheduler: tcp://HOST:PORT, or its file X.json"
+    )
     add_plots_option(parser)
     add_out_option(parser)
 

@@ -11,6 +11,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.ids import read_ids
 from bayeslmm.base.memory import available
 from bayeslmm.cohort.measurements import Measurements
+from bayeslmm.commands.cluster import ClusterSettings
 from bayeslmm.commands.inputs import ChooseProducts
 from bayeslmm.commands.products_kept import is_unfinished
 from bayeslmm.commands.run import Run
@@ -32,22 +33,32 @@ class ProductsSettings:
     kinship_as: Literal["matrix", "products"] | None
     probe_error: float
     resume: bool
+    cluster: ClusterSettings
 
     def __post_init__(self) -> None:
+        if self.cluster.cluster is not None and self.kinship_as == "matrix":
+            raise InputError("--cluster shares passes over genotypes, and --kinship-as matrix has none: leave one out")
         if not 0 < self.probe_error < math.inf:
             raise InputError(f"--probe-error must be a number above 0, but {self.probe_error:g} was given")
 
-    def check(self, needs_matrix: str) -> None:
-        """Refuse products where other options need a matrix.
+    @property
+    def asked(self) -> str:
+        """The option that asks for products; empty if none does."""
+        return "--kinship-as products" if self.kinship_as == "products" else "--cluster" if self.cluster.cluster else ""
+
+    def check(self, kinship: KinshipSettings, needs_matrix: str) -> None:
+        """Refuse products where other options need a matrix, and a cluster that has nothing to do.
 
         Args:
-            needs_matrix: why they do; empty if they do not.
+            kinship: where K comes from.
+            needs_matrix: why other options need a matrix; empty if they do not.
 
         Raises:
             InputError: saying why.
         """
-        if self.kinship_as == "products" and needs_matrix:
-            raise InputError(f"--kinship-as products: {needs_matrix}")
+        self.cluster.check(kinship)
+        if self.asked and needs_matrix:
+            raise InputError(f"{self.asked}: {needs_matrix}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class ProductsChoice:
             return None
 
         def choose(measurements: Measurements, genotypes: Genotypes | None) -> tuple[Products, str] | None:
-            if settings.kinship_as == "products":
+            if settings.asked:
                 why = "asked for"
             elif going_on:
                 why = self._instead("the run that was stopped multiplied with K")

@@ -18,6 +18,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.base.defaults import JOINT_COMPONENT_METHODS, JOINT_METHODS
 from bayeslmm.cohort.align_records import align_joint_records
 from bayeslmm.commands.answer import Answer
+from bayeslmm.commands.cluster import on_cluster
 from bayeslmm.commands.draws import (
     attributes,
     check_draws_groups,
@@ -85,7 +86,7 @@ class RgSettings(AnalysisSettings):
         elif given := self.components_prior.given:
             raise InputError(f"{given[0]} is the prior of several components ({OPTIONS_OF_SEVERAL}): leave it out")
         check_draws_groups(self.draws_groups, self.used_methods, self.model)
-        self.products.check(self.needs_matrix)
+        self.products.check(self.kinship, self.needs_matrix)
 
     @property
     def needs_matrix(self) -> str:
@@ -117,8 +118,9 @@ def run(settings: RgSettings) -> Answer:
     tables: dict[str, pd.DataFrame] = {}
     choice = ProductsChoice(settings.products, settings.needs_matrix, together=True)
     read, resume = [program.path] if program else [], settings.products.resume
-    with open_run(settings, [*_FILES, f"{FOLDER}/"], traits=[name], more=read, resume=resume) as run:
-        inputs, failures = run.read_inputs(products=choice.chooser(run)), run.failures
+    folder = open_run(settings, [*_FILES, f"{FOLDER}/"], traits=[name], more=read, resume=resume)
+    with folder as run, settings.products.cluster.opened() as passes:
+        inputs, failures = on_cluster(run.read_inputs(products=choice.chooser(run)), passes), run.failures
         run.results.begin()
         with keep_products(run, inputs, resume=resume) as inputs, failures.caught([name]):
             one = _together(settings, run, inputs)

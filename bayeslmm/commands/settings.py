@@ -11,7 +11,7 @@ from bayeslmm.commands.genotypes import OPTIONS, GenotypeFile
 from bayeslmm.genotypes.selection import Selection
 from bayeslmm.kinship.names import grm_files, kinship_files
 
-OF_THE_RUN = ("no_plots", "quiet", "json", "log_file", "threads", "config")
+OF_THE_RUN = ("no_plots", "quiet", "json", "log_file", "threads", "cluster", "config")
 """Options that change no number of a result, but how it is shown and computed."""
 
 
