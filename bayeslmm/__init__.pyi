@@ -65,6 +65,7 @@ from .estimators.scaled_lasso import scaled_lasso as scaled_lasso
 from .genotypes.blocks import MarkerBlocks as MarkerBlocks
 from .genotypes.genotypes import open_genotypes as open_genotypes
 from .genotypes.selection import Selection as Selection
+from .kinship.cluster_passes import cluster_passes as cluster_passes
 from .kinship.eigen_files import read_eigen as read_eigen
 from .kinship.files import read_kinship as read_kinship
 from .kinship.from_genotypes import dominance_kinship as dominance_kinship

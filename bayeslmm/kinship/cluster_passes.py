@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -50,7 +50,7 @@ class ClusterPasses:
     @property
     def threads(self) -> int:
         """How many parts are made at a time: one at least, for workers may come."""
-        with _scheduler_needed():
+        with _scheduler_needed(self._client):
             there = self._client.scheduler_info()["workers"]
         return max(1, sum(worker["nthreads"] for worker in there.values()))
 
@@ -66,13 +66,13 @@ class ClusterPasses:
             InputError: if a worker has not the same file, or as the reader of the genotypes.
             ClusterError: if a part has killed several workers, or workers or the scheduler are gone.
         """
-        sent, shared = self._markers_there(markers), send(self._client, of)
+        sent, shared = self._markers_there(markers), self._there(of)
         left, asked, most = deque(ranges), deque[tuple[range, Any]](), _AT_A_TIME * self.threads
         try:
             while left or asked:
                 while left and len(asked) < most:
                     among = left.popleft()
-                    asked.append((among, self._client.submit(_part_there, sent, among, shared, pure=False)))
+                    asked.append((among, self._submitted(_part_there, sent, among, shared)))
                 yield self._result(*asked[0])
                 asked.popleft()
         finally:
@@ -81,26 +81,33 @@ class ClusterPasses:
 
     def seconds(self, markers: Markers, among: range, of: Pass) -> float:
         """Return how long a part takes a worker, divided by how many are made at a time."""
-        sent, shared = self._markers_there(markers), send(self._client, of)
-        future = self._client.submit(_seconds_there, sent, among, shared, pure=False)
-        return self._result(among, future) / self.threads
+        sent, shared = self._markers_there(markers), self._there(of)
+        return self._result(among, self._submitted(_seconds_there, sent, among, shared)) / self.threads
 
     def _markers_there(self, markers: Markers) -> Any:
         """Return the markers as workers have them, all of whom are asked for the file when these are sent."""
         if id(markers) not in self._sent:
             there = markers.by_absolute_path()
             mark = sketch(there.path)
-            with _scheduler_needed():
+            with _scheduler_needed(self._client):
                 self._client.run(_file_there, there.path, mark)
-                self._sent[id(markers)] = (markers, send(self._client, Sent(uuid4().hex, there, mark)))
+            self._sent[id(markers)] = (markers, self._there(Sent(uuid4().hex, there, mark)))
         return self._sent[id(markers)][1]
+
+    def _there(self, what: Sent | Pass) -> Any:
+        with _scheduler_needed(self._client):
+            return send(self._client, what)
+
+    def _submitted(self, function: Callable[[Sent, range, Pass], Any], sent: Any, among: range, of: Any) -> Any:
+        with _scheduler_needed(self._client):
+            return self._client.submit(function, sent, among, of, pure=False)
 
     def _result(self, among: range, future: Any) -> Any:
         """Return what comes back, as long as there is somebody to wait for."""
         from distributed import KilledWorker, wait
 
         alone = None
-        with _scheduler_needed():
+        with _scheduler_needed(self._client):
             while True:
                 try:
                     wait([future], timeout=_LOOK)
@@ -134,13 +141,15 @@ def cluster_passes(cluster: str) -> Iterator[ClusterPasses]:
 
 
 @contextmanager
-def _scheduler_needed() -> Iterator[None]:
+def _scheduler_needed(client: Any) -> Iterator[None]:
     """Say, if the scheduler is gone, that it is."""
     try:
         yield
-    except TimeoutError:
+    except (TimeoutError, InputError, ClusterError):
         raise
-    except (CancelledError, OSError):
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, CancelledError | OSError):
+            raise
         raise ClusterError("the scheduler of the cluster is gone: start one with workers, and resume") from None
 
 
