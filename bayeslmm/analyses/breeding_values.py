@@ -1,5 +1,6 @@
 """Breeding values of everybody in a kinship, and how well they predict: tables for one trait."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -182,11 +183,22 @@ def cross_validate(
         predicted = [each for one in found for each in (one.record, np.sqrt(one.record_variance))]
         records[out] = np.column_stack([folds[out], y[out], *predicted])
     table = pd.DataFrame(records, columns=columns).astype({"fold": int})
-    rows = {name: _skill(table["observed"], table[at], table[sd]) for name, at, sd in _PREDICTED}
-    return CrossValidation(table, pd.DataFrame(rows).T.rename_axis("method"))
+    return CrossValidation(table, skills(table, PREDICTED))
 
 
-_PREDICTED = (("reml", "reml", "reml_sd"), ("integrated", "mean", "sd"))
+PREDICTED = (("reml", "reml", "reml_sd"), ("integrated", "mean", "sd"))
+"""Each method of a `CrossValidation` of one trait, with its columns of means and standard deviations."""
+
+
+def skills(records: pd.DataFrame, methods: Sequence[tuple[str, str, str]]) -> pd.DataFrame:
+    """Return the summary of a `CrossValidation`.
+
+    Args:
+        records: of one.
+        methods: as `PREDICTED`.
+    """
+    rows = {name: _skill(records["observed"], records[at], records[sd]) for name, at, sd in methods}
+    return pd.DataFrame(rows).T.rename_axis("method")
 
 
 def _skill(observed: pd.Series, predicted: pd.Series, sd: pd.Series) -> dict[str, float]:

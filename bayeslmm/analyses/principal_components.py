@@ -18,6 +18,17 @@ def with_principal_components(cohort: Cohort, spectrum: Spectrum, k: int) -> Coh
     return cohort if k == 0 else _with(cohort, spectrum.principal_components(k))
 
 
+def principal_components_of_others(K: Float64[ndarray, "N n"], spectrum: Spectrum, k: int) -> Float64[ndarray, "N k"]:
+    """Return the k leading principal components of individuals who are not analysed, as their kinship tells them.
+
+    Args:
+        K: their kinship with those analysed.
+        spectrum: of the K of these.
+        k: how many, at least 1.
+    """
+    return K @ (spectrum.principal_components(k) / spectrum.s[::-1][:k])
+
+
 def with_leading_eigenvectors(cohort: Cohort[Products], k: int, *, seed: int) -> Cohort[Products]:
     """Return the cohort as `with_principal_components` does, of a kinship that only multiplies.
 

@@ -166,6 +166,12 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     add_transform_options(group)
     group = parser.add_argument_group("predictions")
     group.add_argument(
+        "--joint",
+        action="store_true",
+        help="predict the traits from one joint model at REML, each from the records of all; with --folds, records of "
+        "one trait are left out at a time, and those that their individuals have of the others stay",
+    )
+    group.add_argument(
         "--snp-effects", action="store_true", help="write the effect of each marker per allele (TRAIT.snp_effects.tsv)"
     )
     group.add_argument(

@@ -17,6 +17,7 @@ from bayeslmm.analyses.breeding_values import (
 )
 from bayeslmm.analyses.heritability import heritability
 from bayeslmm.analyses.marker_effects import marker_posteriors
+from bayeslmm.analyses.principal_components import principal_components_of_others
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError
 from bayeslmm.base.ids import Individuals
@@ -26,9 +27,10 @@ from bayeslmm.commands.each_trait import Outcome, run_each_trait
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inference import PriorSettings
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.predict_jointly import predict_jointly
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import Analysed, Run
-from bayeslmm.commands.settings import AnalysisSettings, EachTrait
+from bayeslmm.commands.settings import AnalysisSettings, EachTrait, check_together
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.others import Others, everybody, mean_diagonal, new_individuals
 from bayeslmm.likelihood.whitened import whitened
@@ -43,6 +45,7 @@ class PredictSettings(AnalysisSettings):
 
     tables: EachTrait
     prior: PriorSettings
+    joint: bool
     snp_effects: bool
     new_genotypes: str | None
     folds: int | None
@@ -53,6 +56,12 @@ class PredictSettings(AnalysisSettings):
         for option in ["--snp-effects"] * self.snp_effects + ["--new-genotypes"] * bool(self.new_genotypes):
             if not self.kinship.genotypes:
                 raise InputError(f"{option} needs a kinship that is made from genotypes ({OPTIONS})")
+        if self.joint:
+            check_together(self.tables.trait, "--joint")
+            alone = {"--snp-effects": self.snp_effects, "--new-genotypes": self.new_genotypes}
+            alone |= {"--prior-h2": self.prior.given}  # joint predictions are at REML
+            if given := [option for option, value in alone.items() if value]:
+                raise InputError(f"{given[0]} is about one trait at a time: leave it or --joint out")
 
 
 SETTINGS = PredictSettings
@@ -64,6 +73,8 @@ def run(settings: PredictSettings) -> Answer:
     Raises:
         InputError: for errors in files and options that the user can fix.
     """
+    if settings.joint:
+        return predict_jointly(settings, folds=settings.folds, seed=settings.seed)
     new = open_genotypes(settings.new_genotypes) if settings.new_genotypes else None
     return run_each_trait(
         settings,
@@ -194,8 +205,7 @@ class _Predictor:
         components = self.one.cohort.X[0].shape[1] - X.shape[1]
         if not components:
             return X
-        leading = spectrum.principal_components(components)
-        return np.column_stack([X, others.K @ (leading / spectrum.s[::-1][:components])])
+        return np.column_stack([X, principal_components_of_others(others.K, spectrum, components)])
 
 
 def _cross_validated(settings: PredictSettings, folds: int, one: Analysed) -> CrossValidation:

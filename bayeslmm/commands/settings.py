@@ -1,6 +1,6 @@
 """The options of a command with types: built once from what was typed, and checked where they are built."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -204,6 +204,22 @@ class HeritableTraits(EachTrait):
         return self.prevalence is not None
 
 
+def check_together(traits: Sequence[str], option: str) -> None:
+    """Refuse names of traits that cannot be analysed together.
+
+    Args:
+        traits: their names.
+        option: that asks for them.
+
+    Raises:
+        InputError: if there are fewer than two, or the same twice, or a name that reads as a pair.
+    """
+    if len(traits) < 2 or len(set(traits)) < len(traits):
+        raise InputError(f"{option} needs two or more different traits, but {' '.join(traits)} was given")
+    if colon := [trait for trait in traits if ":" in trait]:
+        raise InputError(f"a pair of traits is written A:B, so {colon[0]!r} cannot be the name of one: rename it")
+
+
 @dataclass(frozen=True)
 class TogetherTraits(TableSettings):
     """Tables whose traits are analysed together."""
@@ -212,10 +228,7 @@ class TogetherTraits(TableSettings):
     complete_only: bool
 
     def __post_init__(self) -> None:
-        if len(self.trait) < 2 or len(set(self.trait)) < len(self.trait):
-            raise InputError(f"--traits needs two or more different traits, but {' '.join(self.trait)} was given")
-        if colon := [trait for trait in self.trait if ":" in trait]:
-            raise InputError(f"a pair of traits is written A:B, so {colon[0]!r} cannot be the name of one: rename it")
+        check_together(self.trait, "--traits")
         traits = [trait for trait, *_ in self.covariates_of]
         if twice := [trait for trait in traits if traits.count(trait) > 1]:
             raise InputError(f"--covariates-of {twice[0]} was given twice: name all its covariates at once")

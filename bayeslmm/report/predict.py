@@ -83,11 +83,7 @@ class Predicted:
         """How well records were predicted, a row for REML and one for the posterior."""
         if self.validated is None:
             return pd.DataFrame()
-        records, summary = self.validated.records, self.validated.summary.reset_index()
-        summary.insert(0, "trait", self.result.trait)
-        summary.insert(2, "folds", records["fold"].nunique())
-        summary.insert(3, "n", len(records))
-        return summary.assign(note="")
+        return skill_table(self.result.trait, self.validated)
 
     def record(self) -> dict[str, Any]:
         """Return what ``run.json`` says."""
@@ -95,6 +91,15 @@ class Predicted:
         if self.new_values is not None:
             about["new"] = {"individuals": len(self.new_values), **(self.markers or {})}
         return about
+
+
+def skill_table(trait: str, validated: CrossValidation) -> pd.DataFrame:
+    """Return rows of ``cross_validation.tsv``: how well the records of a trait were predicted, by each method."""
+    records, summary = validated.records, validated.summary.reset_index()
+    summary.insert(0, "trait", trait)
+    summary.insert(2, "folds", records["fold"].nunique())
+    summary.insert(3, "n", len(records))
+    return summary.assign(note="")
 
 
 def prediction_part(found: Predicted, cohort: Cohort, spectrum: Spectrum, folder: Path | None) -> Part:
@@ -111,7 +116,7 @@ def prediction_part(found: Predicted, cohort: Cohort, spectrum: Spectrum, folder
         *shown_effects(result),
     ]
     if found.validated is not None:
-        tables.insert(0, Shown("cross-validation; each record is in folds.tsv of the trait", _skill_shown(found)))
+        tables.insert(0, Shown("cross-validation; each record is in folds.tsv of the trait", skill_shown(found.skill)))
     return Part(
         name=trait,
         individuals=cohort_lines(cohort),
@@ -141,7 +146,7 @@ def prediction_lines(found: Predicted) -> list[str]:
     lines = [heritability_table(found.result).to_string(), *heritability_notes(found.result)]
     lines += [*heritability_answers(found.result), *prediction_answers(found)]
     if found.validated is not None:
-        lines.append(_skill_shown(found).rename_axis(None).to_string())
+        lines.append(skill_shown(found.skill).rename_axis(None).to_string())
     return lines
 
 
@@ -199,30 +204,32 @@ def _ends(found: Predicted) -> pd.DataFrame:
     return shown.assign(analysed=shown["analysed"].map({True: "yes", False: "no"})).set_index("IID")
 
 
-def _skill_shown(found: Predicted) -> pd.DataFrame:
-    names = {"reml": "at REML", "integrated": "over the posterior"}
-    skill = found.skill.set_index("method")[["correlation", "slope", "mse", "coverage"]]
+def skill_shown(skill: pd.DataFrame) -> pd.DataFrame:
+    """Return a `skill_table` with headings to read."""
+    names = {"joint": "jointly, at REML", "reml": "at REML", "integrated": "over the posterior"}
+    skill = skill.set_index("method")[["correlation", "slope", "mse", "coverage"]]
     return skill.rename(index=names, columns={"coverage": "in 95% interval"})
 
 
 def _checks(found: Predicted) -> list[Check]:
-    """Return whether intervals of records that were left out hold as many as they say, beyond chance."""
     if found.validated is None:
         return []
-    n, coverage = len(found.validated.records), found.validated.of("integrated")["coverage"]
+    return [check_of_coverage(len(found.validated.records), found.validated.of("integrated")["coverage"])]
+
+
+def check_of_coverage(n: int, coverage: float) -> Check:
+    """Return whether intervals of n records that were left out hold as many as they say, beyond chance."""
     error = np.sqrt(0.95 * 0.05 / n)
     apart = abs(coverage - 0.95) > _MOST_ERRORS * error
-    return [
-        check(
-            "coverage",
-            "look" if apart else "fine",
-            f"{coverage:.1%} of records of other folds are in their 95% interval",
-            f"it is 95% if the model is right; more than {_MOST_ERRORS} standard errors ({error:.1%} each) from that "
-            "is worth a look",
-            "look at outliers and the distribution of the trait (--rank-normalise), and at covariates that are left out"
-            if apart
-            else "",
-            value=coverage,
-            limit=0.95,
-        )
-    ]
+    return check(
+        "coverage",
+        "look" if apart else "fine",
+        f"{coverage:.1%} of records of other folds are in their 95% interval",
+        f"it is 95% if the model is right; more than {_MOST_ERRORS} standard errors ({error:.1%} each) from that "
+        "is worth a look",
+        "look at outliers and the distribution of the trait (--rank-normalise), and at covariates that are left out"
+        if apart
+        else "",
+        value=coverage,
+        limit=0.95,
+    )

@@ -103,7 +103,10 @@ def cohort(tmp_path_factory):
     age, sex = rng.standard_normal(N + 10), rng.choice(["f", "m"], N + 10)
     y = 5 + age + (sex == "m") + g + 0.5 * rng.standard_normal(N + 10)
     table = pd.DataFrame({"IID": ids, "y": y, "z": y**2, "flat": 1.0})
+    own = (G - G.mean(axis=0)) @ rng.standard_normal(P) / np.sqrt(P)
+    table["w"] = 2 - age + 0.5 * g + own + rng.standard_normal(N + 10)
     table.loc[60:, ["y", "z"]] = np.nan
+    table.loc[table.index[10:25].append(table.index[70:]), "w"] = np.nan
     table.to_csv(folder / "pheno.tsv", sep="\t", index=False, na_rep="NA")
     covar = pd.DataFrame({"IID": ids, "age": age, "sex": sex})
     covar.loc[70, "age"], covar.loc[71, "sex"] = np.nan, "x"  # which nobody with a record has
@@ -239,9 +242,46 @@ def test_one_trait_that_fails_does_not_stop_the_other(cohort, tmp_path, capsys):
     assert (out / "y.breeding_values.tsv").exists()
 
 
+def test_traits_together_are_the_kronecker_product(cohort, tmp_path, capsys):
+    folder, G, X, _ = cohort
+    out = predict(folder, tmp_path / "out", "--trait", "y", "w", "--joint")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "estimates.tsv", "report.html", "run.json", "w.breeding_values.tsv", "y.breeding_values.tsv",
+    ]  # fmt: skip
+    rows = read(out / "estimates.tsv").set_index(["trait", "parameter"])["estimate"]
+    of = [("y", "sigma2_"), ("y:w", "cov_"), ("y:w", "cov_"), ("w", "sigma2_")]
+    u, e = (np.array([rows[trait, name + kind] for trait, name in of]).reshape(2, 2) for kind in "ue")
+    f = G[:N].mean(axis=0) / 2
+    W = ((G - 2 * f) / np.sqrt(2 * f * (1 - f)))[:N]
+    K = W @ W.T / P
+    table = read(folder / "pheno.tsv").head(N)
+    Y = table[["y", "w"]].to_numpy()
+    known = ~np.isnan(Y.T.ravel())
+    design = np.kron(np.eye(2), X[:N])
+    k = np.kron(u, K)[:, known]
+    Vi = np.linalg.inv((np.kron(u, K) + np.kron(e, np.eye(N)))[np.ix_(known, known)])
+    Z = design[known]
+    cov = np.linalg.inv(Z.T @ Vi @ Z)
+    M = Vi - Vi @ Z @ cov @ Z.T @ Vi
+    blup = k @ M @ Y.T.ravel()[known]
+    pev = np.kron(u, K).diagonal() - np.einsum("ij,jk,ik->i", k, M, k)
+    for j, trait in enumerate(("y", "w")):
+        found = read(out / f"{trait}.breeding_values.tsv")
+        assert found["IID"].tolist() == table["IID"].tolist()
+        assert (found["recorded"] == ~np.isnan(Y[:, j])).all()
+        assert_allclose(found["blup"], blup[j * N : (j + 1) * N], atol=1e-5)
+        assert_allclose(found["pev"], pev[j * N : (j + 1) * N], atol=1e-5)
+        assert found.loc[found["record"].isna(), "IID"].tolist() == ["p70", "p71"]
+    assert "breeding values of w for 80 individuals, 25 of them without a record" in capsys.readouterr().out
+    assert "Henderson and Quaas (1976)" in (out / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--joint"], "--joint needs two or more different traits, but y was given"),
+        (["z", "--joint", "--snp-effects"], "--snp-effects is about one trait at a time: leave it or --joint out"),
+        (["z", "--joint", "--prior-h2", "2", "3"], "--prior-h2 is about one trait at a time"),
         (["--folds", "1"], "--folds must be at least 2"),
         (["--folds", "61"], "folds must lie between 2 and the 60 records"),
         (["--new-genotypes", "absent"], "absent.bed does not exist"),
