@@ -150,20 +150,20 @@ def refused(cluster, message):
 
 def test_workers_and_schedulers_that_go_are_told(prefix, few_markers, tmp_path, monkeypatch):
     """Of a scheduler that has written its address into a file."""
-    monkeypatch.setattr("bayeslmm.base.cluster._PATIENCE_WITH_WORKERS", 0.5)
-    monkeypatch.setattr("bayeslmm.base.cluster._PATIENCE", 1.0)
-    monkeypatch.setattr("bayeslmm.kinship.cluster_passes._LOOK", 0.1)
     file = tmp_path / "scheduler.json"
     with LocalCluster(n_workers=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as cluster:
         file.write_text(json.dumps({"address": cluster.scheduler_address}))
         with cluster_passes(str(file)) as passes:
             there, V = products(prefix).by(passes), np.ones((N, 1))
             assert_array_equal(there @ V, products(prefix) @ V)
+            monkeypatch.setattr("bayeslmm.base.cluster._PATIENCE_WITH_WORKERS", 0.5)
+            monkeypatch.setattr("bayeslmm.kinship.cluster_passes._LOOK", 0.1)
             cluster.scale(0)
             cluster.sync(cluster._correct_state)
             with pytest.raises(ClusterError, match="are gone, and none came in 0 seconds"):
                 _ = there @ V
             refused(file, "has no worker: start some")
+            monkeypatch.setattr("bayeslmm.base.cluster._PATIENCE", 1.0)
             cluster.close()
             with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
                 _ = there @ V
