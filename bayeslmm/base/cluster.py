@@ -82,7 +82,8 @@ def open_client(cluster: str, workers: int) -> Iterator[Any]:
                         dashboard_address="127.0.0.1:0",
                         # The threads of two workers would compete.
                         env=environment_of(1),
-                        silence_logs=logging.ERROR,
+                        # What fails on a worker is told here, once.
+                        silence_logs=logging.CRITICAL,
                     )
                 )
         try:

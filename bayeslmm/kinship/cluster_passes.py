@@ -51,8 +51,8 @@ class ClusterPasses:
     def threads(self) -> int:
         """How many parts are made at a time: one at least, for workers may come."""
         with _scheduler_needed(self._client):
-            there = self._client.scheduler_info()["workers"]
-        return max(1, sum(worker["nthreads"] for worker in there.values()))
+            # Not scheduler_info: in some versions it tells of five workers at most.
+            return max(1, sum(self._client.nthreads().values()))
 
     @property
     def on_this_machine(self) -> int:

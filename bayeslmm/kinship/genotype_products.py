@@ -97,8 +97,9 @@ class GenotypeProducts(Products):
         return 4.0 * n * (2.5 * self.blocks.block + 5 * columns) * self._makers.on_this_machine
 
     def by(self, makers: Makers) -> "GenotypeProducts":
-        """Return the same kinship, whose passes others make."""
-        return GenotypeProducts(self.blocks, makers)
+        """Return the same kinship, of the same individuals, whose passes others make."""
+        whole = GenotypeProducts(self.blocks, makers)
+        return whole if self._rows is None else whole.take(self._rows)
 
     @override
     def take(self, rows: Sequence[int] | Int64[ndarray, " m"]) -> "GenotypeProducts":

@@ -99,6 +99,9 @@ def test_digits_are_those_of_this_process(prefix, passes, rng, monkeypatch, tmp_
     rows = rng.permutation(N)
     for m in (20, 50):  # picked out, and with zeros for the others
         assert_array_equal(there.take(rows[:m]) @ V[:m], here.take(rows[:m]) @ V[:m])
+    some = here.take(rows[:20])
+    assert some.by(passes).ids == some.ids
+    assert_array_equal(some.by(passes) @ V[:20], some @ V[:20])
     assert 0 < there.seconds(3) < 60
     assert there.working_bytes(3) == 3 * here.working_bytes(3)
 
