@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, override
@@ -39,7 +39,7 @@ class KeptProducts(Products):
 
     @cached_property
     def _name(self) -> str:
-        return hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:12]
+        return name_of(self.ids)
 
     @property
     @override
@@ -64,18 +64,7 @@ class KeptProducts(Products):
     def __matmul__(self, V: Float64[ndarray, "n b"]) -> Float64[ndarray, "n b"]:
         self._made += 1
         path = self._folder / f"{self._name}-{self._made:04d}.product"
-        mark = hashlib.sha256(np.ascontiguousarray(V)).digest()
-        if path.exists():
-            content = read_sealed(path, advice=_ADVICE)
-            if content.startswith(mark):
-                return np.frombuffer(content, offset=len(mark)).reshape(V.shape).copy()
-            warnings.warn(
-                f"{path} is the product of other columns, such as another number of threads makes: it is made again",
-                InputWarning,
-                stacklevel=2,
-            )
-        product = self._whole @ V
-        write_sealed(path, mark + np.ascontiguousarray(product).tobytes())
+        product = kept_product(path, V, lambda: self._whole @ V)
         if self._made == 1:  # they came with it, and would cost another
             self.diagonal()
             _ = self.details
@@ -92,3 +81,33 @@ class KeptProducts(Products):
     @override
     def take(self, rows: Sequence[int] | Int64[ndarray, " m"]) -> "KeptProducts":
         return KeptProducts(self._whole.take(rows), self._folder)
+
+
+def name_of(ids: Sequence[str]) -> str:
+    """Return how the files of products of some individuals begin."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12]
+
+
+def kept_product(
+    path: Path, V: Float64[ndarray, "n b"], make: Callable[[], Float64[ndarray, "n b"]]
+) -> Float64[ndarray, "n b"]:
+    """Return a product from a file if it is that of the same columns, else make it, and write it there.
+
+    Args:
+        path: of the file.
+        V: the columns.
+        make: returns their product.
+    """
+    mark = hashlib.sha256(np.ascontiguousarray(V)).digest()
+    if path.exists():
+        content = read_sealed(path, advice=_ADVICE)
+        if content.startswith(mark):
+            return np.frombuffer(content, offset=len(mark)).reshape(V.shape).copy()
+        warnings.warn(
+            f"{path} is the product of other columns, such as another number of threads makes: it is made again",
+            InputWarning,
+            stacklevel=3,
+        )
+    product = make()
+    write_sealed(path, mark + np.ascontiguousarray(product).tobytes())
+    return product

@@ -1,7 +1,7 @@
 """A scan of one cohort: blocks of markers in, tables out; and the posterior of single effects."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,12 +15,13 @@ from scipy.stats import chi2, kurtosis, norm, skew
 from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import INTERCEPT
-from bayeslmm.genotypes.blocks import dosages
+from bayeslmm.genotypes.blocks import Block, dosages
 from bayeslmm.genotypes.chromosomes import chromosomes, labelled, special_chromosomes
 from bayeslmm.genotypes.genotypes import Genotypes
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior import exact
+from bayeslmm.scan.calibrated import CalibratedScan
 from bayeslmm.scan.gains import sets_by_rank
 from bayeslmm.scan.table import effect_row, marker_rows
 from bayeslmm.scan.tests import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
@@ -130,9 +131,8 @@ def block_tables(
     scan = settings.prepare(data)
     plain = fixed_scan(data, 0.0) if settings.ols else None
     factors = {name: _factor(cohort, name) for name in settings.interaction}
-    rows = markers.genotypes.rows(cohort.ids)
-    read = dosages(markers.genotypes, rows, blocks.values(), maf=settings.maf, geno=settings.geno)
-    for number, block in zip(blocks, read, strict=True):
+
+    def tested(block: Block) -> dict[str, Any]:
         Z = spectrum.U.T @ block.G
         tests = scan.test([Z])
         interactions: dict[str, dict[str, Tests]] = {}
@@ -143,16 +143,68 @@ def block_tables(
         if isinstance(scan, FixedScan) and settings.covariate_effects:
             beta = np.column_stack([test.beta[:, 0] for test in tests])
             alpha = dict(zip(cohort.traits, scan.covariate_effects(Z, beta), strict=True))
+        return {
+            "tests": dict(zip(cohort.traits, tests, strict=True)),
+            "ols": dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
+            "interactions": interactions,
+            "covariate_effects": alpha,
+            "covariates": cohort.covariates[0],
+        }
+
+    df = scan.X.shape[0] - scan.X.shape[1] - 1
+    yield from _tables(markers, cohort, blocks, settings, tested, df)
+
+
+def calibrated_tables(
+    markers: Markers,
+    cohort: Cohort[Any],
+    scan: CalibratedScan,
+    plain: CalibratedScan,
+    blocks: Mapping[int, range],
+    settings: ScanSettings,
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Yield the number and the table of each block, as `block_tables` does, without an eigenbasis.
+
+    Args:
+        markers: of the file.
+        cohort: the individuals.
+        scan: of the kinship against which these markers are tested.
+        plain: without a kinship.
+        blocks: number of each block -> its markers.
+        settings: what is tested, of which filters, least squares and the prior are used.
+    """
+
+    def tested(block: Block) -> dict[str, Any]:
+        of = {"tests": scan, "ols": plain} if settings.ols else {"tests": scan}
+        return {what: dict(zip(cohort.traits, one.test([block.G]), strict=True)) for what, one in of.items()}
+
+    df = scan.X.shape[0] - scan.X.shape[1] - 1
+    yield from _tables(markers, cohort, blocks, settings, tested, df)
+
+
+def _tables(
+    markers: Markers,
+    cohort: Cohort[Any],
+    blocks: Mapping[int, range],
+    settings: ScanSettings,
+    tested: Callable[[Block], dict[str, Any]],
+    df: int,
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Yield the number and the table of each block.
+
+    Args:
+        markers: of the file.
+        cohort: the individuals.
+        blocks: number of each block -> its markers.
+        settings: the filters, and the prior.
+        tested: returns what `marker_rows` takes of a block.
+        df: degrees of freedom of standard errors.
+    """
+    rows = markers.genotypes.rows(cohort.ids)
+    read = dosages(markers.genotypes, rows, blocks.values(), maf=settings.maf, geno=settings.geno)
+    for number, block in zip(blocks, read, strict=True):
         table = marker_rows(
-            markers.genotypes.variants,
-            block,
-            dict(zip(cohort.traits, tests, strict=True)),
-            settings.prior_effect,
-            scan.X.shape[0] - scan.X.shape[1] - 1,
-            ols=dict(zip(cohort.traits, plain.test([Z]), strict=True)) if plain else None,
-            interactions=interactions,
-            covariate_effects=alpha,
-            covariates=cohort.covariates[0],
+            markers.genotypes.variants, block, prior_effect=settings.prior_effect, df=df, **tested(block)
         )
         table["line"] = np.repeat(block.lines, len(cohort.traits))
         table.attrs = {"traits": list(cohort.traits), "markers": asdict(block.tally.counts)}

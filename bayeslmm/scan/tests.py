@@ -9,9 +9,10 @@ Source: Zhou and Stephens (2012), doi:10.1038/ng.2310, for the exact tests; Kang
 Lippert et al. (2011), doi:10.1038/nmeth.1681, for a ratio fixed at the null.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, override
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -162,16 +163,13 @@ class ExactScan:
 
 
 @dataclass(frozen=True)
-class FixedScan:
-    """Tests at variance ratios that do not depend on the marker; made by `null_scan` and `fixed_scan`.
+class AtFixedRatios(ABC):
+    """Tests at variance ratios that do not depend on the marker.
 
     Each trait has two ratios, one after the other: for effects with Wald tests, and for the two other tests.
 
     Attributes:
         X: covariates, orthonormal, shape (n, c).
-        back: from coefficients on X to those on the user's covariates, shape (user's c, c).
-        offset: X'y of each trait, shape (c, t).
-        weights: at the 2 t ratios.
         model: the traits at their ratios.
         delta: of each trait, for effects, in its `units`.
         units: of each trait.
@@ -179,13 +177,14 @@ class FixedScan:
     """
 
     X: Float64[ndarray, "n c"]
-    back: Float64[ndarray, "user c"]
-    offset: Float64[ndarray, "c t"]
-    weights: Weights
     model: Model
     delta: list[float]
     units: list[Units]
     variance: list[float]
+
+    @abstractmethod
+    def factor(self, sets: Sets) -> list[list[ndarray]]:
+        """Return the Cholesky factor of Z'PZ, as `schur_factor` does."""
 
     def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
         """Test b sets of markers, for each trait; arguments as for `ExactScan.test`."""
@@ -196,7 +195,7 @@ class FixedScan:
     def _test(self, sets: Sets) -> list[Tests]:
         n, c = self.X.shape
         model, r = self.model, len(sets.columns)
-        gains, usable = _usable(model, gains_of(model, sets, schur_factor(self.weights, sets)))
+        gains, usable = _usable(model, gains_of(model, sets, self.factor(sets)))
         sigma2_p = (model.reml.quad - gains.quad) / (n - c - r)
         loglik = profile_ml(model, gains.quad, n)
         gain = loglik - profile_ml(model, np.zeros(len(model.ml.quad)), n)
@@ -212,6 +211,26 @@ class FixedScan:
             fitted = _Fitted(beta, se, sd, delta, loglik[:, others], gain[:, others], share[:, others])
             tests.append(_to_tests(fitted, usable, sets, n, c))
         return tests
+
+
+@dataclass(frozen=True)
+class FixedScan(AtFixedRatios):
+    """Tests in an eigenbasis at fixed ratios; made by `null_scan` and `fixed_scan`.
+
+    Attributes:
+        back: from coefficients on X to those on the user's covariates, shape (user's c, c).
+        offset: X'y of each trait, shape (c, t).
+        weights: at the 2 t ratios.
+    """
+
+    back: Float64[ndarray, "user c"]
+    offset: Float64[ndarray, "c t"]
+    weights: Weights
+
+    @override
+    def factor(self, sets: Sets) -> list[list[ndarray]]:
+        """Return the Cholesky factor of Z'PZ."""
+        return schur_factor(self.weights, sets)
 
     def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
         """Return the effects of the covariates in the model with each marker, for each trait, shape (b, user's c).
@@ -315,14 +334,14 @@ def _fixed(data: RotatedData, h2_of: Callable[[Whitened], tuple[float, float]]) 
     Q = np.asarray(clear[0].data.X)
     k_clear = _mean_clear(np.asarray(clear[0].data.s), Q)
     return FixedScan(
-        Q,
-        back @ np.linalg.inv(clear[0].R),
-        np.column_stack([of.b for of in clear]),
-        weights,
-        Model(np.concatenate([model.Py for model in models], axis=1), ml, reml),
-        [float((1 - share) / share) if share else np.inf for share, _ in ratios],
-        [Units(of.sd, of.k, of.log_unit * len(data.s)) for of in clear],
-        [float(share * k_clear + 1 - share) for share, _ in ratios],
+        X=Q,
+        model=Model(np.concatenate([model.Py for model in models], axis=1), ml, reml),
+        delta=[float((1 - share) / share) if share else np.inf for share, _ in ratios],
+        units=[Units(of.sd, of.k, of.log_unit * len(data.s)) for of in clear],
+        variance=[float(share * k_clear + 1 - share) for share, _ in ratios],
+        back=back @ np.linalg.inv(clear[0].R),
+        offset=np.column_stack([of.b for of in clear]),
+        weights=weights,
     )
 
 
