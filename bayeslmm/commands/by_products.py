@@ -45,7 +45,16 @@ class Summarised:
 def each_summarised(
     run: Run, inputs: Inputs[Products], settings: ProductsSettings, *, seed: int
 ) -> Iterator[Summarised]:
-    """Yield each trait by itself, one set of individuals after another; say what it will cost, and who is analysed.
+    """Yield each trait of `summarised_cohorts`, which has the same arguments and errors, by itself."""
+    for cohort, summary in summarised_cohorts(run, inputs, settings, seed=seed):
+        for j, trait in enumerate(cohort.traits):
+            yield Summarised(trait, summary.trait(j), cohort, summary, summary.error(j))
+
+
+def summarised_cohorts(
+    run: Run, inputs: Inputs[Products], settings: ProductsSettings, *, seed: int
+) -> Iterator[tuple[Cohort[Products], SpectralSummary]]:
+    """Yield one set of individuals after another with all its traits; say what it will cost, and who is analysed.
 
     Args:
         run: of the command.
@@ -73,9 +82,7 @@ def each_summarised(
             _tell(run, inputs, cohort, summary, origin=not said)
             said = True
             ready.append((cohort, summary))
-        for cohort, summary in ready:
-            for j, trait in enumerate(cohort.traits):
-                yield Summarised(trait, summary.trait(j), cohort, summary, summary.error(j))
+        yield from ready
     failures.check_any_left()
 
 

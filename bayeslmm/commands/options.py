@@ -103,8 +103,19 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
     group.add_argument("--eigen", type=Path, metavar="F", help="decomposition: read if F exists, else written (.npz)")
 
 
-def add_products_options(parser: argparse.ArgumentParser) -> None:
-    """Add how a kinship is taken that is too large for a matrix."""
+def add_products_options(
+    parser: argparse.ArgumentParser,
+    *,
+    resume: str = "go on with the products of a run that was stopped",
+    cluster: bool = True,
+) -> None:
+    """Add how a kinship is taken that is too large for a matrix.
+
+    Args:
+        parser: of the command.
+        resume: what it is to go on with a run.
+        cluster: whether it can make its passes on a cluster.
+    """
     group = parser.add_argument_group("large cohorts")
     group.add_argument(
         "--kinship-as",
@@ -119,7 +130,10 @@ def add_products_options(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help="Monte Carlo error of products that is asked for, in posterior standard deviations of h2",
     )
-    group.add_argument("--resume", action="store_true", help="go on with the products of a run that was stopped")
+    group.add_argument("--resume", action="store_true", help=resume)
+    if not cluster:
+        parser.set_defaults(cluster=None)
+        return
     group.add_argument(
         "--cluster",
         metavar="WHERE",

@@ -238,6 +238,7 @@ def _rg(parser: argparse.ArgumentParser) -> None:
 
 def _scan(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser, tested=True)
+    add_products_options(parser, resume="continue a scan that was interrupted", cluster=False)
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to scan")
     add_transform_options(group)
@@ -286,7 +287,13 @@ def _scan(parser: argparse.ArgumentParser) -> None:
         default="bayeslmm",
         help="columns of the table of all markers: our own, or those of the GWAS Catalog or of LDSC (compressed)",
     )
-    group.add_argument("--resume", action="store_true", help="continue a scan that was interrupted")
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="seed of --kinship-as products: its probes, and the markers of the calibration",
+    )
     add_plots_option(parser)
     add_out_option(parser)
 

@@ -47,9 +47,9 @@ def forecast_products(run: Run, cohorts: Sequence[Cohort[Products]], *, folder: 
         with run.clock.step("forecast"):
             seconds = cohort.K.seconds(columns)
         times = tuple(a + (b if pcs else 0) for a, b in zip(_USUAL, _OF_PCS, strict=True))
-        took = " to ".join(dict.fromkeys(_duration(count * seconds) for count in times))
+        took = " to ".join(dict.fromkeys(duration(count * seconds) for count in times))
         print(
-            f"  {what}: {columns} columns a pass, which takes {_duration(seconds)} (measured on a part); usually "
+            f"  {what}: {columns} columns a pass, which takes {duration(seconds)} (measured on a part); usually "
             f"{times[0]} to {times[1]} times that in all, {took}; {memory / 1e9:.2g} GB of memory, products kept for "
             f"--resume in {folder}, up to {kept / 1e9:.2g} GB"
         )
@@ -66,7 +66,7 @@ def told(begun: float) -> Callable[[ProbeError], None]:
     def tell(error: ProbeError) -> None:
         if (seconds := time.perf_counter() - begun) > _PATIENCE:
             print(
-                f"  after {error.passes} passes, {_duration(seconds)}: Monte Carlo error {error.size} posterior "
+                f"  after {error.passes} passes, {duration(seconds)}: Monte Carlo error {error.size} posterior "
                 f"sd of h2 ({error.wanted:g} asked for)",
                 flush=True,
             )
@@ -74,7 +74,8 @@ def told(begun: float) -> Callable[[ProbeError], None]:
     return tell
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words."""
     if seconds < 1:
         return "less than a second"
     for size, unit in ((3600.0, "hours"), (60.0, "minutes")):

@@ -43,7 +43,7 @@ class Job:
     loco: bool
     posterior_top: int
     markers: Markers
-    inputs: Inputs
+    inputs: Inputs[Any]
     parts: Parts
 
 
@@ -79,7 +79,7 @@ def write_blocks(job: Job, cohort: Cohort, spectrum: Spectrum, tasks: Sequence[T
 
 
 def summarise(
-    job: Job, cohort: Cohort, blocks: range
+    job: Job, cohort: Cohort[Any], blocks: range
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], dict[str, list[Picture]]]:
     """Draw each trait of a cohort; return the markers with the smallest p-values; numbers and pictures by trait."""
     along = {trait: [] for trait in cohort.traits}

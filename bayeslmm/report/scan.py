@@ -46,6 +46,11 @@ SOURCES = {
     "null": Source("Kang et al. (2010)", "10.1038/ng.548", "tests at the variance ratio of the null"),
 }
 """By test."""
+OF_PRODUCTS = (
+    Source("Loh et al. (2015)", "10.1038/ng.3190", "V^-1 y without each chromosome, one variance ratio for all"),
+    Source("Svishcheva et al. (2012)", "10.1038/ng.2410", "the calibration of variances"),
+)
+"""Of tests where K is multiplied with."""
 ALL_SOURCES = (
     Source("Servin and Stephens (2007)", "10.1371/journal.pgen.0030114", "Bayes factors of effects"),
     Source("Wakefield (2009)", "10.1002/gepi.20359", "what they tend to in large samples"),
@@ -87,7 +92,12 @@ def scan_part(
             if len(table) and (table["trait"] == trait).any()
         ],
         checks=[*inflation, *(_check_of_caution(*caution) for caution in scan_cautions(trait, numbers))],
-        sources=[*reml.METHOD.sources, SOURCES[test], *ALL_SOURCES],
+        sources=[
+            *reml.METHOD.sources,
+            SOURCES[test],
+            *(OF_PRODUCTS if "calibration" in numbers else ()),
+            *ALL_SOURCES,
+        ],
     )
 
 
@@ -164,6 +174,21 @@ def scan_report(parts: Sequence[Part]) -> Report:
     )
 
 
+def calibration_line(calibration: Mapping[str, Any]) -> str:
+    """Say how the variances of tests by products were found, and how good they and V^-1 y are.
+
+    Args:
+        calibration: what ``run.json`` holds about it.
+    """
+    ratio = calibration["ratio"]
+    error, spread = (f"{100 * calibration[name] / ratio:.2g}%" for name in ("error", "spread"))
+    return (
+        f"{calibration['passes']} passes for V^-1 y, residual {calibration['residual']:.1g}; variances of tests by "
+        f"calibration: z'Pz = {ratio:.4g} z'Mz, the mean of {calibration['markers']} random markers (standard error "
+        f"{error}, spread between markers {spread})"
+    )
+
+
 _P, _TOO_SMALL = 1e-4, 1.4
 
 
@@ -229,6 +254,7 @@ def scan_answers(
             f"  lambda_GC {numbers['lambda_gc']:.3f}; {numbers['below_bonferroni']:,} markers below 0.05 / "
             f"{numbers['tested']:,}",
             f"  {tested}",
+            *([f"  {calibration_line(numbers['calibration'])}"] if "calibration" in numbers else []),
             *(f"  CAUTION: {reason}: {advice}" for reason, advice in scan_cautions(trait, numbers)),
         ]
     if numbers["tested"] and len(epistasis):

@@ -1,6 +1,7 @@
 """What markers are tested against: the kinship of all markers, or of other chromosomes; and who has genotypes."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from bayeslmm.likelihood.rotation import Spectrum, decompose
 from bayeslmm.scan.blocks import Markers
 
 BLOCK = 1024
-"""How many markers are tested at a time."""
+"""How many markers are tested at a time, at most."""
+_VALUES = 1 << 27  # float64 dosages that are held at once: 1 GB
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,18 @@ def tasks_of(markers: Markers, *, loco: bool, first: int = 0) -> list[Task]:
         first: number of the first block.
     """
     tasks: list[Task] = []
+    size = int(np.clip(_VALUES // len(markers.genotypes.ids), 64, BLOCK))
     for chromosome, span in (markers.chromosomes if loco else {"": range(markers.genotypes.n_markers)}).items():
-        spans = [range(start, min(start + BLOCK, span.stop)) for start in range(span.start, span.stop, BLOCK)]
+        spans = [range(start, min(start + size, span.stop)) for start in range(span.start, span.stop, size)]
         tasks.append(Task(chromosome, dict(enumerate(spans, start=first))))
         first += len(spans)
     return tasks
+
+
+def blocks_of(tasks: Sequence[Task]) -> range:
+    """Return the numbers of the blocks of tasks that follow each other."""
+    numbers = [number for task in tasks for number in task.blocks]
+    return range(numbers[0], numbers[-1] + 1)
 
 
 def spectrum_against(

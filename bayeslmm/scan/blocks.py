@@ -89,7 +89,7 @@ class ScanSettings:
         return exact_scan(data) if self.test == "exact" else null_scan(data)
 
 
-def least_allele_counts(cohort: Cohort) -> dict[str, float]:
+def least_allele_counts(cohort: Cohort[Any]) -> dict[str, float]:
     r"""Return how often the rarer allele must occur for small p-values against each trait to be believed; 0 for normal.
 
     The statistic of a marker with few copies m of its rarer allele is about a mean of m residuals. The first terms of

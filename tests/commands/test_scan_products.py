@@ -1,0 +1,140 @@
+"""`bayeslmm scan --loco` with a kinship that is multiplied with: against the scan in eigenbases of the same files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from bed_reader import to_bed
+from numpy.testing import assert_allclose
+
+from bayeslmm.commands import scan_cohort
+from bayeslmm.commands.main import main
+from bayeslmm.kinship.genotype_products import GenotypeProducts
+from bayeslmm.kinship.left_out_products import LeftOutProducts
+
+pytestmark = pytest.mark.slow
+
+PER = 150
+CHROMOSOMES = ("1", "2", "3", "X")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """300 people, three autosomes and X, two traits, a covariate."""
+    rng, folder = np.random.default_rng(5), tmp_path_factory.mktemp("people")
+    n, p = 300, PER * len(CHROMOSOMES)
+    G = rng.binomial(2, rng.uniform(0.1, 0.5, p), (n, p)).astype(float)
+    y = (G - G.mean(axis=0)) @ rng.standard_normal((p, 2)) / 25 + rng.standard_normal((n, 2))
+    G[rng.uniform(size=G.shape) < 0.01] = np.nan
+    ids = [f"p{i}" for i in range(n)]
+    properties = {
+        "fid": ids,
+        "iid": ids,
+        "chromosome": np.repeat(CHROMOSOMES, PER),
+        "bp_position": np.arange(p) + 1,
+    }
+    to_bed(folder / "x.bed", G, properties=properties)
+    table = pd.DataFrame({"IID": ids, "a": 9 + 3 * y[:, 0], "b": y[:, 1], "age": rng.integers(20, 60, n)})
+    table.loc[[3, 40]] = table.loc[[3, 40]].assign(a=np.nan, b=np.nan)
+    table.to_csv(folder / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    return folder
+
+
+def scan(folder, out, *options, traits=("a",), code=0):
+    inputs = ["--bfile", folder / "x", "--pheno", folder / "pheno.tsv", "--covariates", "age", "--trait", *traits]
+    assert main(["scan", *map(str, inputs), "--out", str(out), "--no-plots", *options]) == code
+
+
+LOCO = ("--loco", "--test", "null")
+BY_PRODUCTS = (*LOCO, "--kinship-as", "products")
+
+
+def table(out, trait):
+    return pd.read_csv(out / f"{trait}.scan.tsv", sep="\t", dtype={"chrom": str})
+
+
+@pytest.fixture(scope="module")
+def by_products(people, tmp_path_factory):
+    """A scan of two traits."""
+    out = tmp_path_factory.mktemp("scan") / "products"
+    scan(people, out, *BY_PRODUCTS, "--ols", traits=("a", "b"))
+    return out
+
+
+def test_both_ways_agree(people, by_products, tmp_path):
+    """What differs is one variance ratio for all chromosomes, and the calibration."""
+    scan(people, tmp_path / "matrix", *LOCO, "--ols", traits=("a", "b"))
+    for trait in ("a", "b"):
+        found, expected = (table(out, trait) for out in (by_products, tmp_path / "matrix"))
+        assert list(found) == list(expected)
+        same = ["chrom", "snp", "pos", "a1", "a0", "af", "n", "n_miss", "beta_ols", "se_ols", "p_ols"]
+        same = [name for name in same if name in expected]
+        pd.testing.assert_frame_equal(found[same], expected[same], rtol=1e-6)
+        chi2, of_matrix = ((one["beta"] / one["se"]) ** 2 for one in (found, expected))
+        assert np.corrcoef(chi2, of_matrix)[0, 1] > 0.99
+        assert abs(chi2.mean() / of_matrix.mean() - 1) < 0.03
+        assert np.corrcoef(np.log(found["p_lrt"]), np.log(expected["p_lrt"]))[0, 1] > 0.99
+        about = json.loads((by_products / "run.json").read_text())["traits"][trait]["calibration"]
+        assert about["markers"] == 96
+        assert about["residual"] <= 1e-5
+        assert_allclose(about["error"], about["spread"] / np.sqrt(96))
+        page = (by_products / "report.html").read_text()
+        assert f"{about['passes']} passes for V^-1 y" in page
+        assert "random markers (standard error" in page
+    assert not (by_products / "products").exists()
+
+
+def test_a_scan_that_was_stopped_goes_on(people, by_products, tmp_path, monkeypatch):
+    """In the passes for V^-1 y, and again while markers are tested: no pass and no block twice, the same digits."""
+    passes, blocks = [], []
+    product, write = LeftOutProducts._product, scan_cohort.Parts.write
+
+    def third_fails(self, V, out):
+        passes.append(len(out))
+        if len(passes) == 3:
+            raise KeyboardInterrupt
+        return product(self, V, out)
+
+    def second_fails(self, number, rows):
+        blocks.append(number)
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        write(self, number, rows)
+
+    monkeypatch.setattr(LeftOutProducts, "_product", third_fails)
+    monkeypatch.setattr(scan_cohort.Parts, "write", second_fails)
+    arguments = (people, tmp_path / "out", *BY_PRODUCTS, "--ols")
+    scan(*arguments, traits=("a", "b"), code=130)
+    scan(*arguments, "--resume", traits=("a", "b"), code=130)
+    about = json.loads((by_products / "run.json").read_text())["traits"]["a"]["calibration"]
+    assert len(passes) == about["passes"] + 1
+    monkeypatch.setattr(GenotypeProducts, "__matmul__", None)  # all are kept
+    scan(*arguments, "--resume", traits=("a", "b"))
+    assert blocks == [0, 1, 1, 2, 3]
+    for name in ("a.scan.tsv", "b.scan.tsv", "top.tsv"):
+        assert (tmp_path / "out" / name).read_bytes() == (by_products / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--test", "null"], "need its eigenvectors: give --loco"),
+        (["--loco"], "--test exact, the default, estimates the variance ratio with each marker: give --test null"),
+        ([*LOCO, "--interaction", "age"], "--interaction needs the eigenvectors"),
+        ([*LOCO, "--covariate-effects"], "--covariate-effects needs the eigenvectors"),
+        ([*LOCO, "--posterior", "sid4"], "--posterior needs the eigenvectors"),
+        ([*LOCO, "--normalise"], "--normalise changes the matrix"),
+        ([*LOCO, "--chr", "1"], "all markers used are on one chromosome"),
+    ],
+)
+def test_what_products_cannot_do_is_refused(people, tmp_path, capsys, options, message):
+    scan(people, tmp_path / "out", *options, "--kinship-as", "products", code=2)
+    assert message in capsys.readouterr().err
+
+
+def test_products_are_chosen_where_matrices_do_not_fit(people, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bayeslmm.commands.products_choice.matrix_bytes", lambda *_: 1e18)
+    scan(people, tmp_path / "out", *LOCO)
+    assert "it is multiplied with, and never held" in capsys.readouterr().out
+    assert "products: " in json.loads((tmp_path / "out" / "run.json").read_text())["kinship"]["taken_as"]
