@@ -108,6 +108,6 @@ def kept_product(
             InputWarning,
             stacklevel=3,
         )
-    product = make()
-    write_sealed(path, mark + np.ascontiguousarray(product).tobytes())
+    product = np.ascontiguousarray(make())  # as it is read, or sums over it would differ in their last digits
+    write_sealed(path, mark + product.tobytes())
     return product
