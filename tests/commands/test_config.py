@@ -40,7 +40,9 @@ def test_keys_are_options_and_tables_those_of_a_command(write):
     assert (h2.methods, h2.prior_h2, h2.bend, h2.centre, str(h2.out)) == (["reml", "exact"], [2, 3], True, False, "h2")
     assert parse(["rg", "--config", config]).covariates_of == [["CD8", "sex"], ["MCH", "age"]]
     scan = parse(["scan", "--config", config, "--out", "s"])
-    assert (scan.posterior_top, scan.maf, "seed" in scan) == (3, 0.1, False)
+    assert (scan.posterior_top, scan.maf, scan.seed) == (3, 0.1, 7)
+    grm = parse(["grm", "--config", config, "--out", "g"])
+    assert (grm.maf, "seed" in grm) == (0.02, False)
 
 
 def test_the_command_line_wins(write):
