@@ -104,17 +104,13 @@ def add_kinship_options(parser: argparse.ArgumentParser, *, tested: bool = False
 
 
 def add_products_options(
-    parser: argparse.ArgumentParser,
-    *,
-    resume: str = "go on with the products of a run that was stopped",
-    cluster: bool = True,
+    parser: argparse.ArgumentParser, *, resume: str = "go on with the products of a run that was stopped"
 ) -> None:
     """Add how a kinship is taken that is too large for a matrix.
 
     Args:
         parser: of the command.
         resume: what it is to go on with a run.
-        cluster: whether it can make its passes on a cluster.
     """
     group = parser.add_argument_group("large cohorts")
     group.add_argument(
@@ -131,9 +127,6 @@ def add_products_options(
         help="Monte Carlo error of products that is asked for, in posterior standard deviations of h2",
     )
     group.add_argument("--resume", action="store_true", help=resume)
-    if not cluster:
-        parser.set_defaults(cluster=None)
-        return
     group.add_argument(
         "--cluster",
         metavar="WHERE",

@@ -238,7 +238,7 @@ def _rg(parser: argparse.ArgumentParser) -> None:
 
 def _scan(parser: argparse.ArgumentParser) -> None:
     add_kinship_options(parser, tested=True)
-    add_products_options(parser, resume="continue a scan that was interrupted", cluster=False)
+    add_products_options(parser, resume="continue a scan that was interrupted")
     group = add_table_options(parser)
     add_trait_option(group, "columns of --pheno to scan")
     add_transform_options(group)

@@ -53,9 +53,18 @@ def forecast_products(run: Run, cohorts: Sequence[Cohort[Products]], *, folder: 
             f"{times[0]} to {times[1]} times that in all, {took}; {memory / 1e9:.2g} GB of memory, products kept for "
             f"--resume in {folder}, up to {kept / 1e9:.2g} GB"
         )
-    if disk > (free := shutil.disk_usage(run.out).free):
+    check_disk(run.out, disk)
+
+
+def check_disk(folder: Path, needed: float) -> None:
+    """Refuse products of a run for which a folder has no room.
+
+    Raises:
+        InputError: saying how many bytes are free.
+    """
+    if needed > (free := shutil.disk_usage(folder).free):
         raise InputError(
-            f"{run.out}: products of this run need up to {disk / 1e9:.3g} GB of disk, but {free / 1e9:.3g} GB are "
+            f"{folder}: products of this run need up to {needed / 1e9:.3g} GB of disk, but {free / 1e9:.3g} GB are "
             "free: make room, choose another --out, or analyse fewer traits at once"
         )
 

@@ -19,6 +19,7 @@ from bayeslmm.base.files import Fingerprint, fingerprints
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.by_products import summarised_cohorts
+from bayeslmm.commands.cluster import on_cluster
 from bayeslmm.commands.genotypes import OPTIONS
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.products_choice import ProductsChoice, ProductsSettings, about_matrix
@@ -193,22 +194,24 @@ def run(settings: ScanCommandSettings) -> Answer:
     check_convention(tests.columns, genotypes.variants, where=genotypes.path)
     pairs = read_pairs(tests.epistasis, genotypes.variants) if tests.epistasis else None
     more = [Path(tests.epistasis)] if tests.epistasis else []
-    with open_run(settings, _files(settings), more=more, resume=resume) as run:
+    folder_of_run = open_run(settings, _files(settings), more=more, resume=resume)
+    with folder_of_run as run, settings.products.cluster.opened() as passes:
         files, folder = fingerprints([*settings.tables.files, *more, *kinship.files]), run.out / _PARTS
         identity = _identity(settings, files)
         if resume:
             check_parts(folder, identity, resume=True)
         choice = ProductsChoice(settings.products, settings.needs_matrix)
-        inputs = _genotyped(run.read_inputs(files, genotypes, products=choice.chooser(run)), markers)
+        read = run.read_inputs(files, genotypes, products=choice.chooser(run))
+        inputs = on_cluster(_genotyped(read, markers), passes)
         if words := special_words(markers):
             print(words)
         run.results.begin()
         by_products = isinstance(inputs.kinship, Products)
         kept = keep_products(run, inputs, resume=resume) if by_products else nullcontext(inputs)
         with kept as inputs, open_parts(folder, identity, resume=resume) as parts:
-            if resume and not parts.has(0):
+            if resume and not by_products and not parts.has(0):
                 print(f"no unfinished scan in {settings.output.out}: starting from the first marker")
-            job = Job(run, _tests(settings), tests.loco, tests.posterior_top, markers, inputs, parts)
+            job = Job(run, _tests(settings), tests.loco, tests.posterior_top, markers, inputs, parts, passes)
             found = _scan(job, settings, chosen, pairs)
             if others := inputs.changed_genotypes():
                 raise InputError(f"{examples(others)} changed during the scan: start again with --overwrite")

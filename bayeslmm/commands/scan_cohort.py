@@ -13,6 +13,7 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.run import Run
 from bayeslmm.genotypes.filters import MarkerCounts
+from bayeslmm.kinship.marker_pass import Makers
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.report.pictures import Picture, write_pictures
 from bayeslmm.report.plots.scan import scan_panels
@@ -36,6 +37,7 @@ class Job:
         markers: all that are tested.
         inputs: what was read.
         parts: the blocks that were tested.
+        makers: of passes over genotypes; None for this process.
     """
 
     run: Run
@@ -45,6 +47,7 @@ class Job:
     markers: Markers
     inputs: Inputs[Any]
     parts: Parts
+    makers: Makers | None = None
 
 
 def _spectrum(job: Job, cohort: Cohort, spectrum: Spectrum, task: Task) -> Spectrum:

@@ -1,5 +1,6 @@
 """The scan of cohorts that have no room for K: what it costs, and what is solved before the tests."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,11 +8,11 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError
+from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.base.memory import check_memory
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.commands.products_forecast import duration
+from bayeslmm.commands.products_forecast import check_disk, duration
 from bayeslmm.commands.products_kept import products_folder
 from bayeslmm.commands.scan_cohort import Job
 from bayeslmm.genotypes.blocks import dosages
@@ -27,6 +28,7 @@ from bayeslmm.scan.gains import sets_by_rank
 
 CALIBRATION = 96
 """Markers of the calibration: if z'Pz over z'Mz differs by 3% between markers, the error of its mean is 0.3%."""
+_MOST_ERROR = 0.01  # of the variance of tests, relative: beyond, there is a warning
 _CANDIDATES = 4  # times as many, as some may not pass the filters
 _AT_ONCE = 32  # candidates that are read
 _ARRAYS = 8  # as large as all columns, that conjugate gradients hold
@@ -58,7 +60,7 @@ def solved_cohort(
     for number, span in spans.items():
         number_of[span.start : span.stop] = number
     _forecast(job, cohort, len(cohort.traits) * (len(out) + len(lines)))
-    multiply = LeftOutProducts(job.inputs.markers, spans, rows, products_folder(job.run)).multiply
+    multiply = LeftOutProducts(job.inputs.markers, spans, rows, products_folder(job.run), job.makers).multiply
     with job.run.clock.step("conjugate gradients"):
         solved = solve_traits(multiply, summary, cohort.Y, cohort.X[0], out, G, number_of[lines])
     about: dict[str, dict[str, Any]] = {}
@@ -72,6 +74,14 @@ def solved_cohort(
             }
         }
         print(f"  {trait}: {calibration_line(about[trait]['calibration'])}")
+        if calibration.error > _MOST_ERROR * calibration.ratio:
+            warnings.warn(
+                f"{trait}: the variance of its tests, calibrated on {len(lines)} markers, has a standard error of "
+                f"{100 * calibration.error / calibration.ratio:.2g}%, and all its chi-squares with it: it differs "
+                "between markers, as among close relatives; --kinship-as matrix computes it for each marker",
+                InputWarning,
+                stacklevel=2,
+            )
     return solved, about
 
 
@@ -153,10 +163,12 @@ def _forecast(job: Job, cohort: Cohort[Products], columns: int) -> None:
     memory = 8.0 * _ARRAYS * n * columns + cohort.K.working_bytes(columns)
     what = f"V^-1 y of {', '.join(cohort.traits)} without each chromosome"
     check_memory(memory, what=what, instead="use a machine with more memory, or fewer traits at once")
+    kept = 8.0 * n * columns * _USUAL[1]
+    check_disk(job.run.out, kept)
     with job.run.clock.step("forecast"):
         seconds = cohort.K.seconds(columns)
     print(
         f"  {what}: {columns} columns a pass, which takes {duration(seconds)} (measured on a part); usually "
         f"{_USUAL[0]} to {_USUAL[1]} passes, {duration(_USUAL[0] * seconds)} to {duration(_USUAL[1] * seconds)}; "
-        f"{memory / 1e9:.2g} GB of memory"
+        f"{memory / 1e9:.2g} GB of memory, products kept for --resume, up to {kept / 1e9:.2g} GB"
     )

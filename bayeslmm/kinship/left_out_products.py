@@ -12,6 +12,7 @@ from numpy import ndarray
 from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
 from bayeslmm.kinship.genotype_products import GenotypeProducts
 from bayeslmm.kinship.kept_products import kept_product, name_of
+from bayeslmm.kinship.marker_pass import Makers
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class LeftOutProducts:
         chromosomes: number of each that K has markers of -> which markers of the file.
         rows: which individuals.
         folder: where products are kept, as `KeptProducts` does; None for nowhere.
+        makers: of the passes; None for this process.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class LeftOutProducts:
         chromosomes: Mapping[int, range],
         rows: Int64[ndarray, " n"],
         folder: Path | None = None,
+        makers: Makers | None = None,
     ) -> None:
         common = {"scale": blocks.scale, "maf": blocks.maf, "geno": blocks.geno}
         self._of = {
-            number: GenotypeProducts(_OfOne(blocks.genotypes, **common, among=span)).take(rows)
+            number: GenotypeProducts(_OfOne(blocks.genotypes, **common, among=span), makers).take(rows)
             for number, span in chromosomes.items()
         }
         self._name = name_of([blocks.genotypes.ids[i] for i in rows])

@@ -104,7 +104,7 @@ def test_both_ways_agree(people, by_products, tmp_path):
     assert not (by_products / "products").exists()
 
 
-def test_a_scan_that_was_stopped_goes_on(people, by_products, tmp_path, monkeypatch):
+def test_a_scan_that_was_stopped_goes_on(people, by_products, tmp_path, capsys, monkeypatch):
     """In the passes for V^-1 y, and again while markers are tested: no pass and no block twice, the same digits."""
     passes, blocks = [], []
     product, write = LeftOutProducts._product, scan_cohort.Parts.write
@@ -125,7 +125,11 @@ def test_a_scan_that_was_stopped_goes_on(people, by_products, tmp_path, monkeypa
     monkeypatch.setattr(scan_cohort.Parts, "write", second_fails)
     arguments = (people, tmp_path / "out", *BY_PRODUCTS, "--ols")
     scan(*arguments, traits=("a", "b"), code=130)
+    capsys.readouterr()
     scan(*arguments, "--resume", traits=("a", "b"), code=130)
+    printed = capsys.readouterr().out
+    assert "products of the run that was stopped are read" in printed
+    assert "no unfinished" not in printed
     about = json.loads((by_products / "run.json").read_text())["traits"]["a"]["calibration"]
     assert len(passes) == about["passes"] + 1
     monkeypatch.setattr(GenotypeProducts, "__matmul__", None)  # all are kept
@@ -133,6 +137,28 @@ def test_a_scan_that_was_stopped_goes_on(people, by_products, tmp_path, monkeypa
     assert blocks == [0, 1, 1, 2, 3]
     for name in ("a.scan.tsv", "b.scan.tsv", "top.tsv"):
         assert (tmp_path / "out" / name).read_bytes() == (by_products / name).read_bytes()
+
+
+def test_workers_make_the_same_scan(people, by_products, tmp_path, capsys):
+    scan(people, tmp_path / "out", *BY_PRODUCTS, "--ols", "--cluster", "local", "--threads", "2", traits=("a", "b"))
+    assert "--cluster local: 2 parts of a pass over genotypes are made at a time" in capsys.readouterr().out
+    for trait in ("a", "b"):  # blocks of markers that one thread or two multiply differ by rounding in float32
+        found, expected = (table(out, trait) for out in (tmp_path / "out", by_products))
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_calibration_leaves_open_is_told(people, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bayeslmm.commands.scan_products._MOST_ERROR", 0.0)
+    scan(people, tmp_path / "out", *BY_PRODUCTS)
+    error = json.loads((tmp_path / "out" / "run.json").read_text())["traits"]["a"]["calibration"]
+    told = f"calibrated on 96 markers, has a standard error of {100 * error['error'] / error['ratio']:.2g}%"
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_disk_without_room_is_told_first(people, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("bayeslmm.commands.scan_products._USUAL", (5, 10**12))
+    scan(people, tmp_path / "out", *BY_PRODUCTS, code=2)
+    assert "products of this run need up to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
