@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 from scipy.linalg import eigvalsh_tridiagonal
 
 import bayeslmm as bl
@@ -42,13 +44,18 @@ def options(claim: str) -> argparse.Namespace:
     return found
 
 
-def mice(n: int) -> RotatedData:
-    """Return n mice drawn at random: the spectrum of their kinship, intercept and sex, and a trait of zeros."""
+def drawn_mice(n: int) -> tuple[bl.Kinship, Float64[ndarray, "n 2"]]:
+    """Return the kinship of n mice drawn at random, and their intercept and sex."""
     kinship, table = bl.genomic_kinship(MICE / "mouse_hs1940"), bl.read_table(MICE / "covar.tsv")
     sex_of = dict(zip(table.ids, table.numbers("sex"), strict=True))
     drawn = np.sort(np.random.default_rng(_SEED_OF_PEOPLE).choice(len(kinship.ids), n, replace=False))
-    X = np.column_stack([np.ones(n), [sex_of[kinship.ids[i]] for i in drawn]])
-    return bl.decompose(kinship.take(drawn).K).rotate(np.zeros((n, 1)), X)
+    return kinship.take(drawn), np.column_stack([np.ones(n), [sex_of[kinship.ids[i]] for i in drawn]])
+
+
+def mice(n: int) -> RotatedData:
+    """Return n mice drawn at random: the spectrum of their kinship, intercept and sex, and a trait of zeros."""
+    kinship, X = drawn_mice(n)
+    return bl.decompose(kinship.K).rotate(np.zeros((n, 1)), X)
 
 
 def smoke() -> tuple[RotatedData, JointData]:
