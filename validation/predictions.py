@@ -78,7 +78,9 @@ def table_of(found: list[list[dict[str, dict[str, float]]]]) -> list[dict[str, A
 
 def _lines(record: dict[str, Any]) -> list[str]:
     h2 = np.diag(GAMMA_U) / np.diag(GAMMA_U + GAMMA_E)
-    worst = max(abs(row["coverage"] - 0.95) / row["coverage_se"] for row in record["table"])
+    coverage, se = (np.array([row[name] for row in record["table"]]) for name in ("coverage", "coverage_se"))
+    with np.errstate(divide="ignore"):  # of a few data sets all may be the same
+        worst = np.max(abs(coverage - 0.95) / se)
     return [
         "# How often intervals of predicted records hold them",
         "",
