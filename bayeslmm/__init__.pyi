@@ -29,6 +29,8 @@ from .cohort.tables import Table as Table
 from .cohort.tables import read_table as read_table
 from .dataframes.breeding_values import BreedingValues as BreedingValues
 from .dataframes.breeding_values import breeding_values as breeding_values
+from .dataframes.joint_breeding_values import JointBreedingValues as JointBreedingValues
+from .dataframes.joint_breeding_values import joint_breeding_values as joint_breeding_values
 from .dataframes.many_traits import ManyFit as ManyFit
 from .dataframes.many_traits import fit_many as fit_many
 from .dataframes.markers import Scan as Scan

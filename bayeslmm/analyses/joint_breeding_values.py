@@ -5,19 +5,26 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.analyses.breeding_values import PREDICTED, CrossValidation, cross_validate, skills
+from bayeslmm.analyses.breeding_values import PREDICTED, CrossValidation, cross_validate, dealt_folds, skills
+from bayeslmm.analyses.principal_components import principal_components_of_others
 from bayeslmm.analyses.table import WALD
+from bayeslmm.base.ids import Individuals
+from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.measurements import Measurements
+from bayeslmm.cohort.others import covariates_of_others
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
+from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.others import Others, everybody, mean_diagonal
 from bayeslmm.likelihood.joint_whitened import JointWhitened, joint_whitened
 from bayeslmm.likelihood.rotation import JointData, Spectrum, decompose
 from bayeslmm.posterior.joint_prediction import Relatives, joint_predict
 from bayeslmm.posterior.prediction import Prediction
 
 
-class JointFit(NamedTuple):
+class TraitsFit(NamedTuple):
     """Several traits of some individuals, with what predictions from them need.
 
     Attributes:
@@ -33,7 +40,7 @@ class JointFit(NamedTuple):
     estimate: JointEstimate
 
     @classmethod
-    def of(cls, spectrum: Spectrum, data: JointData, missing: Bool[ndarray, "n t"]) -> "JointFit":
+    def of(cls, spectrum: Spectrum, data: JointData, missing: Bool[ndarray, "n t"]) -> "TraitsFit":
         """Fit rotated traits by joint REML.
 
         Raises:
@@ -110,14 +117,14 @@ def _table(found: Prediction, genetic: Float[ndarray, " N"]) -> pd.DataFrame:
     )
 
 
-def joint_fit(
+def traits_fit(
     K: Float[ndarray, "n n"],
     Y: Float[ndarray, "n t"],
     X: Sequence[Float[ndarray, "n _"]],
     *,
     where: str = "K",
     bend: bool = False,
-) -> JointFit:
+) -> TraitsFit:
     """Fit several traits by joint REML.
 
     Args:
@@ -132,7 +139,7 @@ def joint_fit(
         SearchError: as `joint_reml`.
     """
     spectrum = decompose(K, where=where, bend=bend)
-    return JointFit.of(spectrum, spectrum.rotate_jointly(Y, X), np.isnan(Y))
+    return TraitsFit.of(spectrum, spectrum.rotate_jointly(Y, X), np.isnan(Y))
 
 
 def joint_cross_validate(
@@ -160,7 +167,7 @@ def joint_cross_validate(
         and the row "joint" before the others.
 
     Raises:
-        InputError: as `cross_validate` and `joint_fit`.
+        InputError: as `cross_validate` and `traits_fit`.
         SearchError: as `joint_reml`.
     """
     found: list[CrossValidation] = []
@@ -192,8 +199,78 @@ def _without(
     Y = Y.copy()
     Y[out, j] = np.nan
     kept = ~np.isnan(Y).all(axis=1)
-    fit = joint_fit(K[np.ix_(kept, kept)], Y[kept], [each[kept] for each in X], where=where, bend=bend)
+    fit = traits_fit(K[np.ix_(kept, kept)], Y[kept], [each[kept] for each in X], where=where, bend=bend)
     row = np.where(kept, np.cumsum(kept) - 1, -1)[out]
     of_out = [each[out] for each in X]
     (one,) = fit.predictions(K[np.ix_(out, kept)], K.diagonal()[out], of_out, row=row, traits=[j])
     return np.column_stack([one.record, np.sqrt(one.record_variance)])
+
+
+def everybody_jointly(
+    kinship: Kinship,
+    measurements: Measurements,
+    cohort: Cohort,
+    fit: TraitsFit,
+    *,
+    centred: bool = False,
+    normalised: bool = False,
+) -> dict[str, pd.DataFrame]:
+    """Return the breeding values of everybody in a kinship, by trait.
+
+    Args:
+        kinship: of those analysed and others.
+        measurements: covariates of all of them, coded as among those with a record of a trait.
+        cohort: those analysed, made by `align_jointly`; principal components may be among its covariates.
+        fit: of the cohort.
+        centred: whether K of the cohort is centred on it.
+        normalised: whether it is divided by its mean diagonal.
+
+    Returns:
+        The tables of `TraitsFit.tables`, with IID, and recorded: whether there is a record of the trait.
+    """
+    row_of = {name: i for i, name in enumerate(kinship.ids)}
+    rows = np.array([row_of[name] for name in cohort.ids])
+    analysed = kinship.dense()[np.ix_(rows, rows)]
+    divisor = mean_diagonal(analysed, centred=centred) if normalised else 1.0
+    others = everybody(kinship, rows).changed(analysed, centred=centred, divisor=divisor)
+    row = np.full(len(kinship.ids), -1)
+    row[rows] = np.arange(len(rows))
+    X = [_covariates(kinship, measurements, cohort, fit.spectrum, others, j) for j in range(len(cohort.traits))]
+    tables = fit.tables(others.K, others.diagonal, X, row=row)
+    for missing, table in zip(cohort.missing.T, tables, strict=True):
+        table.insert(0, "IID", others.who.ids)
+        table.insert(1, "recorded", (row >= 0) & ~missing[row])
+    return dict(zip(cohort.traits, tables, strict=True))
+
+
+def _covariates(
+    kinship: Kinship, measurements: Measurements, cohort: Cohort, spectrum: Spectrum, others: Others, j: int
+) -> Float64[ndarray, "N c"]:
+    """Return X of everybody for one trait, NaN where it is not known, coded as among those with a record of it."""
+    who = Individuals(kinship.families, kinship.ids)
+    ids = [name for name, lacks in zip(cohort.ids, cohort.missing[:, j], strict=True) if not lacks]
+    X = covariates_of_others(measurements, ids, who, others.who)
+    if components := cohort.X[j].shape[1] - X.shape[1]:
+        return np.column_stack([X, principal_components_of_others(others.K, spectrum, components)])
+    return X
+
+
+def cross_validate_jointly(cohort: Cohort, *, folds: int, seed: int, bend: bool = False) -> dict[str, CrossValidation]:
+    """Predict the records that each fold has of each trait, as `joint_cross_validate`, with the column IID.
+
+    Args:
+        cohort: made by `align_jointly`.
+        folds: how many; individuals are dealt to them at random.
+        seed: of that.
+        bend: as for `decompose`.
+
+    Raises:
+        InputError: as `dealt_folds` and `joint_cross_validate`.
+        SearchError: as `joint_reml`.
+    """
+    dealt = dealt_folds(len(cohort.ids), folds, seed)
+    found = joint_cross_validate(cohort.K, cohort.Y, cohort.X, folds=dealt, bend=bend)
+    for missing, validated in zip(cohort.missing.T, found, strict=True):
+        ids = [name for name, lacks in zip(cohort.ids, missing, strict=True) if not lacks]
+        validated.records.insert(0, "IID", ids)
+    return dict(zip(cohort.traits, found, strict=True))

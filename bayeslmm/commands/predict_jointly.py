@@ -1,25 +1,18 @@
 """``bayeslmm predict --joint``: breeding values of several traits from one model of all their records."""
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float64
-from numpy import ndarray
 
-from bayeslmm.analyses.breeding_values import CrossValidation, dealt_folds
+from bayeslmm.analyses.breeding_values import CrossValidation
 from bayeslmm.analyses.correlations import correlations
-from bayeslmm.analyses.joint_breeding_values import JointFit, joint_cross_validate
-from bayeslmm.analyses.principal_components import principal_components_of_others
+from bayeslmm.analyses.joint_breeding_values import TraitsFit, cross_validate_jointly, everybody_jointly
 from bayeslmm.analyses.table import with_rows, write_table
-from bayeslmm.base.ids import Individuals
 from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.cohort.others import covariates_of_others
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.inputs import Inputs
 from bayeslmm.commands.record import cohort_record
 from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings
-from bayeslmm.kinship.others import Others, everybody, mean_diagonal
 from bayeslmm.likelihood.joint_whitened import joint_whitened
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import Spectrum
@@ -59,13 +52,20 @@ def predict_jointly(settings: AnalysisSettings, *, folds: int | None, seed: int)
                     data, traits=cohort.traits, covariates=cohort.covariates, seed=seed, methods=("reml",)
                 )
                 assert result.reml is not None  # its only method failed otherwise
-                fit = JointFit(spectrum, cohort.missing, joint_whitened(data), result.reml)
+                fit = TraitsFit(spectrum, cohort.missing, joint_whitened(data), result.reml)
             with run.clock.step("predictions"):
-                values = _values(inputs, run, cohort, fit)
+                values = everybody_jointly(
+                    inputs.kinship,
+                    inputs.measurements,
+                    cohort,
+                    fit,
+                    centred=settings.kinship.centre,
+                    normalised=settings.kinship.normalise,
+                )
             skill: dict[str, CrossValidation] = {}
             if folds:
                 with run.clock.step("cross-validation"):
-                    skill = _cross_validated(cohort, folds, seed, bend=settings.kinship.bend)
+                    skill = cross_validate_jointly(cohort, folds=folds, seed=seed, bend=settings.kinship.bend)
                 tables["cross_validation"] = pd.concat([skill_table(*each) for each in skill.items()])
             tables["estimates"] = result.estimates
             with run.clock.step("writing"):
@@ -97,41 +97,3 @@ def _cohort(run: Run, inputs: Inputs) -> tuple[Cohort, Spectrum]:
     run.keep_spectra([(cohort.ids, spectrum)])
     print(f"\n{cohort_lines(cohort)}")
     return run.with_principal_components(cohort, spectrum), spectrum
-
-
-def _values(inputs: Inputs, run: Run, cohort: Cohort, fit: JointFit) -> dict[str, pd.DataFrame]:
-    """Return the breeding values of everybody in the kinship, with ids and whether there is a record, by trait."""
-    kinship, settings = inputs.kinship, run.settings.kinship
-    row_of = {name: i for i, name in enumerate(kinship.ids)}
-    rows = np.array([row_of[name] for name in cohort.ids])
-    analysed = kinship.dense()[np.ix_(rows, rows)]
-    divisor = mean_diagonal(analysed, centred=settings.centre) if settings.normalise else 1.0
-    others = everybody(kinship, rows).changed(analysed, centred=settings.centre, divisor=divisor)
-    row = np.full(len(kinship.ids), -1)
-    row[rows] = np.arange(len(rows))
-    X = [_covariates(inputs, cohort, fit.spectrum, others, j) for j in range(len(cohort.traits))]
-    tables = fit.tables(others.K, others.diagonal, X, row=row)
-    for missing, table in zip(cohort.missing.T, tables, strict=True):
-        table.insert(0, "IID", others.who.ids)
-        table.insert(1, "recorded", (row >= 0) & ~missing[row])
-    return dict(zip(cohort.traits, tables, strict=True))
-
-
-def _covariates(inputs: Inputs, cohort: Cohort, spectrum: Spectrum, others: Others, j: int) -> Float64[ndarray, "N c"]:
-    """Return X of everybody for one trait, NaN where it is not known, coded as among those with a record of it."""
-    who = Individuals(inputs.kinship.families, inputs.kinship.ids)
-    ids = [name for name, lacks in zip(cohort.ids, cohort.missing[:, j], strict=True) if not lacks]
-    X = covariates_of_others(inputs.measurements, ids, who, others.who)
-    if components := cohort.X[j].shape[1] - X.shape[1]:
-        return np.column_stack([X, principal_components_of_others(others.K, spectrum, components)])
-    return X
-
-
-def _cross_validated(cohort: Cohort, folds: int, seed: int, *, bend: bool) -> dict[str, CrossValidation]:
-    """Predict the records that each fold has of each trait."""
-    dealt = dealt_folds(len(cohort.ids), folds, seed)
-    found = joint_cross_validate(cohort.K, cohort.Y, cohort.X, folds=dealt, bend=bend)
-    for missing, validated in zip(cohort.missing.T, found, strict=True):
-        ids = [name for name, lacks in zip(cohort.ids, missing, strict=True) if not lacks]
-        validated.records.insert(0, "IID", ids)
-    return dict(zip(cohort.traits, found, strict=True))

@@ -151,7 +151,9 @@ def breeding_values(
     K, genotypes = kinship_of(kinship, ids=ids)
     people = measurements_of(formula, data, id=id, kinship=K)
     if len(people.traits) > 1:
-        raise InputError(f"breeding_values takes one trait, but {', '.join(people.traits)} were given")
+        raise InputError(
+            f"breeding_values takes one trait, but {', '.join(people.traits)} were given: use joint_breeding_values"
+        )
     (cohort,) = align(K, people)
     X = cohort.X[0]
     fit = trait_fit(cohort.K, cohort.Y[:, 0], X, prior=prior, where=cohort.source, bend=bend)

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 import bayeslmm as bl
 from bayeslmm.analyses import joint_breeding_values
 from bayeslmm.analyses.breeding_values import cross_validate
-from bayeslmm.analyses.joint_breeding_values import JointFit, joint_cross_validate
+from bayeslmm.analyses.joint_breeding_values import TraitsFit, joint_cross_validate
 from bayeslmm.likelihood.joint_whitened import joint_whitened
 from bayeslmm.posterior.joint_prediction import Relatives, joint_predict
 from bayeslmm.posterior.prediction import nodes_of, predict
@@ -67,7 +67,7 @@ def test_values_and_records_are_those_of_the_kronecker_product(people):
     K, X, Y = people
     spectrum, missing = bl.decompose(K[:ANALYSED, :ANALYSED]), np.isnan(Y[:ANALYSED])
     white = joint_whitened(spectrum.rotate_jointly(Y[:ANALYSED], [each[:ANALYSED] for each in X]))
-    one = JointFit(spectrum, missing, white, SimpleNamespace(Gamma_u=GAMMA_U, Gamma_e=GAMMA_E))
+    one = TraitsFit(spectrum, missing, white, SimpleNamespace(Gamma_u=GAMMA_U, Gamma_e=GAMMA_E))
     unknown = [X[0], X[1].copy(), X[2]]
     unknown[1][39] = np.nan
     expected = dense(K, X, Y, GAMMA_U, GAMMA_E)

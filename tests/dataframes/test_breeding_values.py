@@ -13,6 +13,8 @@ from scipy.stats import multivariate_normal
 import bayeslmm as bl
 from bayeslmm.analyses.breeding_values import cross_validate, trait_fit
 from bayeslmm.analyses.marker_effects import scores
+from bayeslmm.base.checks import InputError
+from bayeslmm.commands.main import main
 from tests.conftest import GRYPHON, MOUSE
 
 
@@ -198,3 +200,29 @@ def test_scores_match_markers_by_name_and_allele(plink, tmp_path):
         scores(swapped.assign(a1="CCC"), genotypes)
     with pytest.raises(bl.InputError, match="repeat"):
         scores(pd.concat([swapped, swapped]), genotypes)
+
+
+def test_traits_together_are_those_of_the_command(tmp_path):
+    """Of 200 gryphons, whose other relatives in the pedigree are predicted too."""
+    read_ids = {"sep": "\t", "dtype": {"IID": str}}
+    table = pd.read_csv(GRYPHON / "pheno.tsv", **read_ids).merge(
+        pd.read_csv(GRYPHON / "covar.tsv", **read_ids), on="IID"
+    )
+    table = table[["IID", "BWT", "TARSUS", "sex"]].head(200)
+    table.to_csv(tmp_path / "pheno.tsv", sep="\t", index=False, na_rep="NA")
+    pedigree = GRYPHON / "pedigree.csv"
+    options = ["--pedigree", pedigree, "--pheno", tmp_path / "pheno.tsv", "--trait", "BWT", "TARSUS", "--joint"]
+    options += ["--covariates", "sex", "--no-plots", "--quiet", "--out", tmp_path / "out"]
+    assert main(["predict", *map(str, options)]) == 0
+    found = bl.joint_breeding_values("BWT + TARSUS ~ sex", data=table.set_index("IID"), kinship=pedigree)
+    assert list(found.tables) == ["BWT", "TARSUS"]
+    for trait, ours in found.tables.items():
+        expected = read(tmp_path / "out" / f"{trait}.breeding_values.tsv").set_index("IID").loc[ours.index]
+        assert list(ours.columns) == list(expected.columns)
+        assert ours["recorded"].sum() == table[trait].notna().sum()
+        for name in ours.columns:
+            assert_allclose(ours[name].astype(float), expected[name].astype(float), rtol=1e-6, atol=1e-7, err_msg=name)
+        assert ours["record"].notna().sum() == 200  # whose sex is known
+    assert f"breeding values of BWT for {len(ours):,} individuals" in repr(found)
+    with pytest.raises(InputError, match="takes two or more traits, but only BWT was given"):
+        bl.joint_breeding_values("BWT ~ 1", data=table.set_index("IID"), kinship=pedigree)

@@ -225,7 +225,7 @@ def test_gryphons_of_one_component_agree_with_the_program_without_groups(
     gryphon_joint_components, gryphon_correlations
 ):
     """The same model and prior in other coordinates, by a program that is older."""
-    tree = bl.sample(program, gryphon_joint_components("animal"), seed=1)
+    tree = bl.sample(program, gryphon_joint_components("animal"), seed=1, warmup=400, draws=500)
     assert int(tree["sample_stats"]["diverging"].sum()) == 0
     other = gryphon_correlations.posterior["posterior"]
     pairs = {
@@ -248,7 +248,7 @@ def test_gryphons_of_one_component_agree_with_the_program_without_groups(
 @slow
 def test_gryphons_with_mothers_are_sampled_well(gryphon_joint_components):
     data = gryphon_joint_components("animal+mother")
-    tree = bl.sample(program, data, seed=1)
+    tree = bl.sample(program, data, seed=1, warmup=500, draws=500)
     assert int(tree["sample_stats"]["diverging"].sum()) == 0
     for name in ("share", "rho", "sigma2_p", "beta"):
         draws = tree["posterior"][name].to_numpy()
