@@ -281,23 +281,28 @@ def gryphon_components(shared):
 
 @pytest.fixture(scope="session")
 def gryphon_joint_components():
-    """BWT and TARSUS by model, such as "animal+mother", made once per session; all but "animal" alone given sex."""
+    """BWT and TARSUS by model, such as "animal+mother", made once per session; all but "animal" alone given sex.
+
+    Of everybody, or of the first n.
+    """
     read = {"sep": "\t", "dtype": {name: str for name in ("IID", "sex", "cohort", "mother")}}
     table = pd.read_csv(GRYPHON / "pheno.tsv", **read).merge(pd.read_csv(GRYPHON / "covar.tsv", **read), on="IID")
     table = table[table[["BWT", "TARSUS"]].notna().any(axis=1)]
     columns = {"byear": "cohort", "mother": "mother"}
-    made: dict[str, JointComponents] = {}
+    made: dict[tuple[str, int | None], JointComponents] = {}
 
-    def records(model: str) -> JointComponents:
-        if model not in made:
+    def records(model: str, n: int | None = None) -> JointComponents:
+        if (model, n) not in made:
+            some = table.head(n or len(table))
             first, *groups = model.split("+")
-            parts = [related(first, bl.pedigree_kinship(GRYPHON / "pedigree.csv"), table["IID"].tolist())]
-            parts += [grouped(name, table[columns[name]].tolist()) for name in groups]
-            X = np.column_stack([np.ones(len(table)), table["sex"] == "2"])[:, : 2 if groups else 1]
+            parts = [related(first, bl.pedigree_kinship(GRYPHON / "pedigree.csv"), some["IID"].tolist())]
+            parts += [grouped(name, some[columns[name]].tolist()) for name in groups]
+            X = np.column_stack([np.ones(len(some)), some["sex"] == "2"])[:, : 2 if groups else 1]
             names = ("intercept", "sex_2")[: X.shape[1]]
-            Y = table[["BWT", "TARSUS"]].to_numpy(dtype=float)
-            made[model] = joint_components(JointRecords(("BWT", "TARSUS"), Y, (X, X), (names, names), tuple(parts)))
-        return made[model]
+            Y = some[["BWT", "TARSUS"]].to_numpy(dtype=float)
+            of_all = JointRecords(("BWT", "TARSUS"), Y, (X, X), (names, names), tuple(parts))
+            made[model, n] = joint_components(of_all)
+        return made[model, n]
 
     return records
 
