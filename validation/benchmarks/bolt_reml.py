@@ -2,9 +2,9 @@
 
 People are those of ``source_cohort.py``: three populations, linkage disequilibrium, traits of known truth; the
 population is a covariate. `bayeslmm h2` runs with all its defaults (REML, the exact posterior and NUTS, pictures and a
-report), `bolt --reml` with its own, on as many threads. BOLT-REML is stopped after ``--limit`` times the seconds of
-bayeslmm, and is then "over". Each runs once: the longer one takes more than an hour. Seconds of processors are told
-beside those of the clock, as they suffer less from what else a machine does.
+report), `bolt --reml` with its own, on as many threads. BOLT-REML is stopped after ``--limit`` times the processors'
+seconds of bayeslmm, and is then "over". Each runs once: the longer one takes more than an hour. The race is by seconds
+of processors, with those of the clock beside them, as they suffer less from what else a machine does.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=50_000, metavar="N")
     parser.add_argument("--markers", type=int, default=100_000, metavar="P")
     parser.add_argument("--data", type=Path, metavar="DIR", help="of source_cohort.py, which makes it if absent")
-    parser.add_argument("--limit", type=float, default=10.5, metavar="TIMES", help="when BOLT-REML is stopped")
+    parser.add_argument("--limit", type=float, default=10.5, metavar="TIMES", help="ours, when BOLT-REML is stopped")
     parser.add_argument("--results", type=Path, default=VALIDATION / "results", metavar="DIR")
     options = parser.parse_args()
     data = options.data or VALIDATION / "work" / f"source_{options.people}_{options.markers}"
@@ -42,7 +42,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     ours = run(_bayeslmm(data))
     print(f"bayeslmm: {ours['seconds']:.0f} s", flush=True)
-    bolt = _bolt(data, options.limit * ours["seconds"])
+    bolt = _bolt(data, options.limit * ours["cpu_seconds"])
     lines = _report(data, ours, bolt, load)
     (options.results / "bolt_reml.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
@@ -55,14 +55,14 @@ def _bayeslmm(data: Path) -> list[str]:
 
 
 def _bolt(data: Path, limit: float) -> Row:
-    """Run BOLT-REML; return its seconds, peak memory and estimate, None where it was stopped."""
+    """Run BOLT-REML within a limit of processors' seconds; return what it took and its estimate, None if stopped."""
     command = ["bolt", "--reml", "--bfile", data / "cohort", "--phenoFile", data / "pheno.tsv", "--phenoCol", TRAIT]
     command += ["--covarFile", data / "population.tsv", "--covarCol", "population"]
     command += ["--numThreads", os.cpu_count(), "--maxModelSnps", 400_000]
     begun, log = time.perf_counter(), data / "bolt_reml.log"
     with log.open("w") as stream:
         process = subprocess.Popen([str(word) for word in command], stdout=stream, stderr=stream)
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0] and time.perf_counter() - begun < limit:
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0] and _cpu_seconds(process.pid) < limit:
             time.sleep(0.2)
         if not ended[0]:
             process.kill()
@@ -81,13 +81,19 @@ def _bolt(data: Path, limit: float) -> Row:
     }
 
 
+def _cpu_seconds(pid: int) -> float:
+    """Return the processors' seconds of a process that runs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _report(data: Path, ours: Row, bolt: Row, load: float) -> list[str]:
     record = json.loads((data / "bolt_reml_h2" / "run.json").read_text())
     truth = json.loads((data / "truth.json").read_text())
     with (data / "bolt_reml_h2" / "estimates.tsv").open() as stream:
         rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["parameter"] == "h2"]
     over = "over " if bolt["h2"] is None else ""
-    times, gb = bolt["seconds"] / ours["seconds"], ours["peak_rss_mb"] / 1e3
+    times, gb = bolt["cpu_seconds"] / ours["cpu_seconds"], ours["peak_rss_mb"] / 1e3
     summary = record["traits"][TRAIT]
     lines = [
         f"# {truth['people']:,} people, {truth['markers']:,} markers: a posterior, and BOLT-REML's estimate",
@@ -111,9 +117,9 @@ def _report(data: Path, ours: Row, bolt: Row, load: float) -> list[str]:
                 [
                     "`bolt --reml`",
                     f"{over}{bolt['seconds']:.0f}",
-                    f"{over}{times:.1f}",
+                    f"{over}{bolt['seconds'] / ours['seconds']:.1f}",
                     f"{over}{bolt['cpu_seconds']:.0f}",
-                    f"{over}{bolt['cpu_seconds'] / ours['cpu_seconds']:.1f}",
+                    f"{over}{times:.1f}",
                     f"{bolt['peak_rss_mb'] / 1e3:.1f} GB",
                     f"{bolt['h2']} ± {bolt['se']}" if bolt["h2"] is not None else "stopped",
                 ],
@@ -121,8 +127,8 @@ def _report(data: Path, ours: Row, bolt: Row, load: float) -> list[str]:
         ),
         "",
         f"{summary['passes']} passes over the genotypes; the Monte Carlo error is {summary['probe_error']:.3f}",
-        f"posterior sd of h2. Targets: at least {TIMES_TARGET} times faster ({_met(times >= TIMES_TARGET)}), below "
-        f"{MEMORY_TARGET_GB} GB ({_met(gb < MEMORY_TARGET_GB)}).",
+        f"posterior sd of h2. Targets: at least {TIMES_TARGET} times faster by seconds of processors "
+        f"({_met(times >= TIMES_TARGET)}), below {MEMORY_TARGET_GB} GB ({_met(gb < MEMORY_TARGET_GB)}).",
         "",
         "Seconds of the steps of bayeslmm: "
         + ", ".join(f"{name} {seconds:.0f}" for name, seconds in record["seconds"].items())
