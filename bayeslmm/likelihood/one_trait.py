@@ -113,6 +113,12 @@ def gls(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
     return fit._replace(beta=fit.beta[:, 0], quad=fit.quad[0])
 
 
+@jax.jit
+def gls_at_each(data: TraitData, sigma2_u: Float[Array, " m"], sigma2_e: Float[Array, " m"]) -> Gls:
+    """Fit them at each of some variances; all that is returned has m first."""
+    return jax.lax.map(lambda at: gls(data, *at), (sigma2_u, sigma2_e))
+
+
 def log_ml(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Float[Array, ""]:
     r"""Log-likelihood of one trait at the best fixed effects.
 

@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.likelihood.many_traits import ManyTraits
-from bayeslmm.likelihood.one_trait import UnitScale, gls, log_reml, rescale, traits_at_unit_scale, with_columns
+from bayeslmm.likelihood.one_trait import UnitScale, gls_at_each, log_reml, rescale, traits_at_unit_scale, with_columns
 from bayeslmm.likelihood.ratio_grid import RatioGrid
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 
@@ -196,7 +196,7 @@ def _projections(
     weights = 1 / (h2[:, None] * data.s + e2[:, None])
     X = np.asarray(data.X)
     none = data._replace(Y=np.zeros((len(data.s), 1)))
-    cov = np.asarray(jax.jit(jax.vmap(lambda u, e: gls(none, u, e).cov))(jnp.asarray(h2), jnp.asarray(e2)))
+    cov = np.asarray(gls_at_each(none, jnp.asarray(h2), jnp.asarray(e2)).cov)
     A = weights[:, :, None] * (X @ np.linalg.cholesky(cov))
     U = spectrum.U
     for start in range(0, len(h2), _RATIOS):

@@ -10,7 +10,6 @@ Source: Henderson (1975), doi:10.2307/2529430; Searle, Casella and McCulloch (19
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64
@@ -19,7 +18,7 @@ from numpy import ndarray
 from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.estimate import Estimate
 from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.one_trait import gls
+from bayeslmm.likelihood.one_trait import gls_at_each
 from bayeslmm.likelihood.whitened import Whitened
 from bayeslmm.posterior.exact import Nodes
 
@@ -107,7 +106,7 @@ def _predicted(white: Whitened, nodes: Nodes, C: ndarray, diagonal: ndarray, X: 
 def _at_nodes(white: Whitened, nodes: Nodes) -> tuple[ndarray, ndarray, ndarray]:
     """Return the diagonal of V^-1 at total variance 1, shape (n, m), fixed effects, (m, c), and their covariance."""
     W = 1 / (white.data.s[:, None] * nodes.genetic + nodes.residual)
-    fits = jax.lax.map(lambda at: gls(white.data, *at), (jnp.asarray(nodes.genetic), jnp.asarray(nodes.residual)))
+    fits = gls_at_each(white.data, jnp.asarray(nodes.genetic), jnp.asarray(nodes.residual))
     return W, np.asarray(fits.beta), np.asarray(fits.cov)
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -226,3 +227,14 @@ def test_traits_together_are_those_of_the_command(tmp_path):
     assert f"breeding values of BWT for {len(ours):,} individuals" in repr(found)
     with pytest.raises(InputError, match="takes two or more traits, but only BWT was given"):
         bl.joint_breeding_values("BWT ~ 1", data=table.set_index("IID"), kinship=pedigree)
+
+
+def test_nothing_is_compiled_for_a_second_prediction(small, caplog):
+    """What is compiled for one fold serves the next; else each takes a second, and memory that never returns."""
+    K, X, y = small
+    folds = np.arange(90) % 3
+    with jax.log_compiles():
+        cross_validate(K, y, X, folds=folds)
+        caplog.clear()
+        cross_validate(K, y[::-1].copy(), X, folds=folds)
+    assert not [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]

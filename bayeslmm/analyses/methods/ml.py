@@ -1,7 +1,10 @@
 """Maximum likelihood."""
 
+import functools
+
 import jax
 import numpy as np
+from jaxtyping import ScalarLike
 
 from bayeslmm.analyses.method import Fitted, Method, Near
 from bayeslmm.analyses.rows import likelihood_rows
@@ -13,6 +16,7 @@ from bayeslmm.estimators.variance_ratio import profile
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.one_trait import log_ml
+from bayeslmm.likelihood.rotation import RotatedData
 from bayeslmm.likelihood.whitened import Whitened
 
 
@@ -37,13 +41,18 @@ def _why(fit: Estimate, fitted: Fitted) -> str:
 @in_float64
 def _newton_step(reml: Estimate, white: Whitened) -> float:
     """Return the first Newton step of the profile likelihood of ML from REML, inside [0, 1]; NaN where it bends up."""
+    score, bend = map(float, _score_and_bend(reml.n, white.data, white.k, reml.h2))
+    return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else float("nan")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _score_and_bend(n: int, data: RotatedData, k: ScalarLike, h2: ScalarLike) -> tuple[jax.Array, jax.Array]:
+    """Return the first two derivatives of the profile likelihood at h2 on the user's scale of K."""
 
     def loglik(h2: jax.Array) -> jax.Array:
-        # On the user's scale of K.
-        return profile(log_ml, reml.n, white.data, quantities.pve(h2, 1 - h2, white.k))
+        return profile(log_ml, n, data, quantities.pve(h2, 1 - h2, k))
 
-    score, bend = map(float, jax.jit(lambda h2: jax.jvp(jax.grad(loglik), (h2,), (1.0,)))(reml.h2))
-    return float(np.clip(reml.h2 - score / bend, 0, 1) - reml.h2) if bend < 0 else float("nan")
+    return jax.jvp(jax.grad(loglik), (h2,), (1.0,))
 
 
 METHOD = Method(
