@@ -4,13 +4,14 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputWarning, quoted
 from bayeslmm.cohort.tables import Table
 
 _OUTLYING = 20  # standard deviations of the middle 98%
+_AT_ONCE = 512  # columns
 
 
 def trait_words(y: Float64[ndarray, " rows"], *, two_values: bool = False) -> list[str]:
@@ -44,6 +45,38 @@ def trait_words(y: Float64[ndarray, " rows"], *, two_values: bool = False) -> li
                 f"the others, the farthest {values[at]:g}: is it a mistake, or a code of missing values?"
             )
     return words
+
+
+def words_of_traits(Y: Float64[ndarray, "rows t"]) -> dict[int, list[str]]:
+    """Return what `trait_words` says of those of many traits that it has words for, by column.
+
+    Args:
+        Y: their values, NaN where missing, shape (rows, t).
+    """
+    found: dict[int, list[str]] = {}
+    for start in range(0, Y.shape[1], _AT_ONCE):
+        for j in start + np.flatnonzero(_may_need_words(Y[:, start : start + _AT_ONCE])):
+            if words := trait_words(Y[:, j]):
+                found[int(j)] = words
+    return found
+
+
+def _may_need_words(Y: Float64[ndarray, "rows t"]) -> Bool[ndarray, " t"]:
+    """Return which columns are not ordinary: all that `trait_words` has words for, and some others."""
+    largest = np.max(np.abs(Y), axis=0, initial=0.0, where=np.isfinite(Y))
+    values = np.sort(np.where(np.isfinite(Y), Y, np.nan), axis=0)  # NaN come last
+    few = (np.diff(values, axis=0) > 0).sum(axis=0) < 3
+    code = (values == -9).any(axis=0)
+    values /= np.where(largest > 0, largest, 1.0)
+    last = np.maximum(np.isfinite(values).sum(axis=0) - 1, 0)
+    columns = np.arange(Y.shape[1])
+    centre = values[last // 2, columns]
+    rank = np.arange(len(values))[:, None]
+    middle = (rank >= 0.01 * last) & (rank <= 0.99 * last)
+    sd = np.std(values, axis=0, where=middle | (last < 2))
+    far = np.maximum(centre - values[0], values[last, columns] - centre)
+    # Half as far as is said: equal values at the ends of the middle count for it there.
+    return few | code | ~(far <= _OUTLYING / 2 * sd)
 
 
 def warn_of_code(table: Table, name: str) -> None:

@@ -18,7 +18,7 @@ from bayeslmm.base.checks import InputError, InputWarning, quoted
 from bayeslmm.base.files import replacing
 from bayeslmm.base.ids import Individuals
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.cohort.columns import trait_words
+from bayeslmm.cohort.columns import words_of_traits
 from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.others import rows_of
 from bayeslmm.cohort.tables import read_table
@@ -182,8 +182,8 @@ def _analysed(
 
 def _remarks(wide: WideTable, Y: Float64[ndarray, "n t"], found: Survivors) -> dict[str, str]:
     """Return what should be asked about traits, by name: what is warned of where a trait is alone."""
-    words = {name: "; ".join(trait_words(y)) for name, y in zip(wide.traits, Y.T, strict=True)}
-    remarks = {name: text for name, text in words.items() if text and name not in found.refused}
+    words = {wide.traits[j]: "; ".join(of) for j, of in words_of_traits(Y).items()}
+    remarks = {name: text for name, text in words.items() if name not in found.refused}
     if remarks:
         name, text = next(iter(remarks.items()))
         warnings.warn(

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import bayeslmm as bl
 from bayeslmm.base.checks import InputError, InputWarning
-from bayeslmm.cohort.columns import trait_words
+from bayeslmm.cohort.columns import trait_words, words_of_traits
 from bayeslmm.kinship.kinship import Kinship
 
 RECORDS = """IID A B age group
@@ -210,6 +210,28 @@ def test_ordinary_traits_get_no_word(seed):
         rng.standard_normal(5),
     ):
         assert trait_words(values) == []
+
+
+@pytest.mark.parametrize("n", [2, 9, 10, 11, 60, 101, 1000])
+def test_many_traits_get_the_words_of_each(n):
+    """What is looked at closely is a part of them: heavy tails, ties and stray values at all distances among them."""
+    rng = np.random.default_rng(n)
+    makers = [
+        rng.standard_normal, lambda n: rng.standard_t(2, n), lambda n: rng.poisson(0.05, n), lambda n: np.full(n, 3.0),
+        lambda n: rng.binomial(2, 0.3, n), lambda n: rng.binomial(1, 0.01, n), lambda n: np.full(n, np.nan),
+        lambda n: np.exp(3 * rng.standard_normal(n)), lambda n: np.round(rng.standard_normal(n)) * 9,
+        lambda n: 1e300 * rng.standard_normal(n), lambda n: 1e8 + rng.standard_normal(n),
+    ]  # fmt: skip
+    columns = [make(n) for make in makers for _ in range(20)]
+    for sds in np.linspace(5, 60, 200):  # one value ever farther away, and some missing
+        y = rng.standard_normal(n)
+        y[: n // 3 * int(rng.integers(2))] = np.nan
+        y[-1] = rng.choice([-1, 1]) * sds
+        columns.append(y)
+    Y = np.column_stack(columns).astype(float)
+    expected = {j: words for j, y in enumerate(Y.T) if (words := trait_words(y))}
+    assert words_of_traits(Y) == expected
+    assert len(expected) > 20 or n < 10
 
 
 def test_a_code_that_stands_nowhere_gets_a_word(write):
