@@ -3,7 +3,7 @@
 People are simulated as in ``source_cohort.py``, with linkage disequilibrium in blocks of 10 markers. Traits have a
 heritability of 0.5 that comes from markers of the odd chromosomes alone: markers of the even ones are tested under the
 null, against kinships that contain what makes the trait. Both scans are commands on the same files, in processes of
-their own. Writes ``results/large_scan.md``; half an hour with 5,123 people, most of it for 22 decompositions.
+their own. Writes ``results/large_scan.md``; two hours with 5,123 people, most of it for 22 decompositions.
 """
 
 import argparse
