@@ -161,13 +161,13 @@ RECORD = {
 }
 
 
-def part(name, *, pictures=(), checks=()):
+def part(name, *, pictures=(), checks=(), sentences=("a", "  b")):
     table = pd.DataFrame({"h2": [0.123456], "n": [12345], "big": [54321.4], "none": [float("nan")]}, index=["x"])
     return Part(
         name,
         individuals="individuals",
         headlines=[Headline(name, "h2", "0.5", "0.4 to 0.7", bar=(0.5, 0.4, 0.7, "0", "1"))],
-        sentences=["a", "  b"],
+        sentences=list(sentences),
         pictures=pictures,
         tables=[Shown("t", table)],
         checks=checks,
@@ -249,3 +249,12 @@ def test_sources_are_those_of_the_docstrings():
         assert source.who.split(" et al")[0].split(",")[0].split(" and ")[0].split(" (")[0] in written, source
     assert Source("a", "arXiv:1", "").url == "https://arxiv.org/abs/1"
     assert Source("a", "JMLR 15:1593", "").url == ""
+
+
+def test_symbols_keep_their_case(tmp_path):
+    """H2 is another thing than h2."""
+    sentences = ["heritability of a trait", "h2 = 0 is rejected", "p is small", "rho_u is 1"]
+    write_report(Report("t", "q", [part("y", sentences=sentences)], []), RECORD, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    classes = [re.search(f'<p class="([a-z ]+)">{sentence}</p>', page)[1] for sentence in sentences]
+    assert classes == ["answer", *["answer symbol"] * 3]
