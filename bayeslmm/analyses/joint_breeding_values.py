@@ -5,19 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 
 from bayeslmm.analyses.breeding_values import PREDICTED, CrossValidation, cross_validate, dealt_folds, skills
-from bayeslmm.analyses.principal_components import principal_components_of_others
+from bayeslmm.analyses.principal_components import design_of_others
 from bayeslmm.analyses.table import WALD
-from bayeslmm.base.ids import Individuals
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.measurements import Measurements
-from bayeslmm.cohort.others import covariates_of_others
 from bayeslmm.estimators.joint_reml import JointEstimate, joint_reml
 from bayeslmm.kinship.kinship import Kinship
-from bayeslmm.kinship.others import Others, everybody, mean_diagonal
+from bayeslmm.kinship.others import everybody, mean_diagonal
 from bayeslmm.likelihood.joint_whitened import JointWhitened, joint_whitened
 from bayeslmm.likelihood.rotation import JointData, Spectrum, decompose
 from bayeslmm.posterior.joint_prediction import Relatives, joint_predict
@@ -235,24 +233,15 @@ def everybody_jointly(
     others = everybody(kinship, rows).changed(analysed, centred=centred, divisor=divisor)
     row = np.full(len(kinship.ids), -1)
     row[rows] = np.arange(len(rows))
-    X = [_covariates(kinship, measurements, cohort, fit.spectrum, others, j) for j in range(len(cohort.traits))]
+    X = [
+        design_of_others(measurements, _recorded(cohort, j), kinship, others, fit.spectrum, cohort.X[j].shape[1])
+        for j in range(len(cohort.traits))
+    ]
     tables = fit.tables(others.K, others.diagonal, X, row=row)
     for missing, table in zip(cohort.missing.T, tables, strict=True):
         table.insert(0, "IID", others.who.ids)
         table.insert(1, "recorded", (row >= 0) & ~missing[row])
     return dict(zip(cohort.traits, tables, strict=True))
-
-
-def _covariates(
-    kinship: Kinship, measurements: Measurements, cohort: Cohort, spectrum: Spectrum, others: Others, j: int
-) -> Float64[ndarray, "N c"]:
-    """Return X of everybody for one trait, NaN where it is not known, coded as among those with a record of it."""
-    who = Individuals(kinship.families, kinship.ids)
-    ids = [name for name, lacks in zip(cohort.ids, cohort.missing[:, j], strict=True) if not lacks]
-    X = covariates_of_others(measurements, ids, who, others.who)
-    if components := cohort.X[j].shape[1] - X.shape[1]:
-        return np.column_stack([X, principal_components_of_others(others.K, spectrum, components)])
-    return X
 
 
 def cross_validate_jointly(cohort: Cohort, *, folds: int, seed: int, bend: bool = False) -> dict[str, CrossValidation]:
@@ -270,7 +259,11 @@ def cross_validate_jointly(cohort: Cohort, *, folds: int, seed: int, bend: bool 
     """
     dealt = dealt_folds(len(cohort.ids), folds, seed)
     found = joint_cross_validate(cohort.K, cohort.Y, cohort.X, folds=dealt, bend=bend)
-    for missing, validated in zip(cohort.missing.T, found, strict=True):
-        ids = [name for name, lacks in zip(cohort.ids, missing, strict=True) if not lacks]
-        validated.records.insert(0, "IID", ids)
+    for j, validated in enumerate(found):
+        validated.records.insert(0, "IID", _recorded(cohort, j))
     return dict(zip(cohort.traits, found, strict=True))
+
+
+def _recorded(cohort: Cohort, j: int) -> list[str]:
+    """Return who has a record of a trait."""
+    return [name for name, lacks in zip(cohort.ids, cohort.missing[:, j], strict=True) if not lacks]

@@ -1,9 +1,17 @@
 """Principal components of K among the covariates."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
+from bayeslmm.base.ids import Individuals
 from bayeslmm.cohort.cohort import Cohort
+from bayeslmm.cohort.measurements import Measurements
+from bayeslmm.cohort.others import covariates_of_others
+from bayeslmm.kinship.kinship import Kinship
+from bayeslmm.kinship.others import Others
 from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.leading import principal_components
 from bayeslmm.likelihood.rotation import Spectrum
@@ -18,15 +26,33 @@ def with_principal_components(cohort: Cohort, spectrum: Spectrum, k: int) -> Coh
     return cohort if k == 0 else _with(cohort, spectrum.principal_components(k))
 
 
-def principal_components_of_others(K: Float64[ndarray, "N n"], spectrum: Spectrum, k: int) -> Float64[ndarray, "N k"]:
-    """Return the k leading principal components of individuals who are not analysed, as their kinship tells them.
+def design_of_others(
+    measurements: Measurements,
+    ids: Sequence[str],
+    kinship: Kinship,
+    others: Others,
+    spectrum: Spectrum,
+    columns: int,
+) -> Float64[ndarray, "N c"]:
+    """Return X of individuals who may not be analysed, principal components as their kinship tells them.
 
     Args:
-        K: their kinship with those analysed.
-        spectrum: of the K of these.
-        k: how many, at least 1.
+        measurements: traits and covariates.
+        ids: of those with a record, among whom covariates are coded.
+        kinship: everybody in the kinship.
+        others: the individuals, with their kinship with those analysed.
+        spectrum: of the K of those analysed.
+        columns: of their X: those that covariates do not make are principal components.
+
+    Raises:
+        InputError: as `covariates_of_others`.
     """
-    return K @ (spectrum.principal_components(k) / spectrum.s[::-1][:k])
+    who = Individuals(kinship.families, kinship.ids)
+    X = covariates_of_others(measurements, ids, who, others.who)
+    k = columns - X.shape[1]
+    if not k:
+        return X
+    return np.column_stack([X, others.K @ (spectrum.principal_components(k) / spectrum.s[::-1][:k])])
 
 
 def with_leading_eigenvectors(cohort: Cohort[Products], k: int, *, seed: int) -> Cohort[Products]:

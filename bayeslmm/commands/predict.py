@@ -17,11 +17,9 @@ from bayeslmm.analyses.breeding_values import (
 )
 from bayeslmm.analyses.heritability import heritability
 from bayeslmm.analyses.marker_effects import marker_posteriors
-from bayeslmm.analyses.principal_components import principal_components_of_others
+from bayeslmm.analyses.principal_components import design_of_others
 from bayeslmm.analyses.table import write_table
 from bayeslmm.base.checks import InputError
-from bayeslmm.base.ids import Individuals
-from bayeslmm.cohort.others import covariates_of_others
 from bayeslmm.commands.answer import Answer
 from bayeslmm.commands.each_trait import Outcome, run_each_trait
 from bayeslmm.commands.genotypes import OPTIONS
@@ -183,8 +181,16 @@ class _Predictor:
 
     def table(self, others: Others) -> pd.DataFrame:
         """Return what is predicted of individuals, with their ids."""
-        changed = others.changed(self.K, centred=self.centred, divisor=self.divisor)
-        table = breeding_values_table(self.fit, changed.K, changed.diagonal, self._covariates(changed))
+        changed, cohort = others.changed(self.K, centred=self.centred, divisor=self.divisor), self.one.cohort
+        X = design_of_others(
+            self.inputs.measurements,
+            cohort.ids,
+            self.inputs.kinship,
+            changed,
+            self.fit.spectrum,
+            cohort.X[0].shape[1],
+        )
+        table = breeding_values_table(self.fit, changed.K, changed.diagonal, X)
         table.insert(0, "IID", others.who.ids)
         return table
 
@@ -196,16 +202,6 @@ class _Predictor:
         return marker_posteriors(
             self.inputs.kinship, genotypes, ids, self.fit, centred=self.centred, divisor=self.divisor
         )
-
-    def _covariates(self, others: Others) -> Float64[ndarray, "N c"]:
-        """Return X of individuals, NaN where it is not known; principal components follow from their kinship."""
-        kinship, spectrum = self.inputs.kinship, self.fit.spectrum
-        who = Individuals(kinship.families, kinship.ids)
-        X = covariates_of_others(self.inputs.measurements, self.one.cohort.ids, who, others.who)
-        components = self.one.cohort.X[0].shape[1] - X.shape[1]
-        if not components:
-            return X
-        return np.column_stack([X, principal_components_of_others(others.K, spectrum, components)])
 
 
 def _cross_validated(settings: PredictSettings, folds: int, one: Analysed) -> CrossValidation:

@@ -21,7 +21,7 @@ from bayeslmm.cohort.align import align
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.design import INTERCEPT
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
-from bayeslmm.dataframes.shown import as_text, dropped_of
+from bayeslmm.dataframes.shown import as_text, dropped_of, with_tables
 from bayeslmm.dataframes.tables import measurements_of
 from bayeslmm.genotypes.genotypes import Genotypes, open_genotypes
 from bayeslmm.kinship.kinship import Kinship
@@ -62,8 +62,7 @@ class BreedingValues:
         return as_text(sentences, self.cohort, self.kinship.origin_line())
 
     def _repr_html_(self) -> str:
-        text = "".join(f"<div>{line}</div>" for line in repr(self).splitlines())
-        return f'<div class="bayeslmm">{text}{self.table.head(10).to_html(border=0)}</div>'
+        return with_tables(repr(self), {"": self.table})
 
     @property
     def dropped(self) -> pd.DataFrame:

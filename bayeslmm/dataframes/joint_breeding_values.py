@@ -11,7 +11,7 @@ from bayeslmm.base.checks import InputError
 from bayeslmm.cohort.align import align_jointly
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
-from bayeslmm.dataframes.shown import as_text, dropped_of
+from bayeslmm.dataframes.shown import as_text, dropped_of, with_tables
 from bayeslmm.dataframes.tables import measurements_of
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.report.predict_jointly import joint_answers
@@ -40,9 +40,7 @@ class JointBreedingValues:
         return as_text(joint_answers(self.tables), self.cohort, self.kinship.origin_line())
 
     def _repr_html_(self) -> str:
-        text = "".join(f"<div>{line}</div>" for line in repr(self).splitlines())
-        tables = "".join(f"<div>{name}</div>{table.head(10).to_html(border=0)}" for name, table in self.tables.items())
-        return f'<div class="bayeslmm">{text}{tables}</div>'
+        return with_tables(repr(self), self.tables)
 
     @property
     def dropped(self) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from bayeslmm.cohort.formula import read_formula
 from bayeslmm.cohort.measurements import Measurements, measure
 from bayeslmm.cohort.tables import Table
 from bayeslmm.dataframes.kinships import KinshipLike, kinship_of
-from bayeslmm.dataframes.shown import as_text, dropped_of
+from bayeslmm.dataframes.shown import as_text, dropped_of, with_tables
 from bayeslmm.dataframes.tables import NAME, column_of, ids_of, levels_of
 from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.priors import VariancePrior
@@ -54,8 +54,7 @@ class ManyFit:
         return as_text(sentences, self.cohort, self.origin)
 
     def _repr_html_(self) -> str:
-        text = "".join(f"<div>{line}</div>" for line in repr(self).splitlines())
-        return f'<div class="bayeslmm">{text}{self.estimates.head(10).to_html(border=0)}</div>'
+        return with_tables(repr(self), {"": self.estimates})
 
     @property
     def dropped(self) -> pd.DataFrame:

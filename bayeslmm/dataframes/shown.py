@@ -1,6 +1,6 @@
 """How results read: a table of numbers, and a piece of HTML for notebooks with the interval first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pandas as pd
@@ -36,6 +36,16 @@ def as_html(sentences: Sequence[str], table: pd.DataFrame, cohort: Cohort, origi
     lines = "".join(f"<div>{escape(line)}</div>" for line in sentences)
     who = "".join(f"<div>{escape(line)}</div>" for line in _told(cohort, origin))
     return f'<div class="bayeslmm">{lines}{shown.to_html(border=0)}<small>{who}</small></div>'
+
+
+def with_tables(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return a text and the first rows of tables for a notebook, each below its name if it has one."""
+    lines = "".join(f"<div>{escape(line)}</div>" for line in text.splitlines())
+    shown = "".join(
+        (f"<div>{escape(name)}</div>" if name else "") + table.head(10).to_html(border=0)
+        for name, table in tables.items()
+    )
+    return f'<div class="bayeslmm">{lines}{shown}</div>'
 
 
 def _told(cohort: Cohort, origin: str) -> list[str]:

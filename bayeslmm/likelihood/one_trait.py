@@ -115,7 +115,7 @@ def gls(data: TraitData, sigma2_u: ScalarLike, sigma2_e: ScalarLike) -> Gls:
 
 @jax.jit
 def gls_at_each(data: TraitData, sigma2_u: Float[Array, " m"], sigma2_e: Float[Array, " m"]) -> Gls:
-    """Fit them at each of some variances; all that is returned has m first."""
+    """Fit the fixed effects of one trait at each of some variances; all that is returned has m first."""
     return jax.lax.map(lambda at: gls(data, *at), (sigma2_u, sigma2_e))
 
 

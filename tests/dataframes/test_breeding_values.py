@@ -225,6 +225,7 @@ def test_traits_together_are_those_of_the_command(tmp_path):
             assert_allclose(ours[name].astype(float), expected[name].astype(float), rtol=1e-6, atol=1e-7, err_msg=name)
         assert ours["record"].notna().sum() == 200  # whose sex is known
     assert f"breeding values of BWT for {len(ours):,} individuals" in repr(found)
+    assert found._repr_html_().count("<table") == 2
     with pytest.raises(InputError, match="takes two or more traits, but only BWT was given"):
         bl.joint_breeding_values("BWT ~ 1", data=table.set_index("IID"), kinship=pedigree)
 
