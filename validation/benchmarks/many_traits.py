@@ -86,8 +86,9 @@ def measure_command() -> None:
     steps = {"command_complete": "the command, complete traits", "command_holed": "a tenth lack values of their own"}
     steps |= {"command_peer": STEPS["peer"]} if importlib.util.find_spec("glimix_core") else {}
     one_thread = ["env", "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1"]  # its seconds are then those of a processor
-    commands = {step: [sys.executable, __file__, step] for step in steps}
-    commands |= {step: one_thread + commands[step] for step in commands if step == "command_peer"}
+    commands = {
+        step: [*(one_thread if step == "command_peer" else []), sys.executable, __file__, step] for step in steps
+    }
     rows = alternate(commands, 1)
     each = [row["seconds" if row["step"] == "command_peer" else "cpu_seconds"] / row["fitted"] for row in rows]
     lines = [
