@@ -109,9 +109,9 @@ from .posterior.importance import importance as importance
 from .posterior.joint_importance import JointPosterior as JointPosterior
 from .posterior.joint_importance import joint_importance as joint_importance
 from .posterior.sampling import sample as sample
-from .scan.tests import exact_scan as exact_scan
-from .scan.tests import fixed_scan as fixed_scan
-from .scan.tests import null_scan as null_scan
+from .scan.exact import exact_scan as exact_scan
+from .scan.fixed import fixed_scan as fixed_scan
+from .scan.fixed import null_scan as null_scan
 from .studies import simulate as simulate
 from .studies.coalescent import write_coalescent as write_coalescent
 

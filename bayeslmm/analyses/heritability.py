@@ -19,8 +19,8 @@ from bayeslmm.estimators.liability import Liability
 from bayeslmm.genotypes.blocks import MarkerBlocks
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.priors import VariancePrior, describe
+from bayeslmm.likelihood.probe_error import ProbeError
 from bayeslmm.likelihood.rotation import Spectrum
-from bayeslmm.likelihood.spectral_summary import ProbeError
 from bayeslmm.likelihood.whitened import OneTrait, whitened
 from bayeslmm.models import univariate
 from bayeslmm.posterior.diagnostics import Diagnostics, disagreements, overlap_with, prior_overlap, worst

@@ -13,7 +13,7 @@ from bayeslmm.analyses.table import Note, Row
 from bayeslmm.base.checks import InputWarning
 from bayeslmm.likelihood import quantities
 from bayeslmm.likelihood.joint_summary import JointSummary
-from bayeslmm.likelihood.spectral_summary import ProbeError
+from bayeslmm.likelihood.probe_error import ProbeError
 
 _DRAWS = 1000  # of NUTS are enough
 

@@ -18,8 +18,9 @@ from bayeslmm.commands.products_kept import products_folder
 from bayeslmm.commands.run import Run
 from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.joint_summary import JointSummary, joint_summary
+from bayeslmm.likelihood.probe_error import ProbeError
 from bayeslmm.likelihood.rotation import RotatedData
-from bayeslmm.likelihood.spectral_summary import ProbeError, SpectralSummary, spectral_summary
+from bayeslmm.likelihood.spectral_summary import SpectralSummary, spectral_summary
 from bayeslmm.report.individuals import cohort_lines
 
 

@@ -11,7 +11,8 @@ from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.run import Run
 from bayeslmm.kinship.products import Products
 from bayeslmm.likelihood.joint_summary import starting_columns
-from bayeslmm.likelihood.spectral_summary import PROBES, SINGLES, ProbeError, summary_bytes
+from bayeslmm.likelihood.probe_error import ProbeError
+from bayeslmm.likelihood.spectral_summary import PROBES, SINGLES, summary_bytes
 
 _USUAL = (8, 40)  # times the columns of a pass: where the first probes are enough, and where others follow
 _OF_PCS = (4, 12)
@@ -73,14 +74,24 @@ def told(begun: float) -> Callable[[ProbeError], None]:
     """Return what says how far a summary is, if it takes long."""
 
     def tell(error: ProbeError) -> None:
-        if (seconds := time.perf_counter() - begun) > _PATIENCE:
-            print(
-                f"  after {error.passes} passes, {duration(seconds)}: Monte Carlo error {error.size} posterior "
-                f"sd of h2 ({error.wanted:g} asked for)",
-                flush=True,
-            )
+        how_far = f"Monte Carlo error {error.size} posterior sd of h2 ({error.wanted:g} asked for)"
+        _tell_if_long(begun, error.passes, how_far)
 
     return tell
+
+
+def told_left(begun: float, tolerance: float) -> Callable[[int, float], None]:
+    """Return what says how far conjugate gradients for V^-1 y are, if they take long."""
+
+    def tell(passes: int, left: float) -> None:
+        _tell_if_long(begun, passes, f"{left:.1e} of V^-1 y is left (until {tolerance:g})")
+
+    return tell
+
+
+def _tell_if_long(begun: float, passes: int, how_far: str) -> None:
+    if (seconds := time.perf_counter() - begun) > _PATIENCE:
+        print(f"  after {passes} passes, {duration(seconds)}: {how_far}", flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The scan of cohorts that have no room for K: what it costs, and what is solved before the tests."""
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from bayeslmm.base.checks import InputError, InputWarning
 from bayeslmm.base.memory import check_memory
 from bayeslmm.base.progress import progress_bar
 from bayeslmm.cohort.cohort import Cohort
-from bayeslmm.commands.products_forecast import check_disk, duration
+from bayeslmm.commands.products_forecast import check_disk, duration, told_left
 from bayeslmm.commands.products_kept import products_folder
 from bayeslmm.commands.scan_cohort import Job
 from bayeslmm.genotypes.blocks import dosages
@@ -23,7 +24,7 @@ from bayeslmm.likelihood.spectral_summary import SpectralSummary
 from bayeslmm.report.scan import calibration_line
 from bayeslmm.scan.against import Task
 from bayeslmm.scan.blocks import Markers, calibrated_tables
-from bayeslmm.scan.calibrated import SolvedTraits, solve_traits
+from bayeslmm.scan.calibrated import TOLERANCE, SolvedTraits, solve_traits
 from bayeslmm.scan.gains import sets_by_rank
 
 CALIBRATION = 96
@@ -62,7 +63,8 @@ def solved_cohort(
     _forecast(job, cohort, len(cohort.traits) * (len(out) + len(lines)))
     multiply = LeftOutProducts(job.inputs.markers, spans, rows, products_folder(job.run), job.makers).multiply
     with job.run.clock.step("conjugate gradients"):
-        solved = solve_traits(multiply, summary, cohort.Y, cohort.X[0], out, G, number_of[lines])
+        tell = told_left(time.perf_counter(), TOLERANCE)
+        solved = solve_traits(multiply, summary, cohort.Y, cohort.X[0], out, G, number_of[lines], tell=tell)
     about: dict[str, dict[str, Any]] = {}
     for trait, calibration in zip(cohort.traits, solved.calibrations, strict=True):
         about[trait] = {

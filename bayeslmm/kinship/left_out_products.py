@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from bayeslmm.base.progress import progress_bar
 from bayeslmm.genotypes.blocks import MarkerBlocks, Tally
 from bayeslmm.kinship.genotype_products import GenotypeProducts
 from bayeslmm.kinship.kept_products import kept_product, name_of
@@ -68,11 +69,13 @@ class LeftOutProducts:
 
     def _product(self, V: Float64[ndarray, "n b"], out: Int64[ndarray, " b"]) -> Float64[ndarray, "n b"]:
         total, weight = np.zeros_like(V), np.zeros(V.shape[1])
-        for number, K in self._of.items():
-            columns = np.flatnonzero(out != number)
-            with np.errstate(invalid="ignore"):  # of no marker that passes the filters
-                product = K @ V[:, columns]
-            if own := K.details["weight"]:
-                total[:, columns] += own * product
-                weight[columns] += own
+        with progress_bar(f"pass {self._made}", total=len(self._of), unit="chromosome") as bar:
+            for number, K in self._of.items():
+                columns = np.flatnonzero(out != number)
+                with np.errstate(invalid="ignore"):  # of no marker that passes the filters
+                    product = K @ V[:, columns]
+                if own := K.details["weight"]:
+                    total[:, columns] += own * product
+                    weight[columns] += own
+                bar.update()
         return total / weight

@@ -26,7 +26,12 @@ class Solved(NamedTuple):
 
 
 def conjugate_gradients(
-    multiply: Multiply, B: Float64[ndarray, "n b"], *, tolerance: float, most_products: int
+    multiply: Multiply,
+    B: Float64[ndarray, "n b"],
+    *,
+    tolerance: float,
+    most_products: int,
+    tell: Callable[[int, float], None] | None = None,
 ) -> Solved:
     """Solve A_j x_j = b_j for each column, all columns in the same products.
 
@@ -39,12 +44,13 @@ def conjugate_gradients(
         B: right-hand sides.
         tolerance: of `Solved.residuals`.
         most_products: where to stop if it is not reached.
+        tell: called after each product with their number and the largest of `Solved.residuals`.
 
     Source: Hestenes and Stiefel (1952), doi:10.6028/jres.049.044.
     """
     x, r = np.zeros_like(B), B.copy()
     p, squares = r.copy(), np.einsum("nb,nb->b", r, r)
-    wanted = tolerance**2 * squares
+    wanted, lengths = tolerance**2 * squares, np.where(squares > 0, squares, 1.0)
     products = 0
     left = np.flatnonzero(squares > wanted)
     while len(left) and products < most_products:
@@ -58,5 +64,6 @@ def conjugate_gradients(
         p[:, left] = r[:, left] + new / squares[left] * direction
         squares[left] = new
         left = left[new > wanted[left]]
-    lengths = np.einsum("nb,nb->b", B, B)
-    return Solved(x, np.sqrt(squares / np.where(lengths > 0, lengths, 1.0)), products)
+        if tell:
+            tell(products, float(np.sqrt((squares / lengths).max())))
+    return Solved(x, np.sqrt(squares / lengths), products)

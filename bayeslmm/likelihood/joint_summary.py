@@ -12,9 +12,9 @@ from bayeslmm.base.defaults import PROBE_ERROR
 from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.likelihood.bases import independent
 from bayeslmm.likelihood.joint_products import log_dets
-from bayeslmm.likelihood.probe_error import errors_of
+from bayeslmm.likelihood.probe_error import ProbeError, errors_of
 from bayeslmm.likelihood.rotation import JointData
-from bayeslmm.likelihood.spectral_summary import MOST_PASSES, PROBES, ProbeError, SpectralSummary, spectral_summary
+from bayeslmm.likelihood.spectral_summary import MOST_PASSES, PROBES, SpectralSummary, spectral_summary
 
 _TOGETHER = 2**22  # log determinants
 

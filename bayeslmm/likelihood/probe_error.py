@@ -1,4 +1,4 @@
-"""What an error in the counts of eigenvalues does to posteriors."""
+"""The error of random probes: what an error in the counts of eigenvalues does to posteriors."""
 
 from typing import NamedTuple
 
@@ -16,6 +16,38 @@ _POINTS = 200
 _END = 1e-6  # h2 from 0 and 1
 _ROWS = 512  # arrays of one length are compiled once
 _FAR = 25.0  # below exp(-25) of its peak a density counts as 0
+
+
+class ProbeError(NamedTuple):
+    """The Monte Carlo error of random probes in the posterior mean of h2, in its posterior standard deviations.
+
+    Attributes:
+        found: what it is.
+        wanted: what was asked for.
+        passes: products with K.
+        parameter: another number whose posterior mean has the error, in its own standard deviations.
+    """
+
+    found: float
+    wanted: float
+    passes: int
+    parameter: str = "h2"
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is as small as was asked for."""
+        return self.found <= self.wanted
+
+    def words(self) -> str:
+        """Say how large it is."""
+        of_wanted = f"{self.wanted:g} was asked for" if self.reached else f"NOT the {self.wanted:g} that was asked for"
+        size = f"{self.size} posterior sd of {self.parameter}"
+        return f"Monte Carlo error of {self.passes} products with K: {size} ({of_wanted})"
+
+    @property
+    def size(self) -> str:
+        """The error as text; rounding is no error of the probes."""
+        return f"{self.found:.2g}" if self.found >= 1e-4 else "below 0.0001"
 
 
 class Moved(NamedTuple):

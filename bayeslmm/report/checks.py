@@ -6,7 +6,7 @@ import numpy as np
 
 from bayeslmm.analyses.table import Row
 from bayeslmm.cohort.align import about_scale
-from bayeslmm.likelihood.spectral_summary import ProbeError
+from bayeslmm.likelihood.probe_error import ProbeError
 from bayeslmm.posterior.diagnostics import MOST_OVERLAP, Check, Diagnostics, State
 from bayeslmm.posterior.weighted import MAX_PARETO_K, Weighted
 from bayeslmm.report.tables import label_of

@@ -91,9 +91,7 @@ def spectrum_against(
     left = without(kinship, genotypes, span)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)  # it was said of the kinship of all markers
-        row_of = {name: i for i, name in enumerate(left.ids)}
-        rows = np.array([row_of[name] for name in cohort.ids])
-        K = kinship_of(left, rows, centred=centred, normalised=normalised)
+        K = kinship_of(left, left.rows(cohort.ids), centred=centred, normalised=normalised)
     return decompose(K, where=f"{left.source} without chromosome {task.chromosome}", bend=bend)
 
 

@@ -22,9 +22,11 @@ from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.rotation import RotatedData, Spectrum
 from bayeslmm.posterior import exact
 from bayeslmm.scan.calibrated import CalibratedScan
+from bayeslmm.scan.exact import ExactScan, exact_scan
+from bayeslmm.scan.fixed import FixedScan, fixed_scan, null_scan
 from bayeslmm.scan.gains import sets_by_rank
 from bayeslmm.scan.table import effect_row, marker_rows
-from bayeslmm.scan.tests import ExactScan, FixedScan, Tests, exact_scan, fixed_scan, null_scan
+from bayeslmm.scan.tests import Tests
 
 _P, _NORMAL = 1e-4, 1e-3
 _ONE_COPY = ("X", "Y", "Z", "W")  # in one of the sexes

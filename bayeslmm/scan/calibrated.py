@@ -25,8 +25,9 @@ from bayeslmm.likelihood.conjugate_gradients import Solved, conjugate_gradients
 from bayeslmm.likelihood.one_trait import UnitScale, at_unit_scale, log_ml, log_reml
 from bayeslmm.likelihood.spectral_summary import SpectralSummary
 from bayeslmm.likelihood.whitened import Whitened, standardised, whitened
+from bayeslmm.scan.fixed import AtFixedRatios
 from bayeslmm.scan.gains import Model, Sets, clear_of
-from bayeslmm.scan.tests import AtFixedRatios, Units
+from bayeslmm.scan.tests import Units
 
 TOLERANCE = 1e-5
 """Of V^-1 y, relative to y: far below what the calibration leaves open."""
@@ -109,6 +110,7 @@ def solve_traits(
     G_out: Int64[ndarray, " g"],
     *,
     tolerance: float = TOLERANCE,
+    tell: Callable[[int, float], None] | None = None,
 ) -> SolvedTraits:
     """Solve for P y of all traits with each chromosome left out, and for the calibration, all in the same passes.
 
@@ -121,6 +123,7 @@ def solve_traits(
         G: markers for the calibration, dosages less their mean.
         G_out: what the kinship of each leaves out.
         tolerance: of what is left of each system of equations, relative to its right-hand side.
+        tell: as for `conjugate_gradients`.
 
     Raises:
         AnalysisError: if a system is not solved, as K without a chromosome nearly is not invertible and h2 near 1.
@@ -142,7 +145,7 @@ def solve_traits(
         share = shares[of_trait[columns]]
         return share / k[of_trait[columns]] * clear_of(Q, multiply(V, left_out[columns])) + (1 - share) * V
 
-    solved = conjugate_gradients(product, B, tolerance=tolerance, most_products=MOST_PRODUCTS)
+    solved = conjugate_gradients(product, B, tolerance=tolerance, most_products=MOST_PRODUCTS, tell=tell)
     if (worst := float(solved.residuals.max())) > tolerance:
         raise AnalysisError(
             f"V^-1 y is not found in {MOST_PRODUCTS} products: {worst:.2g} of y is left. The largest h2 by REML is "

@@ -1,18 +1,11 @@
-"""Tests of markers under the mixed model, whole blocks of them at a time.
+"""What tests of markers find, one row for each set of markers, and what all scans share.
 
-A block is Z: k arrays of rotated markers, one for each place in b sets of k (k = 1: single markers). `gains`
-says what sets add to a model at given variance ratios, which is all that `FixedScan` needs. `ExactScan` finds the best
-ratio of each set: it takes the gains at Chebyshev points of the ratio, and all that follows is on smooth functions of
-one variable.
-
-Source: Zhou and Stephens (2012), doi:10.1038/ng.2310, for the exact tests; Kang et al. (2010), doi:10.1038/ng.548, and
-Lippert et al. (2011), doi:10.1038/nmeth.1681, for a ratio fixed at the null.
+A block is Z: k arrays of markers, one for each place in b sets of k (k = 1: single markers). `gains` says what sets add
+to a model at given variance ratios; `exact` and `fixed` choose the ratios.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, override
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -20,29 +13,7 @@ from numpy import ndarray
 from scipy.special import chdtrc, fdtrc
 
 from bayeslmm.base.checks import InputError
-from bayeslmm.base.float64 import in_float64
-from bayeslmm.estimators.ml import ml
-from bayeslmm.estimators.reml import reml
-from bayeslmm.estimators.variance_ratio import DELTA_MIN
-from bayeslmm.likelihood import quantities
-from bayeslmm.likelihood.bases import independent
-from bayeslmm.likelihood.one_trait import UnitScale
-from bayeslmm.likelihood.ratio_grid import RatioGrid
-from bayeslmm.likelihood.rotation import RotatedData, check_rows
-from bayeslmm.likelihood.whitened import Whitened, whitened
-from bayeslmm.scan.gains import (
-    Gains,
-    Model,
-    Sets,
-    Weights,
-    clear_of,
-    gains_of,
-    profile_ml,
-    profile_reml,
-    schur_factor,
-    sets_by_rank,
-    weights_and_model,
-)
+from bayeslmm.scan.gains import Gains, Model, Sets, sets_by_rank
 
 _EXPLAINED = 1e-12
 """A marker that leaves less than this share of a trait is not tested: nothing is left to estimate variances from."""
@@ -100,157 +71,6 @@ class Units(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class ExactScan:
-    """Tests with the variance ratio estimated anew with each set of markers; made by `exact_scan`.
-
-    Attributes:
-        X: covariates, orthonormal, shape (n, c).
-        grid: Chebyshev points of the ratio.
-        weights: at these points.
-        models: of each trait, at these points.
-        nulls: of each trait, the weights of the points at its ratio by maximum likelihood without markers, shape (m,).
-        logliks: of each trait, the log-likelihood without markers, in its `units`.
-        units: of each trait.
-        k_clear: mean variance that K gives once X is projected out, see `_mean_clear`, in the same units.
-    """
-
-    X: Float64[ndarray, "n c"]
-    grid: RatioGrid
-    weights: Weights
-    models: list[Model]
-    nulls: list[Float64[ndarray, " m"]]
-    logliks: list[float]
-    units: list[Units]
-    k_clear: float
-
-    def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
-        """Test b sets of markers, for each trait.
-
-        Args:
-            Z: rotated markers, one array for each place in the sets: ``[U'G]`` for single markers.
-
-        Raises:
-            InputError: if individuals are too few for so many effects.
-        """
-        return _by_rank(self.X, Z, self.logliks, self.units, self._test)
-
-    def _test(self, sets: Sets) -> list[Tests]:
-        n, c = self.X.shape
-        r = len(sets.columns)
-        L = schur_factor(self.weights, sets)
-        tests = []
-        for model, at_null, alone in zip(self.models, self.nulls, self.logliks, strict=True):
-            gains, usable = _usable(model, gains_of(model, sets, L))
-            x = self.grid.argmax(profile_reml(model, gains, sets, n - c - r))
-            at_best = self.grid.basis(x)
-            sigma2_p = np.exp(_rows(at_best, np.log(model.reml.quad - gains.quad))) / (n - c - r)
-            # Logarithms are what is smooth: variances run over many orders of magnitude along the grid.
-            beta = np.column_stack([_rows(at_best, values) for values in gains.beta])
-            with np.errstate(divide="ignore", invalid="ignore"):  # 0 for a marker that the covariates determine
-                variance = np.column_stack([np.exp(_rows(at_best, np.log(values))) for values in gains.variance])
-            profile = profile_ml(model, gains.quad, n)
-            loglik = _rows(self.grid.basis(self.grid.argmax(profile)), profile)
-            share = (gains.quad / model.ml.quad) @ at_null
-            h2, e2 = self.grid.shares(x)
-            with np.errstate(divide="ignore"):  # delta is infinite where h2 is 0
-                delta = e2 / h2
-            se = np.sqrt(sigma2_p[:, None] * variance)
-            sd = np.sqrt(sigma2_p * (h2 * self.k_clear + e2))
-            fitted = _Fitted(beta, se, sd, delta, loglik, loglik - alone, share)
-            tests.append(_to_tests(fitted, usable, sets, n, c))
-        return tests
-
-
-@dataclass(frozen=True)
-class AtFixedRatios(ABC):
-    """Tests at variance ratios that do not depend on the marker.
-
-    Each trait has two ratios, one after the other: for effects with Wald tests, and for the two other tests.
-
-    Attributes:
-        X: covariates, orthonormal, shape (n, c).
-        model: the traits at their ratios.
-        delta: of each trait, for effects, in its `units`.
-        units: of each trait.
-        variance: of each trait given X, at total variance 1 and the ratio for effects, in its `units`.
-    """
-
-    X: Float64[ndarray, "n c"]
-    model: Model
-    delta: list[float]
-    units: list[Units]
-    variance: list[float]
-
-    @abstractmethod
-    def factor(self, sets: Sets) -> list[list[ndarray]]:
-        """Return the Cholesky factor of Z'PZ, as `schur_factor` does."""
-
-    def test(self, Z: Sequence[Float[ndarray, "n b"]]) -> list[Tests]:
-        """Test b sets of markers, for each trait; arguments as for `ExactScan.test`."""
-        n = len(self.X)
-        alone = profile_ml(self.model, np.zeros(len(self.model.ml.quad)), n)[1::2]
-        return _by_rank(self.X, Z, alone.tolist(), self.units, self._test)
-
-    def _test(self, sets: Sets) -> list[Tests]:
-        n, c = self.X.shape
-        model, r = self.model, len(sets.columns)
-        gains, usable = _usable(model, gains_of(model, sets, self.factor(sets)))
-        sigma2_p = (model.reml.quad - gains.quad) / (n - c - r)
-        loglik = profile_ml(model, gains.quad, n)
-        gain = loglik - profile_ml(model, np.zeros(len(model.ml.quad)), n)
-        share = gains.quad / model.ml.quad
-        tests = []
-        for j in range(len(self.delta)):
-            effects, others = 2 * j, 2 * j + 1
-            beta = np.column_stack([values[:, effects] for values in gains.beta])
-            variance = np.column_stack([values[:, effects] for values in gains.variance])
-            se = np.sqrt(sigma2_p[:, [effects]] * variance)
-            sd = np.sqrt(sigma2_p[:, effects] * self.variance[j])
-            delta = np.full(len(beta), self.delta[j])
-            fitted = _Fitted(beta, se, sd, delta, loglik[:, others], gain[:, others], share[:, others])
-            tests.append(_to_tests(fitted, usable, sets, n, c))
-        return tests
-
-
-@dataclass(frozen=True)
-class FixedScan(AtFixedRatios):
-    """Tests in an eigenbasis at fixed ratios; made by `null_scan` and `fixed_scan`.
-
-    Attributes:
-        back: from coefficients on X to those on the user's covariates, shape (user's c, c).
-        offset: X'y of each trait, shape (c, t).
-        weights: at the 2 t ratios.
-    """
-
-    back: Float64[ndarray, "user c"]
-    offset: Float64[ndarray, "c t"]
-    weights: Weights
-
-    @override
-    def factor(self, sets: Sets) -> list[list[ndarray]]:
-        """Return the Cholesky factor of Z'PZ."""
-        return schur_factor(self.weights, sets)
-
-    def covariate_effects(self, z: Float[ndarray, "n b"], beta: Float[ndarray, "b t"]) -> list[Float64[ndarray, "b _"]]:
-        """Return the effects of the covariates in the model with each marker, for each trait, shape (b, user's c).
-
-        Args:
-            z: rotated markers.
-            beta: their effects on each trait, as tested.
-        """
-        overlap = self.X.T @ z
-        left = clear_of(self.X, z)
-        effects = []
-        for j in range(len(self.delta)):
-            A, w, Py = self.weights.A[:, 2 * j], self.weights.W[:, 2 * j], self.model.Py[:, 2 * j] * self.units[j].sd
-            # With X'X = I: R = (A'X)^-1, so that R A' = (X'V^-1X)^-1 X'V^-1.
-            shift = np.linalg.solve(A.T @ self.X, A.T @ left) + overlap
-            alone = self.offset[:, j] - self.X.T @ (Py / w)
-            effects.append((alone - shift.T * beta[:, [j]]) @ self.back.T)
-        return effects
-
-
 def added(whole: Tests, part: Tests) -> Float64[ndarray, " b"]:
     """Return p-values of the likelihood ratio of sets against parts of them; NaN where a set has no more rank.
 
@@ -263,95 +83,13 @@ def added(whole: Tests, part: Tests) -> Float64[ndarray, " b"]:
     return np.where(df > 0, chdtrc(np.maximum(df, 1), ratio), np.nan)
 
 
-@in_float64
-def exact_scan(data: RotatedData) -> ExactScan:
-    """Prepare tests of markers that estimate the variance ratio anew with each marker.
-
-    Args:
-        data: one or more traits of the same individuals; X may be of deficient rank.
-
-    Raises:
-        InputError: if h2 is not identified.
-    """
-    check_rows(data, what="a scan")
-    X, _ = independent(np.asarray(data.X))
-    traits = [whitened(data._replace(Y=y[:, None], X=X)) for y in data.Y.T]
-    grid = RatioGrid(np.asarray(traits[0].data.s), DELTA_MIN)
-    found = [weights_and_model(of.data, *grid.shares(grid.x)) for of in traits]
-    weights, models = found[0][0], [model for _, model in found]  # weights do not depend on the trait
-    profiles = np.array([profile_ml(model, np.zeros(len(grid.x)), len(data.s)) for model in models])
-    nulls = grid.basis(grid.argmax(profiles))
-    units = [Units(of.sd, of.k, of.log_unit * len(data.s)) for of in traits]
-    Q = np.asarray(traits[0].data.X)
-    k_clear = _mean_clear(np.asarray(traits[0].data.s), Q)
-    return ExactScan(Q, grid, weights, models, list(nulls), _rows(nulls, profiles).tolist(), units, k_clear)
-
-
-def null_scan(data: RotatedData) -> FixedScan:
-    """Prepare tests of markers at the variance ratio of the model without markers.
-
-    The ratio is that of the restricted likelihood for effects and Wald tests, that of maximum likelihood for the
-    other two.
-
-    Args:
-        data: one or more traits of the same individuals; X may be of deficient rank.
-
-    Raises:
-        InputError: if h2 is not identified.
-    """
-    return _fixed(data, lambda trait: (reml(trait).h2, ml(trait).h2))
-
-
-def fixed_scan(data: RotatedData, h2: float) -> FixedScan:
-    """Prepare tests of markers at a given h2; at 0 they are ordinary least squares, as if individuals were unrelated.
-
-    Args:
-        data: one or more traits of the same individuals; X may be of deficient rank.
-        h2: at least 0 and below 1.
-
-    Raises:
-        InputError: if h2 is out of range.
-    """
-    if not 0 <= h2 < 1:
-        raise InputError(f"h2 must be at least 0 and below 1, but {h2} was given")
-    return _fixed(data, lambda _: (h2, h2))
-
-
-@in_float64
-def _fixed(data: RotatedData, h2_of: Callable[[Whitened], tuple[float, float]]) -> FixedScan:
-    check_rows(data, what="a scan")
-    basis, back = independent(np.asarray(data.X))
-    clear = [whitened(data._replace(Y=y[:, None], X=basis)) for y in data.Y.T]
-    # Shares where K has a mean diagonal of 1.
-    ratios = [quantities.pve(h2, 1 - h2, of.k) for of, h2 in zip(clear, map(np.array, map(h2_of, clear)), strict=True)]
-    found = [weights_and_model(of.data, share, 1 - share) for of, share in zip(clear, ratios, strict=True)]
-    weights = Weights(*(np.concatenate(parts, axis=1) for parts in zip(*(weight for weight, _ in found), strict=True)))
-    models = [model for _, model in found]
-    ml, reml = (
-        UnitScale(*(np.concatenate(parts) for parts in zip(*units, strict=True)))
-        for units in ([model.ml for model in models], [model.reml for model in models])
-    )
-    Q = np.asarray(clear[0].data.X)
-    k_clear = _mean_clear(np.asarray(clear[0].data.s), Q)
-    return FixedScan(
-        X=Q,
-        model=Model(np.concatenate([model.Py for model in models], axis=1), ml, reml),
-        delta=[float((1 - share) / share) if share else np.inf for share, _ in ratios],
-        units=[Units(of.sd, of.k, of.log_unit * len(data.s)) for of in clear],
-        variance=[float(share * k_clear + 1 - share) for share, _ in ratios],
-        back=back @ np.linalg.inv(clear[0].R),
-        offset=np.column_stack([of.b for of in clear]),
-        weights=weights,
-    )
-
-
-def _mean_clear(s: Float[ndarray, " n"], Q: Float[ndarray, "n c"]) -> float:
+def mean_clear(s: Float[ndarray, " n"], Q: Float[ndarray, "n c"]) -> float:
     """Return tr(MK) / (n - c), of which h2 makes h2 tr(MK) / (n - c) + 1 - h2: the variance of a trait given X."""
     n, c = Q.shape
     return float(s @ (1 - (Q**2).sum(axis=1)) / (n - c))
 
 
-def _by_rank(
+def by_rank(
     X: Float[ndarray, "n c"],
     Z: Sequence[Float[ndarray, "n b"]],
     logliks: Sequence[float],
@@ -387,13 +125,13 @@ def _by_rank(
     return [of.to_users(tests) for of, tests in zip(units, results, strict=True)]
 
 
-def _usable(model: Model, gains: Gains) -> tuple[Gains, Bool[ndarray, " b"]]:
+def usable_sets(model: Model, gains: Gains) -> tuple[Gains, Bool[ndarray, " b"]]:
     """Return which sets leave something of each trait, and gains without what the others would add."""
     usable = (gains.quad < (1 - _EXPLAINED) * model.reml.quad).all(axis=1)
     return gains if usable.all() else gains._replace(quad=np.where(usable[:, None], gains.quad, 0.0)), usable
 
 
-class _Fitted(NamedTuple):
+class Fitted(NamedTuple):
     """Models with b sets of r independent columns, for one trait.
 
     Attributes:
@@ -412,10 +150,19 @@ class _Fitted(NamedTuple):
     share: Float64[ndarray, " b"]
 
 
-def _to_tests(fitted: _Fitted, usable: Bool[ndarray, " b"], sets: Sets, n: int, c: int) -> Tests:
+def to_tests(fitted: Fitted, usable: Bool[ndarray, " b"], sets: Sets, n: int, c: int) -> Tests:
+    """Return the tests of fitted models, NaN where a set leaves nothing of a trait.
+
+    Args:
+        fitted: models with the sets.
+        usable: which sets leave something, by `usable_sets`.
+        sets: of markers.
+        n: individuals.
+        c: covariates.
+    """
     r = len(sets.columns)
     unless = np.where(usable, 1.0, np.nan)
-    fitted = _Fitted(*((values.T * unless).T for values in fitted))
+    fitted = Fitted(*((values.T * unless).T for values in fitted))
     se = np.where(sets.determined, fitted.se, np.nan)
     return Tests(
         beta=fitted.beta,
@@ -428,7 +175,3 @@ def _to_tests(fitted: _Fitted, usable: Bool[ndarray, " b"], sets: Sets, n: int, 
         loglik=fitted.loglik,
         df=np.full(len(se), r),
     )
-
-
-def _rows(weights: Float[ndarray, "b m"], values: Float[ndarray, "b m"]) -> Float[ndarray, " b"]:
-    return np.einsum("bm,bm->b", weights, values)

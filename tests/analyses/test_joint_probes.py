@@ -5,7 +5,7 @@ import pytest
 from bayeslmm.analyses.joint_probes import largest, warn_of_errors, with_probe_errors
 from bayeslmm.analyses.table import Row
 from bayeslmm.base.checks import InputWarning
-from bayeslmm.likelihood.spectral_summary import ProbeError
+from bayeslmm.likelihood.probe_error import ProbeError
 
 ERRORS = {
     ("A", "h2"): ProbeError(0.018, 0.02, 8, "h2"),

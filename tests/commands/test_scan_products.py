@@ -1,6 +1,7 @@
 """`bayeslmm scan --loco` with a kinship that is multiplied with: against the scan in eigenbases of the same files."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from bayeslmm.kinship.from_genotypes import without
 from bayeslmm.kinship.genotype_products import GenotypeProducts
 from bayeslmm.kinship.left_out_products import LeftOutProducts
 from bayeslmm.kinship.marker_pass import ThisProcess
-from bayeslmm.scan.tests import fixed_scan
+from bayeslmm.scan.fixed import fixed_scan
 
 pytestmark = pytest.mark.slow
 
@@ -149,12 +150,35 @@ def test_workers_make_the_same_scan(people, by_products, tmp_path, capsys, monke
         pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_components_and_a_choice_of_people_are_those_of_the_matrix(people, tmp_path):
+    """--pcs, --keep and --columns: effects of the same sign on the same people, in the columns that were asked for."""
+    kept = people / "kept.txt"
+    kept.write_text("".join(f"p{i}\tp{i}\n" for i in range(20, 270)))
+    chosen = (*LOCO, "--keep", str(kept), "--pcs", "2")
+    scan(people, tmp_path / "a", *chosen, "--kinship-as", "products", "--columns", "ldsc")
+    scan(people, tmp_path / "b", *chosen, "--format", "parquet")
+    found = pd.read_csv(tmp_path / "a" / "a.sumstats.gz", sep="\t").set_index("SNP")
+    expected = pd.read_parquet(tmp_path / "b" / "a.scan.parquet").set_index("snp")
+    assert list(found) == ["A1", "A2", "N", "Z", "P"]
+    assert found.index.equals(expected.index)
+    assert (found["N"] == expected["n"]).all()
+    assert found["N"].max() == 249  # 250 were kept, and one of them lacks the trait
+    # The matrix of each left-out chromosome has a variance ratio of its own, and a third of the markers is left out.
+    assert np.corrcoef(found["Z"], expected["beta"] / expected["se"])[0, 1] > 0.99
+
+
 def test_what_calibration_leaves_open_is_told(people, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("bayeslmm.commands.scan_products._MOST_ERROR", 0.0)
+    monkeypatch.setattr("bayeslmm.commands.products_forecast._PATIENCE", 0.0)
     scan(people, tmp_path / "out", *BY_PRODUCTS)
     error = json.loads((tmp_path / "out" / "run.json").read_text())["traits"]["a"]["calibration"]
     told = f"calibrated on 96 markers, has a standard error of {100 * error['error'] / error['ratio']:.2g}%"
-    assert told in " ".join(capsys.readouterr().err.split())
+    printed = capsys.readouterr()
+    assert told in " ".join(printed.err.split())
+    left = re.findall(r"after (\d+) passes, .*: (\S+) of V\^-1 y is left \(until 1e-05\)", printed.out)
+    assert [int(number) for number, _ in left] == list(range(1, error["passes"] + 1))
+    assert float(left[-1][1]) <= 1e-5 < float(left[-2][1])
+    assert re.search(r"after \d+ passes, .*: Monte Carlo error \S+ posterior sd of h2 \(0.02 asked for\)", printed.out)
 
 
 def test_a_disk_without_room_is_told_first(people, tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from bayeslmm.kinship.kinship import Kinship
 from bayeslmm.likelihood.conjugate_gradients import conjugate_gradients
 from bayeslmm.scan import calibrated
 from bayeslmm.scan.calibrated import solve_traits
-from bayeslmm.scan.tests import fixed_scan, null_scan
+from bayeslmm.scan.fixed import fixed_scan, null_scan
 
 N, P = 60, 150
 

@@ -6,8 +6,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import bayeslmm as bl
+from bayeslmm.scan.exact import exact_scan
+from bayeslmm.scan.fixed import null_scan
 from bayeslmm.scan.table import log10_bayes_factor
-from bayeslmm.scan.tests import exact_scan, null_scan
 
 EFFECT = 0.4
 

@@ -10,7 +10,9 @@ import bayeslmm as bl
 from bayeslmm.genotypes.blocks import dosages
 from bayeslmm.genotypes.genotypes import open_genotypes
 from bayeslmm.genotypes.plink import read_bim
-from bayeslmm.scan.tests import added, exact_scan, fixed_scan, null_scan
+from bayeslmm.scan.exact import exact_scan
+from bayeslmm.scan.fixed import fixed_scan, null_scan
+from bayeslmm.scan.tests import added
 from conftest import MOUSE, REFERENCES
 
 
