@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int8
@@ -16,7 +15,7 @@ from bayeslmm.base.memory import available, check_memory
 from bayeslmm.kinship.covariance import Covariance
 from bayeslmm.likelihood.bases import orthonormal
 from bayeslmm.likelihood.krylov import BlockLanczos
-from bayeslmm.likelihood.probe_error import Moved, errors_of, moved
+from bayeslmm.likelihood.probe_error import Moved, ProbeError, errors_of, moved
 from bayeslmm.likelihood.probes import Nodes, Singles, counts, nodes
 from bayeslmm.likelihood.rotation import NegativeEigenvalues, RotatedData, negative_eigenvalues
 
@@ -32,38 +31,6 @@ _TOGETHER, _TOGETHER_BYTES, _STEPS = 4, 2e9, 12
 _EVERY = 2
 _ROWS = 128  # of the data, or a multiple
 _QUADRATURE = 0.2  # share of the error that may come of too few steps
-
-
-class ProbeError(NamedTuple):
-    """The Monte Carlo error of random probes in the posterior mean of h2, in its posterior standard deviations.
-
-    Attributes:
-        found: what it is.
-        wanted: what was asked for.
-        passes: products with K.
-        parameter: another number whose posterior mean has the error, in its own standard deviations.
-    """
-
-    found: float
-    wanted: float
-    passes: int
-    parameter: str = "h2"
-
-    @property
-    def reached(self) -> bool:
-        """Whether it is as small as was asked for."""
-        return self.found <= self.wanted
-
-    def words(self) -> str:
-        """Say how large it is."""
-        of_wanted = f"{self.wanted:g} was asked for" if self.reached else f"NOT the {self.wanted:g} that was asked for"
-        size = f"{self.size} posterior sd of {self.parameter}"
-        return f"Monte Carlo error of {self.passes} products with K: {size} ({of_wanted})"
-
-    @property
-    def size(self) -> str:
-        """The error as text; rounding is no error of the probes."""
-        return f"{self.found:.2g}" if self.found >= 1e-4 else "below 0.0001"
 
 
 @dataclass(frozen=True)
@@ -289,8 +256,8 @@ class _Run:
         short, long = (nodes(space, self.q, self.z, deflate=False) for space in (shorter, self.space))
         means = [self._moved(rows, np.zeros((0, len(rows.s)))) for rows in map(self._rows, ([short], [long]))]
         self.quadrature = max(abs(a.mean - b.mean) / b.sd for a, b in zip(*means, strict=True))
-        if len(self.space.T) == self.n:
-            self.quadrature = 0.0
+        if not self.space.next.shape[1]:
+            self.quadrature = 0.0  # K takes the space into itself: no step is missing
         self.costs.append(float(self.errors.of_probes.max()) ** 2 * len(self.space.V))
 
     def _single_products(self) -> None:
