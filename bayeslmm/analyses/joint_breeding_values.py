@@ -226,8 +226,7 @@ def everybody_jointly(
     Returns:
         The tables of `TraitsFit.tables`, with IID, and recorded: whether there is a record of the trait.
     """
-    row_of = {name: i for i, name in enumerate(kinship.ids)}
-    rows = np.array([row_of[name] for name in cohort.ids])
+    rows = kinship.rows(cohort.ids)
     analysed = kinship.dense()[np.ix_(rows, rows)]
     divisor = mean_diagonal(analysed, centred=centred) if normalised else 1.0
     others = everybody(kinship, rows).changed(analysed, centred=centred, divisor=divisor)

@@ -6,8 +6,36 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
 from bayeslmm.base.checks import InputError, check_unique, examples, quoted
 from bayeslmm.base.files import read_lines
+
+
+def places(ids: Sequence[str], among: Sequence[str]) -> Int64[ndarray, " n"]:
+    """Return the place of each id among others, counted from 0; -1 where it is not there."""
+    place_of = {name: i for i, name in enumerate(among)}
+    return np.array([place_of.get(name, -1) for name in ids], dtype=np.int64)
+
+
+def known_places(ids: Sequence[str], among: Sequence[str], *, where: str | Path) -> Int64[ndarray, " n"]:
+    """Return the place of each id among others, all of which must be there.
+
+    Args:
+        ids: whose places.
+        among: ids without repetition.
+        where: the others are, for messages.
+
+    Raises:
+        InputError: naming those who are not there.
+    """
+    found = places(ids, among)
+    if (found < 0).any():
+        absent = [name for name, place in zip(ids, found, strict=True) if place < 0]
+        raise InputError(f"{where}: {len(absent)} of {len(ids)} individuals are not in it ({examples(absent)})")
+    return found
 
 
 def near_matches(unknown: Iterable[str], known: Collection[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, examples
-from bayeslmm.base.ids import Individuals, in_common
+from bayeslmm.base.ids import Individuals, in_common, places
 from bayeslmm.cohort.align import id_advice, kinship_of, warn_of_near_ids
 from bayeslmm.cohort.cohort import Drop
 from bayeslmm.cohort.joint_records import JointRecords
@@ -225,8 +225,7 @@ def _rows_of_k(relation: Relation, measurements: Measurements) -> Int64[ndarray,
     )
     level_of = relation.level_of
     whose = measured if level_of is None else [level_of.get(name, "") for name in measured]
-    row_of = {name: i for i, name in enumerate(related)}
-    rows = np.array([row_of.get(name, -1) for name in whose], dtype=int)
+    rows = places(whose, related)
     if (rows < 0).all():
         effect = "" if level_of is None else f", of whose individuals {examples(level_of)} have one"
         raise InputError(

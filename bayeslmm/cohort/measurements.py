@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.checks import InputError, InputWarning, examples, quoted
-from bayeslmm.base.ids import Individuals, in_common, near_matches, near_words, spelled_alike
+from bayeslmm.base.ids import Individuals, in_common, near_matches, near_words, places, spelled_alike
 from bayeslmm.cohort.columns import trait_words, warn_of_code, warn_of_level, warn_of_unseen_codes
 from bayeslmm.cohort.design import INTERCEPT, treatment_coding
 from bayeslmm.cohort.formula import Formula, read_formula
@@ -248,8 +248,7 @@ def _rows_in(table: Table, phenotypes: Table) -> Int64[ndarray, " rows"]:
             InputWarning,
             stacklevel=3,
         )
-    row_of = {name: i for i, name in enumerate(there)}
-    return np.array([row_of.get(name, -1) for name in who])
+    return places(who, there)
 
 
 def design_matrix(

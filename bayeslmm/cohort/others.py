@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.base.ids import Individuals, in_common
+from bayeslmm.base.ids import Individuals, in_common, places
 from bayeslmm.cohort.measurements import Measurements, is_missing
 
 
@@ -65,8 +65,7 @@ def _coded(measurements: Measurements, names: Sequence[str], rows: ndarray, ther
     return X
 
 
-def rows_of(measurements: Measurements, who: Individuals) -> ndarray:
+def rows_of(measurements: Measurements, who: Individuals) -> Int64[ndarray, " n"]:
     """Return the row of each individual in the table of phenotypes, -1 for none."""
     ids, measured = in_common(who, measurements.individuals, where=("kinship", measurements.source))
-    row_of = {name: i for i, name in enumerate(measured)}
-    return np.array([row_of.get(name, -1) for name in ids], dtype=int)
+    return places(ids, measured)

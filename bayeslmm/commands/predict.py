@@ -173,8 +173,7 @@ class _Predictor:
 
     @classmethod
     def of(cls, settings: PredictSettings, inputs: Inputs, one: Analysed, fit: TraitFit) -> "_Predictor":
-        row_of = {name: i for i, name in enumerate(inputs.kinship.ids)}
-        rows = np.array([row_of[name] for name in one.cohort.ids])
+        rows = inputs.kinship.rows(one.cohort.ids)
         K, centred = inputs.kinship.dense()[np.ix_(rows, rows)], settings.kinship.centre
         divisor = mean_diagonal(K, centred=centred) if settings.kinship.normalise else 1.0
         return cls(inputs, one, fit, rows, K, centred, divisor)

@@ -156,8 +156,7 @@ def breeding_values(
     (cohort,) = align(K, people)
     X = cohort.X[0]
     fit = trait_fit(cohort.K, cohort.Y[:, 0], X, prior=prior, where=cohort.source, bend=bend)
-    row_of = {name: i for i, name in enumerate(K.ids)}
-    rows = np.array([row_of[name] for name in cohort.ids])
+    rows = K.rows(cohort.ids)
     everybody = np.full((len(K.ids), X.shape[1]), 1.0 if cohort.covariates[0] == (INTERCEPT,) else np.nan)
     everybody[rows] = X
     table = breeding_values_table(fit, K.dense()[:, rows], K.diagonal(), everybody)

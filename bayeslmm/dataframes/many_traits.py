@@ -12,6 +12,7 @@ from numpy import ndarray
 from bayeslmm.analyses.many_traits import many_heritabilities
 from bayeslmm.analyses.principal_components import with_principal_components
 from bayeslmm.base.checks import InputError, check_unique, examples
+from bayeslmm.base.ids import known_places
 from bayeslmm.cohort.align import align
 from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.cohort.formula import read_formula
@@ -107,8 +108,7 @@ def fit_many(
     names, of_rows, Y = _traits_of(traits, id, K)
     people = _people(of_rows, Y, formula, data, id, K)
     (cohort,) = align(K, people, centred=centre, normalised=normalise)
-    row_of = {name: i for i, name in enumerate(of_rows)}
-    Y = Y[[row_of[name] for name in cohort.ids]]
+    Y = Y[known_places(cohort.ids, of_rows, where="traits")]
     spectrum = decompose(cohort.K, where=cohort.source, bend=bend)
     cohort = with_principal_components(cohort, spectrum, pcs)
     estimates = many_heritabilities(spectrum, Y, cohort.X[0], names=names, prior=prior, level=level, seed=seed)

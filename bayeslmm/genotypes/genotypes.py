@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from bayeslmm.base.checks import InputError, examples
+from bayeslmm.base.checks import InputError
+from bayeslmm.base.ids import known_places
 from bayeslmm.genotypes.chromosomes import used_chromosomes
 from bayeslmm.genotypes.selection import EVERYTHING, Selection
 from bayeslmm.genotypes.source import DOSAGES, FORMATS, Format, Reader, Source, format_of
@@ -77,10 +77,7 @@ class Genotypes:
         Raises:
             InputError: naming those who are not in the file.
         """
-        row_of = {name: i for i, name in enumerate(self.ids)}
-        if absent := [name for name in ids if name not in row_of]:
-            raise InputError(f"{self.path}: {len(absent)} of {len(ids)} individuals are not in it ({examples(absent)})")
-        return np.array([row_of[name] for name in ids], dtype=np.int64)
+        return known_places(ids, self.ids, where=self.path)
 
 
 def open_genotypes(

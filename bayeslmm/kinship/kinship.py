@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from bayeslmm.base.array_checks import check_square
 from bayeslmm.base.checks import InputError, check_unique
+from bayeslmm.base.ids import known_places
 from bayeslmm.kinship.origin import origin_words
 
 
@@ -57,6 +58,14 @@ class Kinship:
     def dense(self) -> Float64[ndarray, "n n"]:
         """Return K."""
         return self.K
+
+    def rows(self, ids: Sequence[str]) -> Int64[ndarray, " n"]:
+        """Return the row of each of these individuals.
+
+        Raises:
+            InputError: naming those who have none.
+        """
+        return known_places(ids, self.ids, where=self.source)
 
     def take(self, rows: Sequence[int] | ndarray) -> "Kinship":
         """Return the kinship of some of the individuals, a copy."""
