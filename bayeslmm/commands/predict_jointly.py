@@ -6,18 +6,15 @@ from bayeslmm.analyses.breeding_values import CrossValidation
 from bayeslmm.analyses.correlations import correlations
 from bayeslmm.analyses.joint_breeding_values import TraitsFit, cross_validate_jointly, everybody_jointly
 from bayeslmm.analyses.table import with_rows, write_table
-from bayeslmm.cohort.align import align_jointly
-from bayeslmm.cohort.cohort import Cohort
 from bayeslmm.commands.answer import Answer
-from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.joint_cohort import decomposed
 from bayeslmm.commands.record import cohort_record
-from bayeslmm.commands.run import Run, open_run
+from bayeslmm.commands.run import open_run
 from bayeslmm.commands.settings import AnalysisSettings
 from bayeslmm.likelihood.joint_whitened import joint_whitened
 from bayeslmm.likelihood.priors import VariancePrior
 from bayeslmm.likelihood.rotation import Spectrum
 from bayeslmm.report.failed import failed_report
-from bayeslmm.report.individuals import cohort_lines
 from bayeslmm.report.pictures import picture_names
 from bayeslmm.report.plots.predict import NAMES
 from bayeslmm.report.predict import skill_table
@@ -44,15 +41,15 @@ def predict_jointly(settings: AnalysisSettings, *, folds: int | None, seed: int)
         inputs, failures = run.read_inputs(), run.failures
         run.results.begin()
         with failures.caught([name]):
-            cohort, spectrum = _cohort(run, inputs)
-            with run.clock.step("rotation"):
-                data = spectrum.rotate_jointly(cohort.Y, cohort.X)
+            one = decomposed(run, inputs)
+            cohort, spectrum = one.cohort, one.spectrum
+            assert isinstance(spectrum, Spectrum)  # decomposed, not multiplied with
             with run.clock.step("inference"):
                 result = correlations(
-                    data, traits=cohort.traits, covariates=cohort.covariates, seed=seed, methods=("reml",)
+                    one.data, traits=cohort.traits, covariates=cohort.covariates, seed=seed, methods=("reml",)
                 )
                 assert result.reml is not None  # its only method failed otherwise
-                fit = TraitsFit(spectrum, cohort.missing, joint_whitened(data), result.reml)
+                fit = TraitsFit(spectrum, cohort.missing, joint_whitened(one.data), result.reml)
             with run.clock.step("predictions"):
                 values = everybody_jointly(
                     inputs.kinship,
@@ -87,13 +84,3 @@ def predict_jointly(settings: AnalysisSettings, *, folds: int | None, seed: int)
             write_table(table, run.out / f"{kind}.tsv")
         run.finish(inputs, VariancePrior(), report=report)
     return run.answer(tables)
-
-
-def _cohort(run: Run, inputs: Inputs) -> tuple[Cohort, Spectrum]:
-    """Return everybody with at least one of the traits, and the decomposition of their kinship; say who they are."""
-    kinship = run.settings.kinship
-    cohort = align_jointly(inputs.kinship, inputs.measurements, centred=kinship.centre, normalised=kinship.normalise)
-    spectrum = run.spectrum_of(cohort)
-    run.keep_spectra([(cohort.ids, spectrum)])
-    print(f"\n{cohort_lines(cohort)}")
-    return run.with_principal_components(cohort, spectrum), spectrum

@@ -30,11 +30,11 @@ from bayeslmm.commands.draws import (
 from bayeslmm.commands.failures import ANALYSIS_FAILED
 from bayeslmm.commands.inference import ComponentsPriorSettings, JointPriorSettings, NutsSettings
 from bayeslmm.commands.inputs import Inputs
+from bayeslmm.commands.joint_cohort import Together, about_probes, covariates_of, decomposed, multiplied
 from bayeslmm.commands.products_choice import ProductsChoice, ProductsSettings, about_matrix, about_rows
 from bayeslmm.commands.products_kept import FOLDER, keep_products
 from bayeslmm.commands.random_effects import KINSHIP, OPTIONS_OF_SEVERAL, RandomEffects
 from bayeslmm.commands.record import cohort_record, joint_records_record
-from bayeslmm.commands.rg_cohort import Together, about_probes, covariates_of, decomposed, multiplied
 from bayeslmm.commands.run import Run, open_run
 from bayeslmm.commands.settings import AnalysisSettings, TogetherTraits
 from bayeslmm.estimators.information import Kind
@@ -183,7 +183,12 @@ def run(settings: RgSettings) -> Answer:
 def _together(settings: RgSettings, run: Run, inputs: Inputs[Any]) -> Together:
     if isinstance(inputs.kinship, Products):
         return multiplied(settings.tables, run, inputs, settings.products, seed=settings.nuts.seed)
-    return decomposed(settings.tables, run, inputs)
+    return decomposed(
+        run,
+        inputs,
+        covariates_of=covariates_of(settings.tables, inputs.measurements),
+        complete_only=settings.tables.complete_only,
+    )
 
 
 def _run_of_several(settings: RgSettings) -> Answer:

@@ -1,6 +1,7 @@
-"""The cohort of `rg`: all traits at once, by a decomposition of their kinship or by products with it."""
+"""The cohort of several traits at once: by a decomposition of their kinship or by products with it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +40,16 @@ class Together:
     summary: JointSummary | None = None
 
 
-def decomposed(tables: TogetherTraits, run: Run, inputs: Inputs) -> Together:
+def decomposed(
+    run: Run, inputs: Inputs, *, covariates_of: Mapping[str, Sequence[str]] | None = None, complete_only: bool = False
+) -> Together:
     """Return the traits of everybody who has at least one of them; say who is analysed.
+
+    Args:
+        run: of the command.
+        inputs: what was read.
+        covariates_of: as for `align_jointly`.
+        complete_only: the same.
 
     Raises:
         InputError: if ids do not match, nobody is left, covariates are collinear, or K is no kinship matrix.
@@ -49,8 +58,8 @@ def decomposed(tables: TogetherTraits, run: Run, inputs: Inputs) -> Together:
     cohort = align_jointly(
         inputs.kinship,
         inputs.measurements,
-        covariates_of=covariates_of(tables, inputs.measurements),
-        complete_only=tables.complete_only,
+        covariates_of=covariates_of,
+        complete_only=complete_only,
         centred=kinship.centre,
         normalised=kinship.normalise,
     )
