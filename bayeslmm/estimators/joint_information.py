@@ -20,13 +20,12 @@ from bayeslmm.base.float64 import in_float64
 from bayeslmm.estimators.boundary import mixture_p_value
 from bayeslmm.estimators.information import KINDS, Kind
 from bayeslmm.estimators.joint_moments import elements
-from bayeslmm.estimators.joint_reml import (
+from bayeslmm.estimators.joint_reml import JointEstimate, Mode
+from bayeslmm.estimators.joint_search import (
     FLOOR,
     End,
     Explicit,
     Given,
-    JointEstimate,
-    Mode,
     SearchError,
     bounds_of,
     covariances,

@@ -15,7 +15,7 @@ from bayeslmm.analyses.joint_methods import importance as joint_importance_metho
 from bayeslmm.analyses.joint_methods import reml
 from bayeslmm.analyses.method import JointRequest
 from bayeslmm.analyses.table import select
-from bayeslmm.estimators.joint_reml import SearchError
+from bayeslmm.estimators.joint_search import SearchError
 from bayeslmm.likelihood.joint_whitened import joint_whitened
 from bayeslmm.likelihood.priors import BivariatePrior, MultivariatePrior
 from bayeslmm.models import bivariate

@@ -12,7 +12,7 @@ from bayeslmm.analyses.joint_methods import importance as importance_method
 from bayeslmm.base.checks import AnalysisError
 from bayeslmm.commands import rg as rg_command
 from bayeslmm.commands.main import main
-from bayeslmm.estimators.joint_reml import SearchError
+from bayeslmm.estimators.joint_search import SearchError
 from bayeslmm.posterior import weighted as weighted_module
 from conftest import GRYPHON
 

@@ -18,7 +18,7 @@ from bayeslmm.estimators.joint_information import (
     profile_loglik,
 )
 from bayeslmm.estimators.joint_moments import elements
-from bayeslmm.estimators.joint_reml import SearchError
+from bayeslmm.estimators.joint_search import SearchError
 
 HALF_CHI2 = 1.920729410347062
 """Half the 95% quantile of chi2 with one degree of freedom."""

@@ -12,7 +12,7 @@ from scipy.stats import multivariate_t, norm
 
 import bayeslmm as bl
 from bayeslmm.base.float64 import in_float64
-from bayeslmm.estimators.joint_reml import joint_whitened
+from bayeslmm.likelihood.joint_whitened import joint_whitened
 from bayeslmm.likelihood.several_traits import joint_log_reml
 from bayeslmm.models import bivariate, multivariate
 
