@@ -24,21 +24,23 @@ from bayeslmm.commands.genotypes import (
     add_genotype_options,
     add_selection_options,
 )
-from bayeslmm.commands.options import (
-    DEMO_RESULTS,
-    Formatter,
+from bayeslmm.commands.inference_options import (
     add_components_prior,
     add_correlation_prior,
     add_draws_groups_option,
-    add_h2_components,
     add_h2_prior,
     add_inference_options,
-    add_kinship_options,
-    add_many_options,
-    add_marker_options,
     add_method_option,
     add_model_option,
     add_moments_option,
+)
+from bayeslmm.commands.options import (
+    DEMO_RESULTS,
+    Formatter,
+    add_h2_components,
+    add_kinship_options,
+    add_many_options,
+    add_marker_options,
     add_out_option,
     add_overwrite_option,
     add_plots_option,
