@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from distributed import LocalCluster
 
@@ -11,16 +12,26 @@ from bayeslmm.commands.main import main
 
 
 @pytest.fixture
-def arguments(plink):
-    """Options of `h2`, for a trait of 30 people."""
+def files(plink):
+    """Options of a command, for traits y and z of 30 people."""
     prefix, G, ids = plink
-    y = np.nan_to_num(G).sum(axis=1) + np.random.default_rng(2).standard_normal(30)
-    table = prefix.parent / "pheno.tsv"
-    table.write_text("IID\ty\n" + "".join(f"{name}\t{value:.6f}\n" for name, value in zip(ids, y, strict=True)))
-    return ["h2", "--bfile", str(prefix), "--pheno", str(table), "--trait", "y", "--methods", "exact", "--no-plots"]
+    Y = np.nan_to_num(G).sum(axis=1)[:, None] + np.random.default_rng(2).standard_normal((30, 2))
+    path = prefix.parent / "pheno.tsv"
+    pd.DataFrame(Y, index=pd.Index(ids, name="IID"), columns=["y", "z"]).to_csv(path, sep="\t")
+    return ["--bfile", str(prefix), "--pheno", str(path), "--no-plots"]
 
 
-def test_estimates_are_the_same(arguments, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def arguments(files):
+    """Options of `h2`."""
+    return ["h2", *files, "--trait", "y", "--methods", "exact"]
+
+
+@pytest.mark.parametrize(
+    "command", [["h2", "--trait", "y", "--methods", "exact"], ["rg", "--traits", "y", "z", "--methods", "mom"]]
+)
+def test_estimates_are_the_same(files, command, tmp_path, capsys, monkeypatch):
+    arguments = [*command, *files]
     monkeypatch.setattr("bayeslmm.kinship.marker_pass._MARKERS", 10)
     monkeypatch.setattr("bayeslmm.kinship.genotype_products.block_of", lambda n: 5)
     file = tmp_path / "scheduler.json"
@@ -59,7 +70,7 @@ def test_what_cannot_be_is_refused(arguments, tmp_path, capsys, monkeypatch, opt
 
 @pytest.mark.parametrize("option", ["--grm", "--pedigree"])
 def test_other_kinships_have_no_passes_over_genotypes(arguments, tmp_path, capsys, option):
-    given = [*arguments[:1], option, "x", *arguments[3:]]
+    given = [*arguments[:1], option, "x", *arguments[3:]]  # in place of --bfile
     assert main([*given, "--cluster", "local", "--out", str(tmp_path / "out")]) == 2
     assert f"--cluster shares passes over genotypes, and K is given by {option}: leave" in capsys.readouterr().err
 
