@@ -1,5 +1,6 @@
 # make demo   the main job on real data     make test      the tests
 # make quick  the tests without sampling    make validate  the studies (up to an hour)
+# JAXTYPING_DISABLE=0 make test  also checks types and shapes of arrays in the slow tests
 # make docs   the site, in build/site       make notebooks opens the notebooks in a browser
 # All create .venv first, if it is not there or pyproject.toml has changed.
 

@@ -12,6 +12,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -37,6 +38,17 @@ MOUSE = ROOT / "validation" / "data" / "mouse_hs1940"
 GRYPHON = ROOT / "validation" / "data" / "gryphon"
 REFERENCES = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Do not check types and shapes of arrays in slow tests, where it takes up to half of the time.
+
+    With JAXTYPING_DISABLE=0 in the environment they are checked in all tests.
+    """
+    if "JAXTYPING_DISABLE" not in os.environ:
+        jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("slow") is not None)
+    return (yield)
 
 
 @pytest.fixture
