@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from bayeslmm.base.ids import Individuals, in_common, places
+from bayeslmm.base.ids import Individuals, in_common, known_places, places
 from bayeslmm.cohort.measurements import Measurements, is_missing
 
 
@@ -24,8 +24,7 @@ def covariates_of_others(
     Raises:
         InputError: as `Formula.design`, or `in_common`.
     """
-    row_of = dict(zip(kinship.ids, rows_of(measurements, kinship), strict=True))
-    rows = np.array([row_of[name] for name in analysed], dtype=int)
+    rows = rows_of(measurements, kinship)[known_places(analysed, kinship.ids, where="kinship")]
     at = rows_of(measurements, others)
     names = list(measurements.covariates)
     known = at >= 0

@@ -159,10 +159,8 @@ def _analysed(
 ) -> tuple[Survivors, Float64[ndarray, "n t"]]:
     """Return what was found of all traits, and their values among those analysed."""
     kinship = inputs.kinship
-    row_of = dict(
-        zip(kinship.ids, rows_of(inputs.measurements, Individuals(kinship.families, kinship.ids)), strict=True)
-    )
-    Y = wide.Y[[row_of[name] for name in cohort.ids]]
+    row = rows_of(inputs.measurements, Individuals(kinship.families, kinship.ids))
+    Y = wide.Y[row[kinship.rows(cohort.ids)]]
     refused = dict(wide.refused)
     if transform := run.settings.tables.transform:
         for j, name in enumerate(wide.traits):

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -16,7 +15,7 @@ from bayeslmm.base.cluster import LOCAL, ClusterError, check_cluster, check_pres
 from bayeslmm.base.files import reading, sketch, stamp
 from bayeslmm.base.threads import threads_allowed
 from bayeslmm.genotypes.streamed import Markers, OpenMarkers
-from bayeslmm.kinship.marker_pass import Part, Pass, part
+from bayeslmm.kinship.marker_pass import Part, Pass, part, seconds_of
 
 _AT_A_TIME = 2  # parts that are asked for, for each thread: one is made while another waits to be added up
 _LOOK = 2.0  # seconds between looks at whether there are workers
@@ -171,10 +170,7 @@ def _part_there(sent: Sent, among: range, of: Pass) -> Part:
 
 def _seconds_there(sent: Sent, among: range, of: Pass) -> float:
     with _named(), reading(sent.markers.path):
-        opened = _opened(sent)
-        begun = time.perf_counter()
-        _ = part(opened, among, of)
-        return time.perf_counter() - begun
+        return seconds_of(_opened(sent), among, of)
 
 
 def _opened(sent: Sent) -> OpenMarkers:

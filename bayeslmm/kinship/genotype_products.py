@@ -22,9 +22,9 @@ from bayeslmm.kinship.products import Products, taken
 class GenotypeProducts(Products):
     """K = W W' / p; K V = sum of W (W' V) / p over blocks of markers, in one pass over the file.
 
-    Products run in float32 within a block of markers and are added up in float64 across blocks, and then across parts
-    of the file, by this process or by others. Memory is O(n (block + b)), whatever p. Markers are standardised among
-    all individuals of the file, whichever are taken.
+    Products run in float32 within a part of the file, some 4,096 markers, and are added up in float64 across parts,
+    which this process makes or others. Memory is O(n (block + b)), whatever p. Markers are standardised among all
+    individuals of the file, whichever are taken.
     """
 
     def __init__(self, blocks: MarkerBlocks, makers: Makers | None = None) -> None:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 from jaxtyping import Float, Float64, Int8
@@ -28,9 +29,11 @@ FIRST = 6
 _AS_ROOM = 16  # blocks of columns that there must be room for
 _TOGETHER, _TOGETHER_BYTES, _STEPS = 4, 2e9, 12
 """How many further spaces share their passes, at most: and in so much memory, if each has so many steps."""
-_EVERY = 2
 _ROWS = 128  # of the data, or a multiple
 _QUADRATURE = 0.2  # share of the error that may come of too few steps
+_AIM = 0.95  # of the error that is asked for: what more probes would leave of it is not known to the last digit
+_READ = 32  # columns that take as long as reading and decoding what K is made of
+_MOST_SINGLES = 6  # times `SINGLES` that are added at once
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,10 @@ class _Run:
         self.q, self.z = self.space.first(self.Q), self.space.first(self.Z)
         self.more: list[Nodes] = []
         self.costs: list[float] = []
-        self._go_on(FIRST - 1)
+        for step in range(2, FIRST + 1):
+            self._go_on()
+            if step > FIRST - 3:
+                self._look()
 
     @property
     def error(self) -> float:
@@ -209,25 +215,24 @@ class _Run:
         return negative_eigenvalues(np.linalg.eigvalsh(self.space.T), of_first, where=self.K.source, bend=bend)
 
     def improve(self, wanted: float, most_passes: int) -> bool:
-        """Do what reduces the error most, and return whether it could be done."""
-        steps, left = len(self.space.V), most_passes - self.passes
-        number = self._wanted_spaces(wanted)
-        columns = (steps * number if self.more else _EVERY) * (self.Q.shape[1] + PROBES) + 4 * SINGLES
-        self.has_room = available() > 8.0 * self.n * columns
-        if not self.has_room:
-            return False
+        """Do what reduces the error at the least cost, and return whether it could be done."""
+        b, left = self.Q.shape[1] + PROBES, most_passes - self.passes
         can_go_on = bool(self.space.next.shape[1]) and not self.more
-        pays = len(self.costs) < 2 or self.costs[-1] < self.costs[-2]
-        if can_go_on and self.quadrature > _QUADRATURE * wanted and left >= _EVERY:
-            self._go_on(_EVERY)
-        elif self.errors.of_singles.max() > wanted / 2 and left:
-            self._single_products()
-        elif can_go_on and pays and left >= _EVERY:
-            self._go_on(_EVERY)
-        elif left >= steps:
-            self._others(steps, number)
+        pays = self.costs[-1] < max(self.costs[-3:-1])  # eigenvectors are found by ones and twos, not at each step
+        if can_go_on and (self.quadrature > _QUADRATURE * wanted or pays):
+            spaces, singles, passes, columns = 0, 0, 1, b
         else:
+            spaces, singles = self._missing(wanted)
+            passes = len(self.space.V) if spaces else 1
+            columns = passes * spaces * b + 2 * singles * SINGLES
+        self.has_room = available() > 8.0 * self.n * (columns + 2 * SINGLES)
+        if not self.has_room or left < passes:
             return False
+        if spaces or singles:
+            self._others(spaces, singles)
+        else:
+            self._go_on()
+        self._look()
         return True
 
     def summary(self, wanted: float) -> SpectralSummary:
@@ -245,54 +250,57 @@ class _Run:
             mean_diagonal=self.trace / self.n,
         )
 
-    def _go_on(self, steps: int) -> None:
-        """Make the first space larger."""
-        for _ in range(steps):
-            if self.space.next.shape[1]:
-                self._step(self.space)
-        self.nodes = nodes(self.space, self.q, self.z)
-        self._look()
-        shorter = self.space.shorter() if len(self.space.V) > 1 else self.space
-        short, long = (nodes(space, self.q, self.z, deflate=False) for space in (shorter, self.space))
-        means = [self._moved(rows, np.zeros((0, len(rows.s)))) for rows in map(self._rows, ([short], [long]))]
-        self.quadrature = max(abs(a.mean - b.mean) / b.sd for a, b in zip(*means, strict=True))
-        if not self.space.next.shape[1]:
-            self.quadrature = 0.0  # K takes the space into itself: no step is missing
-        self.costs.append(float(self.errors.of_probes.max()) ** 2 * len(self.space.V))
+    def _go_on(self) -> None:
+        """Make the first space larger by a step."""
+        if self.space.next.shape[1]:
+            self._step(self.space)
 
-    def _single_products(self) -> None:
-        """Add probes of a single product."""
-        G = self._signs(SINGLES)
-        self.singles.add(G, self._multiply(G.astype(float)))
-        self._look()
+    def _missing(self, wanted: float) -> tuple[int, int]:
+        """Return how many spaces, and how many times `SINGLES`, would make the error small enough at the least cost."""
+        there, single, most = 1 + len(self.more), len(self.singles.G), _together(self.n)
+        of_probes, of_singles = (np.square(of.max()) for of in (self.errors.of_probes, self.errors.of_singles))
+        steps, b = len(self.space.V), self.Q.shape[1] + PROBES
 
-    def _wanted_spaces(self, wanted: float) -> int:
-        """Return how many further spaces would make the error of the probes, a mean over spaces, as small as wanted."""
-        there = 1 + len(self.more)
-        aim = np.sqrt(max(wanted**2 - float(self.errors.of_singles.max()) ** 2, wanted**2 / 2))
-        missing = there * (float(self.errors.of_probes.max()) / aim) ** 2 - there
-        return int(np.clip(np.ceil(missing), 1, _together(self.n)))
+        def left(spaces: int, singles: int) -> float:
+            return of_probes * there / (there + spaces) + of_singles * single / (single + singles)
 
-    def _others(self, steps: int, number: int) -> None:
-        """Make further spaces, as large as the first, from other probes, which share their passes."""
-        probes = [self._signs(PROBES).astype(float) for _ in range(number)]
-        spaces = [BlockLanczos(np.column_stack([self.Q, Z])) for Z in probes]
-        for _ in range(steps):
-            growing = [space for space in spaces if space.next.shape[1]]
-            if not growing:
+        def cost(spaces: int, singles: int) -> int:
+            return (steps if spaces else 1) * _READ + steps * spaces * b + singles * SINGLES
+
+        ways = [way for way in product(range(most + 1), range(_MOST_SINGLES + 1)) if any(way)]
+        enough = [way for way in ways if left(*way) <= (_AIM * wanted) ** 2]
+        if enough:
+            return min(enough, key=lambda way: cost(*way))
+        return max(ways, key=lambda way: (left(0, 0) - left(*way)) / cost(*way))
+
+    def _others(self, spaces: int, singles: int) -> None:
+        """Make further spaces, as large as the first, from other probes, which share their passes; and single products.
+
+        Args:
+            spaces: how many.
+            singles: how many times `SINGLES`, in the first of the passes.
+        """
+        probes = [self._signs(PROBES).astype(float) for _ in range(spaces)]
+        made = [BlockLanczos(np.column_stack([self.Q, Z])) for Z in probes]
+        G = [self._signs(SINGLES) for _ in range(singles)]
+        for step in range(len(self.space.V) if spaces else 1):
+            growing = [space for space in made if space.next.shape[1]]
+            blocks = [space.next for space in growing] + (G if step == 0 else [])
+            if not blocks:
                 break
-            product = self._multiply(np.column_stack([space.next for space in growing]))
-            ends = np.cumsum([space.next.shape[1] for space in growing])[:-1]
-            for space, part in zip(growing, np.split(product, ends, axis=1), strict=True):
+            ends = np.cumsum([block.shape[1] for block in blocks])[:-1]
+            parts = np.split(self._multiply(np.column_stack(blocks).astype(float)), ends, axis=1)
+            for space, part in zip(growing, parts, strict=False):
                 space.advance(part)
-        self.more += [
-            nodes(space, space.first(self.Q), space.first(Z)) for space, Z in zip(spaces, probes, strict=True)
-        ]
-        self._look()
+            for signs, part in zip(G, parts[len(growing) :], strict=False):
+                self.singles.add(signs, part)
+        self.more += [nodes(space, space.first(self.Q), space.first(Z)) for space, Z in zip(made, probes, strict=True)]
 
     def _look(self) -> None:
         """Find the counts, and the errors of each trait."""
         moments = self.moments = self.singles.moments(self.space, self.trace)
+        if not self.more:
+            self.nodes = nodes(self.space, self.q, self.z)
         batches = [self.nodes, *self.more]
         self.data = self._rows(batches)
         assert self.data.counts is not None
@@ -309,6 +317,32 @@ class _Run:
         self.others = np.array(others)
         found = self._moved(self.data, self.others)
         self.errors = errors_of(np.array([(one.means - one.mean) / one.sd for one in found]), probes=PROBES)
+        if not self.more:
+            self.quadrature = self._of_steps()
+            self.costs.append(float(self.errors.of_probes.max()) ** 2 * len(self.space.V))
+
+    def _of_steps(self) -> float:
+        """Return the error that comes of too few steps, the largest of all traits.
+
+        The last two steps have moved a posterior mean by d and r d standard deviations; if they shrink on so, all that
+        follow move it by r d r / (1 - r). Where they shrink by less than a half, r d is taken.
+        """
+        if not self.space.next.shape[1]:
+            return 0.0  # K takes the space into itself: no step is missing
+        spaces = [self.space]
+        while len(spaces) < 3 and len(spaces[-1].V) > 1:
+            spaces.append(spaces[-1].shorter())
+        plain = [nodes(space, self.q, self.z, deflate=False) for space in spaces]
+        rows = [self._rows([one]) for one in plain]
+        means = [self._moved(one, np.zeros((0, len(one.s)))) for one in rows]
+        moves = [
+            np.array([abs(a.mean - b.mean) / b.sd for a, b in zip(*pair, strict=True)]) for pair in pairwise(means)
+        ]
+        last = moves[0]
+        if len(moves) < 2:
+            return float(last.max())
+        ratio = last / np.maximum(moves[1], np.finfo(float).tiny)
+        return float((last * np.where(ratio < 0.5, ratio / (1 - np.minimum(ratio, 0.5)), 1.0)).max())
 
     def _rows(self, batches: Sequence[Nodes]) -> RotatedData:
         """Return the data of some nodes, the first of which are those of the first space or of one before it."""
