@@ -196,8 +196,9 @@ class _Run:
         self.costs: list[float] = []
         for step in range(2, FIRST + 1):
             self._go_on()
-            if step > FIRST - 3:
+            if step > FIRST - 3:  # three looks, so that `improve` knows whether steps have paid
                 self._look()
+        self.quadrature = self._of_steps()
 
     @property
     def error(self) -> float:
@@ -233,6 +234,8 @@ class _Run:
         else:
             self._go_on()
         self._look()
+        if not self.more:
+            self.quadrature = self._of_steps()
         return True
 
     def summary(self, wanted: float) -> SpectralSummary:
@@ -318,7 +321,6 @@ class _Run:
         found = self._moved(self.data, self.others)
         self.errors = errors_of(np.array([(one.means - one.mean) / one.sd for one in found]), probes=PROBES)
         if not self.more:
-            self.quadrature = self._of_steps()
             self.costs.append(float(self.errors.of_probes.max()) ** 2 * len(self.space.V))
 
     def _of_steps(self) -> float:
@@ -370,10 +372,10 @@ class _Run:
 
     def _step(self, space: BlockLanczos, G: Int8[ndarray, "n m"] | None = None) -> None:
         b = space.next.shape[1]
-        product = self._multiply(space.next if G is None else np.column_stack([space.next, G]))
-        space.advance(product[:, :b])
+        multiplied = self._multiply(space.next if G is None else np.column_stack([space.next, G]))
+        space.advance(multiplied[:, :b])
         if G is not None:
-            self.singles.add(G, product[:, b:])
+            self.singles.add(G, multiplied[:, b:])
 
     def _multiply(self, V: ndarray) -> ndarray:
         self.passes += 1
